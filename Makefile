@@ -1,0 +1,57 @@
+# Everything a developer or CI calls. `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+SAMPLE := .ziggy/sample
+
+.DEFAULT_GOAL := help
+.PHONY: help sample test check integration coverage lock clean
+
+help:  ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): requirements.lock pyproject.toml tools/environment.sh
+	@PYTHON=$(PYTHON) bash tools/environment.sh $(VENV)
+	@touch $@
+
+sample: $(STAMP)  ## Run the sample pipeline from an empty directory, end to end
+	@rm -rf $(SAMPLE)
+	@$(BIN)/python pipelines/sample/draw.py $(SAMPLE)/receipt
+	@$(BIN)/ziggy manifest $(SAMPLE)/receipt --dataset-id 1
+	@$(BIN)/ziggy cluster init clusters/sample.yaml
+	@$(BIN)/ziggy --cluster clusters/sample.yaml import pipelines/sample
+	@$(BIN)/ziggy --cluster clusters/sample.yaml run sample --name "First run"
+	@$(BIN)/ziggy --cluster clusters/sample.yaml tasks 1
+	@echo
+	@echo "Look at a result:"
+	@echo "    . $(BIN)/activate && python"
+	@echo "    >>> import ziggy_dask as z"
+	@echo "    >>> z.open('clusters/sample.yaml').datastore['set-1/L3']"
+
+test: $(STAMP)  ## Run the fast tests
+	@$(BIN)/pytest -q -n 2 ziggy_dask tests
+
+check: $(STAMP)  ## Lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+integration: $(STAMP)  ## Run the tests that start real things
+	@$(BIN)/pytest -q -m "integration or postgres" tests
+
+coverage: $(STAMP)  ## Run all tests and report coverage
+	@rm -f .coverage*
+	@$(BIN)/coverage run -m pytest -q -m "not (slow or slurm or cloud)" ziggy_dask tests
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report --fail-under=90
+
+lock: $(STAMP)  ## Make requirements.lock anew
+	@$(BIN)/uv pip compile pyproject.toml --universal --all-extras --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --upgrade \
+		--python-version 3.11 --fork-strategy requires-python -q -o requirements.lock
+
+clean:  ## Remove environment and everything that was made
+	@rm -rf $(VENV) .ziggy .pytest_cache .ruff_cache .mypy_cache .coverage*

@@ -1,0 +1,73 @@
+"""ziggy-dask: science data pipelines on Dask, Zarr and xarray.
+
+>>> import ziggy_dask as z
+>>> cluster = z.open("clusters/local.yaml")            # doctest: +SKIP
+>>> instance = cluster.run("sample")                   # doctest: +SKIP
+>>> cluster.datastore["set-1/L3"]                      # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "open": "ziggy_dask.interface.cluster:open_cluster",
+    "create": "ziggy_dask.interface.cluster:create_cluster",
+    "Cluster": "ziggy_dask.interface.cluster:Cluster",
+    "Instance": "ziggy_dask.interface.cluster:Instance",
+    "Task": "ziggy_dask.interface.cluster:Task",
+    "read_pipeline": "ziggy_dask.definitions:read_pipeline",
+    "pipeline_to_yaml": "ziggy_dask.definitions:pipeline_to_yaml",
+    **{
+        name: f"ziggy_dask.definitions:{name}"
+        for name in (
+            "DaskFunctionStep",
+            "DataReceiptStep",
+            "DataType",
+            "FunctionStep",
+            "Input",
+            "Location",
+            "ModelType",
+            "Node",
+            "Parameter",
+            "ParameterSet",
+            "Pipeline",
+            "Placeholder",
+            "Priority",
+            "ProductKind",
+        )
+    },
+    "Datastore": "ziggy_dask.datastore:Datastore",
+    "FileItem": "ziggy_dask.datastore:FileItem",
+    "Plan": "ziggy_dask.planning:Plan",
+    "Context": "ziggy_dask.workers:Context",
+    **{
+        name: f"ziggy_dask.errors:{name}"
+        for name in (
+            "ClusterError",
+            "DatastoreError",
+            "DefinitionError",
+            "DeliveryError",
+            "LeaseError",
+            "RecordsError",
+            "TaskError",
+            "ZiggyError",
+        )
+    },
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for; the package loads fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, for completion."""
+    return sorted(_HOMES)

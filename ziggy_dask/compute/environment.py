@@ -1,0 +1,81 @@
+"""Compute environments: a Dask client for the cluster file's ``compute``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ziggy_dask.definitions import AddressCompute, Compute, LocalCompute
+from ziggy_dask.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@contextmanager
+def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
+    """Start or reach a compute environment; what was started ends with the block.
+
+    Parameters
+    ----------
+    compute
+        From the cluster file.
+    scratch
+        Directory for files of workers.
+
+    Raises
+    ------
+    ClusterError
+        If it can't be started or reached.
+    """
+    if isinstance(compute, AddressCompute):
+        with _reached(compute) as client:
+            yield client
+        return
+    with _started(compute, scratch) as client:
+        yield client
+
+
+@contextmanager
+def _reached(compute: AddressCompute) -> Iterator[Client]:
+    from distributed import Client
+
+    try:
+        client = Client(compute.address, timeout="30s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"no Dask scheduler answers at {compute.address!r} ({error}); start one, or "
+            "mend 'compute: address' in the cluster file"
+        ) from error
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def _started(compute: LocalCompute, scratch: Path) -> Iterator[Client]:
+    from distributed import Client, LocalCluster
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    cluster = LocalCluster(
+        n_workers=compute.workers or os.cpu_count() or 1,
+        threads_per_worker=compute.threads,
+        memory_limit=compute.memory_bytes or "auto",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        local_directory=str(scratch),
+        silence_logs=logging.CRITICAL,
+    )
+    try:
+        client = Client(cluster, set_as_default=False)
+        try:
+            yield client
+        finally:
+            client.close()
+    finally:
+        cluster.close()

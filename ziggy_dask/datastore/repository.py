@@ -1,0 +1,302 @@
+"""The Icechunk repository: snapshots to read from, one way to publish.
+
+Products are written by many workers into *forks* and published by one process.
+Two rules make that safe with every version of Icechunk:
+
+- A fork only ever creates. Forks start from a *scaffold*, a small snapshot that
+  holds nothing but the groups above the products to come, so nothing old is in
+  the way, and opening a fork costs the same however large the datastore is.
+- Publishing works on a branch called ``staging``: what is to be replaced is
+  removed there in one commit, the forks are merged in the next, and only then
+  does ``main`` move to it, in one step. Readers of ``main`` see the product as
+  it was before, or as it is after, and nothing in between.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+import icechunk
+import zarr
+
+from ziggy_dask.errors import DatastoreError
+
+MAIN = "main"
+STAGING = "staging"
+EMPTY = "empty"
+ATTRIBUTE = "ziggy"
+"""Name of the group attribute in which products carry where they come from."""
+
+icechunk.set_logs_filter("error")
+_memory: dict[str, icechunk.Repository] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A product that is ready to be published."""
+
+    path: str
+    """Where it goes."""
+    change_sets: Sequence[bytes]
+    """Pickled forks; all descend from one in which the product was allocated."""
+    attributes: Mapping[str, Any]
+    """What the product says of itself, under the attribute ``ziggy``."""
+    is_absent: bool = False
+    """Whether nothing came of it, so that an older product only goes away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """An entry of the datastore's history."""
+
+    snapshot: str
+    """Snapshot id."""
+    time: datetime
+    """When it was made, UTC."""
+    message: str
+    """One line for people."""
+    metadata: Mapping[str, Any]
+    """What was published: instance, tasks."""
+
+
+class Repository:
+    """An open datastore repository.
+
+    Parameters
+    ----------
+    url
+        A path, or ``s3://``, ``gs://``, ``az://`` or ``memory://`` with a name.
+        Credentials come from the environment, as usual with each of them.
+    """
+
+    def __init__(self, url: str, repo: icechunk.Repository) -> None:
+        self.url = url
+        self._repo = repo
+
+    def tip(self) -> str:
+        """Return the id of the newest published snapshot."""
+        return self._repo.lookup_branch(MAIN)
+
+    def reading(self, snapshot: str | None = None) -> icechunk.Session:
+        """Return a session that reads a snapshot, by default the newest one."""
+        try:
+            if snapshot is None:
+                return self._repo.readonly_session(MAIN)
+            return self._repo.readonly_session(snapshot_id=snapshot)
+        except icechunk.IcechunkError as error:
+            what = f"snapshot {snapshot!r}" if snapshot else "the newest snapshot"
+            raise DatastoreError(f"datastore {self.url}: can't read {what}") from error
+
+    def history(self, since: str | None = None) -> Iterator[Commit]:
+        """Yield what was published, newest first, until the snapshot `since`."""
+        for entry in self._repo.ancestry(branch=MAIN):
+            if entry.id == since:
+                return
+            yield Commit(
+                snapshot=entry.id,
+                time=entry.written_at,
+                message=entry.message,
+                metadata=entry.metadata,
+            )
+
+    def scaffold(self, name: str, paths: Iterable[str]) -> bytes:
+        """Return a pickled fork in which products at `paths` can be allocated.
+
+        Parameters
+        ----------
+        name
+            Name of the branch that keeps the scaffold alive.
+        paths
+            Paths of products; the groups above them are made.
+        """
+        self.drop_scaffold(name)
+        self._repo.create_branch(name, self._repo.lookup_branch(EMPTY))
+        session = self._repo.writable_session(name)
+        _require_groups(session, parents_of(paths))
+        if session.has_uncommitted_changes:
+            session.commit("Scaffold")
+            session = self._repo.writable_session(name)
+        return pickle.dumps(session.fork())
+
+    def drop_scaffold(self, name: str) -> None:
+        """Remove the branch of a scaffold that is no longer needed, if it is there."""
+        if name in self._repo.list_branches():
+            self._repo.delete_branch(name)
+
+    def publish(
+        self,
+        publications: Sequence[Publication],
+        message: str,
+        metadata: Mapping[str, Any],
+    ) -> str:
+        """Publish products, all in one step, and return the new snapshot's id."""
+        tip = self._stage([one.path for one in publications])
+        session = self._repo.writable_session(STAGING)
+        for one in publications:
+            if one.is_absent:
+                continue
+            forks = [pickle.loads(pickled) for pickled in one.change_sets]
+            if forks:
+                session.merge(*forks)
+                group = zarr.open_group(session.store, path=one.path, mode="a")
+            else:
+                group = zarr.create_group(session.store, path=one.path)
+            group.attrs[ATTRIBUTE] = dict(one.attributes)
+        return self._move_main(tip, session, message, metadata)
+
+    def writing(self) -> tuple[str, icechunk.Session]:
+        """Return the newest snapshot's id and a session to change it directly.
+
+        For the one process that publishes. End with `finish_writing`; a session
+        that is just dropped leaves nothing behind.
+        """
+        tip = self.tip()
+        self._reset_staging(tip)
+        return tip, self._repo.writable_session(STAGING)
+
+    def finish_writing(
+        self,
+        tip: str,
+        session: icechunk.Session,
+        message: str,
+        metadata: Mapping[str, Any],
+    ) -> str:
+        """Publish what was changed in a session of `writing`."""
+        return self._move_main(tip, session, message, metadata)
+
+    def _stage(self, paths: Sequence[str]) -> str:
+        """Clear the ground for products on the staging branch; return main's tip."""
+        tip = self.tip()
+        self._reset_staging(tip)
+        session = self._repo.writable_session(STAGING)
+        _require_groups(session, parents_of(paths))
+        root = zarr.open_group(session.store, mode="a")
+        for path in paths:
+            if path in root:
+                del root[path]
+        if session.has_uncommitted_changes:
+            session.commit("Make room for new products")
+        return tip
+
+    def _reset_staging(self, tip: str) -> None:
+        if STAGING in self._repo.list_branches():
+            self._repo.reset_branch(STAGING, tip)
+        else:
+            self._repo.create_branch(STAGING, tip)
+
+    def _move_main(
+        self,
+        tip: str,
+        session: icechunk.Session,
+        message: str,
+        metadata: Mapping[str, Any],
+    ) -> str:
+        snapshot = session.commit(message, metadata=dict(metadata))
+        self._repo.reset_branch(MAIN, snapshot, from_snapshot_id=tip)
+        return snapshot
+
+    def keep_empty_snapshot(self) -> None:
+        """Give the snapshot from which scaffolds start a branch, once."""
+        if EMPTY not in self._repo.list_branches():
+            *_, first = self._repo.ancestry(branch=MAIN)
+            self._repo.create_branch(EMPTY, first.id)
+
+
+def create_repository(url: str) -> Repository:
+    """Create a datastore; if there is one already, open that.
+
+    Raises
+    ------
+    DatastoreError
+        If the place can't be written to.
+    """
+    if _is_memory(url):
+        return open_repository(url)
+    try:
+        storage = _storage(url, create=True)
+        repository = Repository(url, icechunk.Repository.open_or_create(storage))
+        repository.keep_empty_snapshot()
+    except (icechunk.IcechunkError, OSError, ValueError) as error:
+        raise DatastoreError(f"datastore {url}: can't be created: {error}") from error
+    return repository
+
+
+def open_repository(url: str) -> Repository:
+    """Open an existing datastore.
+
+    Raises
+    ------
+    DatastoreError
+        If there is none, or it can't be read.
+    """
+    if _is_memory(url):
+        if url not in _memory:
+            _memory[url] = icechunk.Repository.create(icechunk.in_memory_storage())
+            Repository(url, _memory[url]).keep_empty_snapshot()
+        return Repository(url, _memory[url])
+    if not urlsplit(url).scheme and not (Path(url) / "snapshots").exists():
+        raise DatastoreError(
+            f"datastore {url}: there is none; make it with: ziggy cluster init FILE"
+        )
+    try:
+        return Repository(url, icechunk.Repository.open(_storage(url, create=False)))
+    except (icechunk.IcechunkError, OSError, ValueError) as error:
+        raise DatastoreError(f"datastore {url}: can't be opened: {error}") from error
+
+
+@lru_cache(maxsize=16)
+def shared_repository(url: str) -> Repository:
+    """Return this process's open repository at `url`; for workers."""
+    return open_repository(url)
+
+
+def parents_of(paths: Iterable[str]) -> list[str]:
+    """Return all groups above some paths, outer ones first.
+
+    Examples
+    --------
+    >>> parents_of(["a/b/c", "a/d"])
+    ['a', 'a/b']
+    """
+    parents = {
+        str(parent)
+        for path in paths
+        for parent in PurePosixPath(path).parents
+        if str(parent) != "."
+    }
+    return sorted(parents)
+
+
+def _require_groups(session: icechunk.Session, paths: Sequence[str]) -> None:
+    root = zarr.open_group(session.store, mode="a")
+    for path in paths:
+        if path not in root:
+            root.create_group(path)
+
+
+def _is_memory(url: str) -> bool:
+    return urlsplit(url).scheme == "memory"
+
+
+def _storage(url: str, *, create: bool) -> icechunk.Storage:
+    parts = urlsplit(url)
+    prefix = parts.path.strip("/")
+    if parts.scheme == "s3":
+        return icechunk.s3_storage(bucket=parts.netloc, prefix=prefix, from_env=True)
+    if parts.scheme == "gs":
+        return icechunk.gcs_storage(bucket=parts.netloc, prefix=prefix, from_env=True)
+    if parts.scheme == "az":
+        account, _, container = parts.netloc.partition(".")
+        return icechunk.azure_storage(
+            account=account, container=container, prefix=prefix, from_env=True
+        )
+    if create:
+        Path(url).mkdir(parents=True, exist_ok=True)
+    return icechunk.local_filesystem_storage(url)

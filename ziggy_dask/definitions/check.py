@@ -1,0 +1,419 @@
+"""What is wrong with a pipeline definition: all of it, at once.
+
+`check` looks at a whole pipeline and returns every problem with the place where
+it stands, as a path of keys like ``("nodes", "flip", "inputs")``. Whoever read
+the definition from a file turns such a path into a line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from ziggy_dask.definitions.names import (
+    argument_name,
+    is_identifier,
+    is_name,
+    suggestion,
+)
+from ziggy_dask.definitions.pipeline import (
+    DaskFunctionStep,
+    DataReceiptStep,
+    DataType,
+    Node,
+    Pipeline,
+    ProductKind,
+)
+from ziggy_dask.errors import DefinitionError, Fault
+
+COMPRESSIONS = ("zstd", "blosc", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, and where."""
+
+    where: tuple[str, ...]
+    """Keys from the top of the definition to the place."""
+    message: str
+    """What is wrong, and the mend."""
+
+
+def check(pipeline: Pipeline) -> tuple[Problem, ...]:
+    """Return everything that is wrong with a pipeline; nothing if it is sound."""
+    return tuple(
+        problem
+        for look in (
+            _names,
+            _placeholders,
+            _data_types,
+            _places,
+            _model_types,
+            _references,
+            _writers,
+            _readers,
+            _cycles,
+            _subtasks,
+            _output_places,
+        )
+        for problem in look(pipeline)
+    )
+
+
+def require_sound(pipeline: Pipeline) -> None:
+    """Raise one `DefinitionError` that lists everything wrong with a pipeline."""
+    problems = check(pipeline)
+    if problems:
+        raise DefinitionError(
+            [Fault(message=f"{' › '.join(p.where)}: {p.message}") for p in problems]
+        )
+
+
+def reader_names() -> tuple[str, ...]:
+    """Return the names of all installed readers."""
+    return tuple(sorted({one.name for one in entry_points(group="ziggy_dask.readers")}))
+
+
+def _names(pipeline: Pipeline) -> Iterator[Problem]:
+    if not is_name(pipeline.name):
+        yield Problem(("pipeline",), f"{pipeline.name!r} can't name a pipeline")
+    if not pipeline.nodes:
+        yield Problem(("nodes",), "a pipeline needs at least one node")
+    kinds = (
+        ("nodes", "node", [one.name for one in pipeline.nodes]),
+        ("data_types", "data type", [one.name for one in pipeline.data_types]),
+        ("model_types", "model type", [one.name for one in pipeline.model_types]),
+        ("parameter_sets", "parameter set", [s.name for s in pipeline.parameter_sets]),
+        ("placeholders", "placeholder", [one.name for one in pipeline.placeholders]),
+    )
+    for key, kind, names in kinds:
+        for name, times in Counter(names).items():
+            if not is_name(name):
+                yield Problem(
+                    (key, name),
+                    f"{name!r} can't name a {kind}: use up to 100 characters, no "
+                    "slashes, no control characters, no white space at the ends",
+                )
+            if times > 1:
+                yield Problem((key, name), f"{times} {kind}s have the name {name!r}")
+
+
+def _placeholders(pipeline: Pipeline) -> Iterator[Problem]:
+    for one in pipeline.placeholders:
+        where = ("placeholders", one.name)
+        if not is_identifier(one.name):
+            yield Problem(
+                where, f"placeholder {one.name!r} must be letters, digits and underscores"
+            )
+        yield from _pattern(where, one.pattern)
+
+
+def _pattern(where: tuple[str, ...], pattern: str) -> Iterator[Problem]:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        yield Problem(
+            where,
+            f"{pattern!r} is no regular expression: {error.msg}"
+            + (f" at position {error.pos}" if error.pos is not None else ""),
+        )
+
+
+def _data_types(pipeline: Pipeline) -> Iterator[Problem]:
+    for one in pipeline.data_types:
+        where = ("data_types", one.name)
+        for name in one.location.placeholders:
+            if name not in pipeline.patterns:
+                yield Problem(
+                    (*where, "location"),
+                    f"location '{one.location}' uses the unknown placeholder {name!r}"
+                    + suggestion(name, pipeline.patterns),
+                )
+        yield from _pins(pipeline, one)
+        yield from _storage(one)
+        yield from _delivery(one)
+
+
+def _pins(pipeline: Pipeline, one: DataType) -> Iterator[Problem]:
+    for part in (part for segment in one.location.segments for part in segment):
+        pattern = pipeline.patterns.get(part.placeholder, "")
+        if part.pin is None or not pattern or not _compiles(pattern):
+            continue
+        if re.fullmatch(pattern, part.pin) is None:
+            yield Problem(
+                ("data_types", one.name, "location"),
+                f"location '{one.location}' pins {part.placeholder!r} to {part.pin!r}, "
+                f"which does not match its pattern {pattern!r}",
+            )
+
+
+def _storage(one: DataType) -> Iterator[Problem]:
+    where = ("data_types", one.name)
+    if one.chunk < 1:
+        yield Problem((*where, "chunk"), f"chunk is {one.chunk}, but must be at least 1")
+    if one.chunk > 1 and not one.subtask:
+        yield Problem((*where, "chunk"), "chunk needs 'subtask', the dimension that is cut")
+    if one.chunk > 1 and one.kind is not ProductKind.ARRAY:
+        yield Problem(
+            (*where, "chunk"), f"a {one.kind.value} product has one item per subtask"
+        )
+    for dimension, size in one.chunks:
+        if size < 1 or dimension == one.subtask:
+            yield Problem(
+                (*where, "chunks"),
+                f"chunks: {dimension}: {size} is no size of a stored chunk along "
+                "another dimension than 'subtask' (which has 'chunk')",
+            )
+    if one.compression not in COMPRESSIONS:
+        yield Problem(
+            (*where, "compression"),
+            f"unknown compression {one.compression!r}"
+            + suggestion(one.compression, COMPRESSIONS),
+        )
+
+
+def _delivery(one: DataType) -> Iterator[Problem]:
+    where = ("data_types", one.name)
+    if one.files:
+        yield from _pattern((*where, "files"), one.files)
+    if bool(one.files) is not bool(one.reader):
+        has, lacks = ("files", "reader") if one.files else ("reader", "files")
+        yield Problem(
+            (*where, has),
+            f"{has!r} needs {lacks!r}: deliveries want both the pattern of the file "
+            "names and the reader",
+        )
+    if one.reader and one.reader not in reader_names():
+        yield Problem(
+            (*where, "reader"),
+            f"no reader is called {one.reader!r}" + suggestion(one.reader, reader_names()),
+        )
+    if one.files and one.subtask and _compiles(one.files):
+        groups = re.compile(one.files).groups
+        if not groups:
+            yield Problem(
+                (*where, "files"),
+                f"{one.files!r} has no group, so files can't be told apart along "
+                f"{one.subtask!r}; put parentheses around what names the item",
+            )
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
+
+
+def _places(pipeline: Pipeline) -> Iterator[Problem]:
+    for number, one in enumerate(pipeline.data_types):
+        for other in pipeline.data_types[:number]:
+            pair = sorted((_shape(pipeline, one), _shape(pipeline, other)), key=len)
+            if _both_files(one, other) or pair[1][: len(pair[0])] != pair[0]:
+                continue
+            same = len(pair[0]) == len(pair[1])
+            yield Problem(
+                ("data_types", one.name, "location"),
+                f"location '{one.location}' of {one.name!r} "
+                f"{'is also that' if same else 'is nested with that'} of "
+                f"{other.name!r} ('{other.location}'); each product needs its own place",
+            )
+
+
+def _both_files(one: DataType, other: DataType) -> bool:
+    kinds = {one.kind, other.kind}
+    return kinds == {ProductKind.FILE} and one.files != other.files
+
+
+def _shape(pipeline: Pipeline, one: DataType) -> tuple[str, ...]:
+    """Return the location with patterns in place of placeholders' names."""
+    return tuple(
+        "".join(
+            part.text
+            or (f"{{={part.pin}}}" if part.pin is not None else "")
+            or f"{{{pipeline.patterns.get(part.placeholder, part.placeholder)}}}"
+            for part in segment
+        )
+        for segment in one.location.segments
+    )
+
+
+def _model_types(pipeline: Pipeline) -> Iterator[Problem]:
+    for one in pipeline.model_types:
+        where = ("model_types", one.name)
+        yield from _pattern((*where, "files"), one.files)
+        if not _compiles(one.files):
+            continue
+        groups = re.compile(one.files).groups
+        for key, group in (
+            ("version_group", one.version_group),
+            ("timestamp_group", one.timestamp_group),
+        ):
+            if group > groups:
+                yield Problem(
+                    (*where, key),
+                    f"{key} is {group}, but {one.files!r} has only {groups} groups",
+                )
+        if one.semantic_version and one.version_group < 1:
+            yield Problem(where, "semantic_version needs a version_group")
+
+
+def _references(pipeline: Pipeline) -> Iterator[Problem]:
+    for name in pipeline.parameters:
+        yield from _known(("parameters",), "parameter set", name, pipeline.sets)
+    models = {one.name for one in pipeline.model_types}
+    for node in pipeline.nodes:
+        where = ("nodes", node.name)
+        uses: tuple[tuple[str, str, Iterable[str], Iterable[str]], ...] = (
+            ("inputs", "data type", [i.data_type for i in node.inputs], pipeline.types),
+            ("outputs", "data type", node.outputs, pipeline.types),
+            ("parameters", "parameter set", node.parameters, pipeline.sets),
+            ("models", "model type", node.models, models),
+            ("after", "node", node.after, pipeline.by_name),
+        )
+        for key, kind, names, known in uses:
+            for name, times in Counter(names).items():
+                yield from _known((*where, key), kind, name, known)
+                if times > 1:
+                    yield Problem((*where, key), f"{name!r} is named {times} times")
+        yield from _node(node)
+
+
+def _known(
+    where: tuple[str, ...], kind: str, name: str, known: Iterable[str]
+) -> Iterator[Problem]:
+    names = list(known)
+    if name not in names:
+        yield Problem(where, f"unknown {kind} {name!r}{suggestion(name, names)}")
+
+
+def _node(node: Node) -> Iterator[Problem]:
+    where = ("nodes", node.name)
+    if node.max_failed_subtasks < 0:
+        yield Problem(where, "max_failed_subtasks can't be negative")
+    if node.typical_s < 0:
+        yield Problem(where, "typical time can't be negative")
+    if isinstance(node.step, DataReceiptStep):
+        if node.inputs or node.outputs:
+            yield Problem(
+                where,
+                "data receipt has no inputs or outputs: it brings every data type "
+                "that has 'files' and a 'reader'",
+            )
+        return
+    for key, given in (("inputs", node.inputs), ("outputs", node.outputs)):
+        if not given:
+            yield Problem(where, f"node {node.name!r} has no {key}")
+    arguments = Counter(argument_name(one.data_type) for one in node.inputs)
+    for name, times in arguments.items():
+        if times > 1:
+            yield Problem(
+                (*where, "inputs"), f"{times} inputs have the argument name {name!r}"
+            )
+
+
+def _writers(pipeline: Pipeline) -> Iterator[Problem]:
+    receipts = [n for n in pipeline.nodes if isinstance(n.step, DataReceiptStep)]
+    for node in receipts[1:]:
+        yield Problem(("nodes", node.name), "a pipeline can have one data receipt node")
+    writers: dict[str, str] = {
+        one.name: receipts[0].name for one in pipeline.data_types if receipts and one.reader
+    }
+    for node in pipeline.nodes:
+        for name in node.outputs:
+            if name in writers and writers[name] != node.name:
+                yield Problem(
+                    ("nodes", node.name, "outputs"),
+                    f"{name!r} is already written by node {writers[name]!r}; "
+                    "two products can't be in one place",
+                )
+            writers.setdefault(name, node.name)
+
+
+def _readers(pipeline: Pipeline) -> Iterator[Problem]:
+    written = {name for node in pipeline.nodes for name in node.outputs}
+    for node in pipeline.nodes:
+        for one in node.inputs:
+            data_type = pipeline.types.get(one.data_type)
+            brought = data_type and (data_type.reader or data_type.external)
+            if data_type and not brought and one.data_type not in written:
+                yield Problem(
+                    ("nodes", node.name, "inputs"),
+                    f"node {node.name!r} reads {one.data_type!r}, which no node writes "
+                    "and no delivery can bring"
+                    + suggestion(one.data_type, written - {one.data_type})
+                    + " (or give the data type 'files' and a 'reader', or 'external: "
+                    "true' if another pipeline writes it)",
+                )
+
+
+def _cycles(pipeline: Pipeline) -> Iterator[Problem]:
+    done = {node.name for node in pipeline.ordered}
+    left = {node.name for node in pipeline.nodes} - done
+    if not left:
+        return
+    path = [min(left)]
+    while True:
+        following = min(up for up in pipeline.upstream[path[-1]] if up in left)
+        if following in path:
+            cycle = [*path[path.index(following) :], following]
+            break
+        path.append(following)
+    yield Problem(
+        ("nodes", cycle[0]),
+        "the nodes form a cycle: " + " → ".join(repr(name) for name in reversed(cycle)),
+    )
+
+
+def _subtasks(pipeline: Pipeline) -> Iterator[Problem]:
+    for node in pipeline.nodes:
+        cut = [
+            pipeline.types[one.data_type]
+            for one in node.inputs
+            if one.data_type in pipeline.types
+            and not one.all_subtasks
+            and pipeline.types[one.data_type].subtask
+        ]
+        outputs = [pipeline.types[o] for o in node.outputs if o in pipeline.types]
+        whole = node.single_subtask or isinstance(node.step, DaskFunctionStep)
+        if whole or not cut:
+            continue
+        where = ("nodes", node.name)
+        for other in [*cut[1:], *outputs]:
+            if other.subtask and other.chunk != cut[0].chunk:
+                yield Problem(
+                    where,
+                    f"a subtask takes {cut[0].chunk} items of {cut[0].name!r} but "
+                    f"{other.chunk} of {other.name!r}, so its region would not be whole "
+                    f"chunks; give both the same 'chunk'",
+                )
+        for output in outputs:
+            if not output.subtask:
+                yield Problem(
+                    (*where, "outputs"),
+                    f"{output.name!r} has no 'subtask' dimension, so the many subtasks "
+                    f"of {node.name!r} would overwrite each other; give it one, or set "
+                    "'single_subtask: true' on the node",
+                )
+
+
+def _output_places(pipeline: Pipeline) -> Iterator[Problem]:
+    for node in pipeline.nodes:
+        given = {
+            name
+            for one in node.inputs
+            if one.data_type in pipeline.types
+            for name in pipeline.types[one.data_type].location.placeholders
+        }
+        for output in (pipeline.types[o] for o in node.outputs if o in pipeline.types):
+            for name in output.location.free:
+                if node.inputs and name not in given:
+                    yield Problem(
+                        ("nodes", node.name, "outputs"),
+                        f"the location '{output.location}' of {output.name!r} needs "
+                        f"{name!r}, which no input of {node.name!r} has",
+                    )

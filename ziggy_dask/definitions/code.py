@@ -1,0 +1,165 @@
+"""Finding users' algorithms: ``module:function`` to a Python function.
+
+A definition that was read from a file brings its algorithms along, in its own
+directory. They are loaded under a package name made of that directory, so that
+two pipelines can both have an ``algorithms.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ziggy_dask.definitions.check import Problem
+from ziggy_dask.definitions.names import argument_name, suggestion
+from ziggy_dask.definitions.pipeline import (
+    DaskFunctionStep,
+    FunctionStep,
+    Node,
+    Pipeline,
+)
+from ziggy_dask.errors import DefinitionError
+
+EXTRA_ARGUMENTS = frozenset({"parameters", "models", "context"})
+
+
+def load_function(
+    root: Path | None, target: str, version: str = ""
+) -> Callable[..., object]:
+    """Return the function that ``module:function`` names.
+
+    Parameters
+    ----------
+    root
+        Directory whose modules come first; None: only what Python can import.
+    target
+        Module, colon, function.
+    version
+        Version of the code below `root`; another version is loaded anew.
+
+    Raises
+    ------
+    DefinitionError
+        If there is no such module or function, or the module fails to import.
+    """
+    module_name, colon, name = target.partition(":")
+    if not colon or not module_name or not name:
+        raise DefinitionError(
+            f"{target!r} names no function; write 'module:function', e.g. 'algorithms:flip'"
+        )
+    try:
+        module = importlib.import_module(_full_name(root, module_name, version))
+    except Exception as error:
+        raise DefinitionError(
+            _why_not_imported(root, module_name, version, error)
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise DefinitionError(
+            f"module {module_name!r} has no function {name!r}" + suggestion(name, known)
+        )
+    return function  # type: ignore[no-any-return]  # callable() narrows to object
+
+
+def check_code(pipeline: Pipeline) -> Iterator[Problem]:
+    """Yield what is wrong with the functions that the steps of a pipeline name."""
+    version = code_version(pipeline.root)
+    for node in pipeline.nodes:
+        if not isinstance(node.step, FunctionStep | DaskFunctionStep):
+            continue
+        key = "function" if isinstance(node.step, FunctionStep) else "dask_function"
+        where = ("nodes", node.name, key)
+        try:
+            function = load_function(pipeline.root, node.step.function, version)
+        except DefinitionError as error:
+            yield Problem(where, str(error))
+            continue
+        yield from _check_signature(where, node, function)
+
+
+def code_version(root: Path | None) -> str:
+    """Return the version of the code below `root`: content hash, and git's word for it.
+
+    The hash covers the names and contents of all ``*.py`` files.
+    """
+    if root is None:
+        return "installed"
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    described = _git_describe(root)
+    return f"sha256:{digest.hexdigest()[:16]}" + (f" ({described})" if described else "")
+
+
+def _git_describe(root: Path) -> str:
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--tags"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _full_name(root: Path | None, module_name: str, version: str) -> str:
+    if root is None:
+        return module_name
+    first = module_name.partition(".")[0]
+    if not (root / f"{first}.py").is_file() and not (root / first).is_dir():
+        return module_name
+    package = "ziggy_code_" + hashlib.sha256(f"{root} {version}".encode()).hexdigest()[:16]
+    if package not in sys.modules:
+        namespace = types.ModuleType(package)
+        namespace.__path__ = [str(root)]
+        sys.modules[package] = namespace
+    return f"{package}.{module_name}"
+
+
+def _why_not_imported(
+    root: Path | None, module_name: str, version: str, error: Exception
+) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name in (
+        module_name,
+        _full_name(root, module_name, version),
+    ):
+        here = sorted(path.stem for path in root.glob("*.py")) if root else []
+        place = f" in {root}" if root else ""
+        return f"no module {module_name!r}{place}" + suggestion(module_name, here)
+    return (
+        f"module {module_name!r} can't be imported: {type(error).__name__}: {error}; "
+        f"try: python -c 'import {module_name}'" + (f" in {root}" if root else "")
+    )
+
+
+def _check_signature(
+    where: tuple[str, ...], node: Node, function: Callable[..., object]
+) -> Iterator[Problem]:
+    parameters = inspect.signature(function).parameters
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        return
+    inputs = [argument_name(one.data_type) for one in node.inputs]
+    target = getattr(node.step, "function", "")
+    for name in inputs:
+        if name not in parameters:
+            yield Problem(
+                where,
+                f"function {target!r} has no argument {name!r} for the input of that name"
+                + suggestion(name, [p for p in parameters if p not in EXTRA_ARGUMENTS]),
+            )
+    for name, one in parameters.items():
+        required = one.default is inspect.Parameter.empty
+        if required and name not in inputs and name not in EXTRA_ARGUMENTS:
+            yield Problem(
+                where,
+                f"function {target!r} wants the argument {name!r}, which is neither an "
+                f"input of node {node.name!r} nor one of: "
+                + ", ".join(sorted(EXTRA_ARGUMENTS)),
+            )

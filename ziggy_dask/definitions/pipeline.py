@@ -1,0 +1,242 @@
+"""The values that a pipeline definition is made of.
+
+They are frozen and compare by content, so a definition read from YAML equals
+the same one built in Python. `check` tells what is wrong with a whole pipeline.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+
+from ziggy_dask.definitions.location import Location
+from ziggy_dask.definitions.parameters import ParameterSet
+
+
+class ProductKind(Enum):
+    """How the products of a data type are stored."""
+
+    ARRAY = "array"
+    """One Dataset per unit of work; subtasks are slices along one dimension."""
+    COLLECTION = "collection"
+    """A group of Datasets, one per item; for items of different shapes."""
+    FILE = "file"
+    """Opaque files, byte for byte, one per item."""
+
+
+class Priority(Enum):
+    """How urgent an instance is among others."""
+
+    HIGHEST = "highest"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+    LOWEST = "lowest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placeholder:
+    """A name for a regular expression that part of a path must match."""
+
+    name: str
+    """Name, as it stands in braces in locations."""
+    pattern: str
+    """Regular expression that the whole text must match."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataType:
+    """A sort of product: where it lives and how it is stored."""
+
+    name: str
+    """Name, as used by nodes."""
+    location: Location
+    """Place of the product of one unit of work in the datastore."""
+    kind: ProductKind = ProductKind.ARRAY
+    """How products are stored."""
+    subtask: str = ""
+    """Dimension along which subtasks are cut; empty: one subtask has it all."""
+    chunk: int = 1
+    """Number of items along `subtask` in one subtask and in one stored chunk."""
+    chunks: tuple[tuple[str, int], ...] = ()
+    """Sizes of stored chunks along other dimensions, in elements."""
+    compression: str = "zstd"
+    """Compressor of stored chunks: ``zstd``, ``blosc`` or ``none``."""
+    files: str = ""
+    """Expression for names of files that hold this type; its groups name the item."""
+    reader: str = ""
+    """Name of the reader that turns such a file into a Dataset."""
+    external: bool = False
+    """Whether another pipeline, or another program, puts it into the datastore."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelType:
+    """A sort of instrument model, received and versioned as files."""
+
+    name: str
+    """Name, as used by nodes."""
+    files: str
+    """Regular expression that the name of a model file must match."""
+    version_group: int = 0
+    """Capture group of `files` that holds the version; 0: there is none."""
+    timestamp_group: int = 0
+    """Capture group of `files` that holds a time stamp; 0: there is none."""
+    semantic_version: bool = False
+    """Whether versions are of the form ``major.minor.patch``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionStep:
+    """A Python function on xarray objects, called once per subtask."""
+
+    function: str
+    """Where it is: ``module:function``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaskFunctionStep:
+    """A Python function that gets the whole unit of work lazily and returns it so."""
+
+    function: str
+    """Where it is: ``module:function``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataReceiptStep:
+    """The built-in step that takes deliveries into the datastore."""
+
+
+Step = FunctionStep | DaskFunctionStep | DataReceiptStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """A data type that a node reads."""
+
+    data_type: str
+    """Name of the data type."""
+    all_subtasks: bool = False
+    """Whether each subtask gets all of it instead of its own slice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A use of a step inside a pipeline."""
+
+    name: str
+    """Name, unique in the pipeline."""
+    step: Step
+    """What it runs."""
+    inputs: tuple[Input, ...] = ()
+    """What it reads."""
+    outputs: tuple[str, ...] = ()
+    """Names of the data types that it writes."""
+    parameters: tuple[str, ...] = ()
+    """Names of its parameter sets, besides those of the whole pipeline."""
+    models: tuple[str, ...] = ()
+    """Names of the model types that it uses."""
+    after: tuple[str, ...] = ()
+    """Nodes that must end first although it does not read their products."""
+    single_subtask: bool = False
+    """Whether one subtask gets all items of the unit of work."""
+    max_failed_subtasks: int = 0
+    """So many subtasks may fail without failing their task."""
+    typical_s: float = 0.0
+    """Typical time of one subtask, in seconds; 0: not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A directed acyclic graph of nodes, with all that they refer to."""
+
+    name: str
+    """Name of the pipeline."""
+    description: str = ""
+    """One line for people."""
+    priority: Priority = Priority.NORMAL
+    """Priority of its instances."""
+    placeholders: tuple[Placeholder, ...] = ()
+    """Placeholders for locations."""
+    data_types: tuple[DataType, ...] = ()
+    """Data types that its nodes read and write."""
+    model_types: tuple[ModelType, ...] = ()
+    """Model types that its nodes use."""
+    parameter_sets: tuple[ParameterSet, ...] = ()
+    """Parameter sets with their default values."""
+    parameters: tuple[str, ...] = ()
+    """Names of the parameter sets that every node gets."""
+    nodes: tuple[Node, ...] = ()
+    """The nodes."""
+    root: Path | None = field(default=None, compare=False)
+    """Directory of the algorithms' code; None: whatever Python can import."""
+
+    @cached_property
+    def patterns(self) -> Mapping[str, str]:
+        """Regular expressions of the placeholders by name."""
+        return MappingProxyType({one.name: one.pattern for one in self.placeholders})
+
+    @cached_property
+    def types(self) -> Mapping[str, DataType]:
+        """Data types by name."""
+        return MappingProxyType({one.name: one for one in self.data_types})
+
+    @cached_property
+    def sets(self) -> Mapping[str, ParameterSet]:
+        """Parameter sets by name."""
+        return MappingProxyType({one.name: one for one in self.parameter_sets})
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Node]:
+        """Nodes by name."""
+        return MappingProxyType({one.name: one for one in self.nodes})
+
+    @cached_property
+    def upstream(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the nodes that each node directly follows.
+
+        A node follows those that write what it reads, those named in its
+        `after`, and, if it reads a type that deliveries bring, data receipt.
+        """
+        return MappingProxyType({one.name: self._upstream_of(one) for one in self.nodes})
+
+    @cached_property
+    def ordered(self) -> tuple[Node, ...]:
+        """All nodes, each after the nodes that it follows.
+
+        Nodes on a cycle are left out; `check` reports them.
+        """
+        done: dict[str, Node] = {}
+        waiting = list(self.nodes)
+        while waiting:
+            ready = [n for n in waiting if all(up in done for up in self.upstream[n.name])]
+            if not ready:
+                break
+            done.update((node.name, node) for node in ready)
+            waiting = [node for node in waiting if node.name not in done]
+        return tuple(done.values())
+
+    def sets_of(self, node: Node) -> tuple[ParameterSet, ...]:
+        """Return the parameter sets of a node: the pipeline's and its own."""
+        names = dict.fromkeys((*self.parameters, *node.parameters))
+        return tuple(self.sets[name] for name in names)
+
+    def _upstream_of(self, node: Node) -> tuple[str, ...]:
+        reads = {one.data_type for one in node.inputs}
+        received = any(self.types[name].reader for name in reads & set(self.types))
+        found = list(node.after)
+        for other in self.nodes:
+            brings = isinstance(other.step, DataReceiptStep) and received
+            if reads & set(other.outputs) or (brings and other is not node):
+                found.append(other.name)
+        return tuple(dict.fromkeys(name for name in found if name in self.by_name))
+
+
+def text_digest(text: str) -> str:
+    """Return the identity of a text: its SHA-256, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,255 @@
+"""Reading YAML key by key, with every fault kept along with its line.
+
+A `Section` is one mapping of the file. Asking it for a key gives a value of the
+wanted type; what is missing or wrong goes onto the document's list of faults and
+a harmless value comes back, so that one pass over a file finds all its faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from ziggy_dask.definitions.check import Problem
+from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.errors import DefinitionError, Fault
+
+T = TypeVar("T")
+
+_LARGEST_BYTES = 16 * 1024 * 1024
+_TRUE = ("true", "yes", "on")
+_WORDS = {
+    "tag:yaml.org,2002:str": "text",
+    "tag:yaml.org,2002:int": "a whole number",
+    "tag:yaml.org,2002:float": "a number",
+    "tag:yaml.org,2002:bool": "true or false",
+    "tag:yaml.org,2002:null": "nothing",
+}
+
+
+class Document:
+    """A YAML file that is being read: its lines by key path, and its faults."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.faults: list[Fault] = []
+        self.lines: dict[tuple[str, ...], int] = {}
+
+    def fault(self, where: tuple[str, ...], message: str) -> None:
+        """Note that something is wrong at a place."""
+        self.faults.append(Fault(message=message, file=self.file, line=self.line_of(where)))
+
+    def take(self, problem: Problem) -> None:
+        """Note a problem that a check found."""
+        self.fault(problem.where, problem.message)
+
+    def line_of(self, where: tuple[str, ...]) -> int:
+        """Return the line of a place, or of the nearest one around it."""
+        while where and where not in self.lines:
+            where = where[:-1]
+        return self.lines.get(where, 1)
+
+    def raise_faults(self) -> None:
+        """Raise one error with all faults, in the order of the file, if any."""
+        if self.faults:
+            raise DefinitionError(sorted(set(self.faults), key=lambda f: f.line))
+
+
+class Section:
+    """One mapping in a YAML document."""
+
+    def __init__(
+        self, document: Document, where: tuple[str, ...], node: yaml.Node | None
+    ) -> None:
+        self.document = document
+        self.where = where
+        self._values: dict[str, yaml.Node] = {}
+        self._asked: set[str] = set()
+        if isinstance(node, yaml.MappingNode):
+            self._read(node)
+        elif node is not None and not _is_null(node):
+            document.fault(where, f"expected a mapping of keys here, found {_what(node)}")
+
+    def __contains__(self, key: str) -> bool:
+        """Tell whether the section has a key."""
+        return key in self._values
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """Return a text; without a default the key must be there."""
+        return self._scalar(key, default, "", str, ("str", "int", "float"))
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """Return a whole number."""
+        return self._scalar(key, default, 0, int, ("int",))
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """Return a number."""
+        return self._scalar(key, default, 0.0, float, ("int", "float"))
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Return true or false."""
+        return self._scalar(
+            key, default, False, lambda text: text.lower() in _TRUE, ("bool",)
+        )
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts; a single text counts as a list of one."""
+        node = self._take(key)
+        if node is None or _is_null(node):
+            return ()
+        if isinstance(node, yaml.ScalarNode):
+            return (node.value,)
+        return tuple(text for text in self._items(key, node) if text is not None)
+
+    def plain(self, key: str) -> object:
+        """Return a scalar, or a list of scalars, as the Python values YAML gives."""
+        node = self._take(key)
+        if isinstance(node, yaml.ScalarNode):
+            return _construct(node)
+        if isinstance(node, yaml.SequenceNode) and all(
+            isinstance(item, yaml.ScalarNode) for item in node.value
+        ):
+            return [_construct(item) for item in node.value]
+        self._fault(key, f"expected a value or a list of values, found {_what(node)}")
+        return ""
+
+    def section(self, key: str) -> Section:
+        """Return the mapping under a key, empty if it is not there."""
+        return Section(self.document, (*self.where, key), self._take(key))
+
+    def sections(self, key: str) -> Iterator[tuple[str, Section]]:
+        """Yield the name and section of each entry of a mapping of mappings."""
+        outer = self.section(key)
+        for name in outer.names():
+            yield name, outer.section(name)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the keys of this section, in order."""
+        return tuple(self._values)
+
+    def is_mapping(self, key: str) -> bool:
+        """Tell whether a mapping stands under a key."""
+        return isinstance(self._values.get(key), yaml.MappingNode)
+
+    def fault(self, key: str, message: str) -> None:
+        """Note that something is wrong with a key."""
+        self._fault(key, message)
+
+    def done(self) -> None:
+        """Note every key that nobody asked for as unknown."""
+        for key in self._values:
+            if key not in self._asked:
+                self._fault(key, f"unknown key {key!r}{suggestion(key, self._asked)}")
+
+    def _read(self, node: yaml.MappingNode) -> None:
+        for key_node, value in node.value:
+            key = str(key_node.value)
+            if key in self._values:
+                self._fault(key, f"the key {key!r} stands here twice")
+            self._values[key] = value
+            self.document.lines[(*self.where, key)] = key_node.start_mark.line + 1
+
+    def _take(self, key: str) -> yaml.Node | None:
+        self._asked.add(key)
+        return self._values.get(key)
+
+    def _fault(self, key: str, message: str) -> None:
+        self.document.fault((*self.where, key), message)
+
+    def _items(self, key: str, node: yaml.Node) -> Iterator[str | None]:
+        if not isinstance(node, yaml.SequenceNode):
+            self._fault(key, f"{key!r} must be a list, found {_what(node)}")
+            return
+        for item in node.value:
+            if isinstance(item, yaml.ScalarNode):
+                yield item.value
+            else:
+                self._fault(key, f"{key!r} must be a list of texts, found {_what(item)}")
+
+    def _scalar(
+        self,
+        key: str,
+        default: T | None,
+        harmless: T,
+        convert: Callable[[str], T],
+        tags: tuple[str, ...],
+    ) -> T:
+        node = self._take(key)
+        if node is None:
+            if default is None:
+                self._fault(key, f"{key!r} is missing")
+            return harmless if default is None else default
+        wanted = [f"tag:yaml.org,2002:{tag}" for tag in tags]
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in wanted:
+            self._fault(key, f"{key!r} must be {_WORDS[wanted[0]]}, found {_what(node)}")
+            return harmless
+        try:
+            return convert(node.value)
+        except ValueError:
+            self._fault(key, f"{key!r} must be {_WORDS[wanted[0]]}, found {node.value!r}")
+            return harmless
+
+
+def open_document(path: Path) -> tuple[Document, Section]:
+    """Read a YAML file.
+
+    Returns
+    -------
+    Document, Section
+        Where faults are kept, and the mapping at the top.
+
+    Raises
+    ------
+    DefinitionError
+        If the file can't be read, is no YAML, or is no mapping.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise DefinitionError(f"{path}: larger than {_LARGEST_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DefinitionError(f"{path}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DefinitionError(f"{path}: is no UTF-8 text ({error.reason})") from error
+    return parse_document(text, str(path))
+
+
+def parse_document(text: str, file: str) -> tuple[Document, Section]:
+    """Read YAML text; `file` is the name that faults are given."""
+    document = Document(file)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or str(error)
+        line = mark.line + 1 if mark else 1
+        fault = Fault(message=f"is no YAML: {what}", file=file, line=line)
+        raise DefinitionError([fault]) from error
+    if not isinstance(node, yaml.MappingNode):
+        raise DefinitionError(
+            [Fault(message="holds no mapping of keys", file=file, line=1)]
+        )
+    return document, Section(document, (), node)
+
+
+def _construct(node: yaml.ScalarNode) -> object:
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node)
+    finally:
+        loader.dispose()
+
+
+def _is_null(node: yaml.Node | None) -> bool:
+    return node is not None and node.tag == "tag:yaml.org,2002:null"
+
+
+def _what(node: yaml.Node | None) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    return "nothing" if node is None or _is_null(node) else repr(node.value)

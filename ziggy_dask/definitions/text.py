@@ -1,0 +1,351 @@
+"""Pipeline definitions as YAML: reading with all faults at once, and writing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+
+from ziggy_dask.definitions.check import Problem, check
+from ziggy_dask.definitions.code import check_code
+from ziggy_dask.definitions.location import Location
+from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.definitions.parameters import (
+    Parameter,
+    ParameterSet,
+    parameter_from_value,
+)
+from ziggy_dask.definitions.pipeline import (
+    DaskFunctionStep,
+    DataReceiptStep,
+    DataType,
+    FunctionStep,
+    Input,
+    ModelType,
+    Node,
+    Pipeline,
+    Placeholder,
+    Priority,
+    ProductKind,
+    Step,
+)
+from ziggy_dask.definitions.section import (
+    Document,
+    Section,
+    open_document,
+    parse_document,
+)
+from ziggy_dask.errors import DefinitionError
+
+DEFINITION_FILE = "pipeline.yaml"
+DATA_RECEIPT = "data-receipt"
+
+E = TypeVar("E", bound=Enum)
+
+
+def read_pipeline(path: Path) -> Pipeline:
+    """Read and check a pipeline definition.
+
+    Parameters
+    ----------
+    path
+        A YAML file, or a directory that holds one called ``pipeline.yaml``. The
+        algorithms are looked for beside the file.
+
+    Raises
+    ------
+    DefinitionError
+        With everything that is wrong, each with file, line and mend.
+    """
+    file = path / DEFINITION_FILE if path.is_dir() else path
+    if not file.exists():
+        raise DefinitionError(
+            f"{file}: no such file; a pipeline is a directory with a {DEFINITION_FILE}, "
+            "or the path of such a file"
+        )
+    document, top = open_document(file)
+    return _finish(document, top, file.parent.resolve(), with_code=True)
+
+
+def pipeline_from_yaml(
+    text: str, root: Path | None = None, file: str = "definition"
+) -> Pipeline:
+    """Read a pipeline from YAML text, without importing its algorithms."""
+    document, top = parse_document(text, file)
+    return _finish(document, top, root, with_code=False)
+
+
+def pipeline_from_record(text: str, root: Path | None, name: str) -> Pipeline:
+    """Read a pipeline that was checked when it was registered.
+
+    What it needed then, such as a reader, may be gone by now; that is no reason
+    not to show it.
+    """
+    document, top = parse_document(text, f"registered pipeline {name!r}")
+    pipeline = _pipeline(top, root)
+    document.raise_faults()
+    return pipeline
+
+
+def pipeline_to_yaml(pipeline: Pipeline) -> str:
+    """Return the canonical text of a pipeline; defaults are left out."""
+    content: dict[str, object] = {
+        "pipeline": pipeline.name,
+        "description": pipeline.description,
+        "priority": _unless(pipeline.priority, Priority.NORMAL),
+        "placeholders": {one.name: one.pattern for one in pipeline.placeholders},
+        "parameter_sets": {s.name: _set_content(s) for s in pipeline.parameter_sets},
+        "data_types": {d.name: _data_type_content(d) for d in pipeline.data_types},
+        "model_types": {m.name: _model_type_content(m) for m in pipeline.model_types},
+        "parameters": list(pipeline.parameters),
+        "nodes": {n.name: _node_content(n) for n in pipeline.nodes},
+    }
+    return yaml.safe_dump(_lean(content), sort_keys=False, allow_unicode=True, width=88)
+
+
+def _finish(
+    document: Document, top: Section, root: Path | None, *, with_code: bool
+) -> Pipeline:
+    pipeline = _pipeline(top, root)
+    for problem in check(pipeline):
+        document.take(problem)
+    if with_code and not document.faults:
+        for problem in check_code(pipeline):
+            document.take(problem)
+    document.raise_faults()
+    return pipeline
+
+
+def _pipeline(top: Section, root: Path | None) -> Pipeline:
+    placeholders = top.section("placeholders")
+    pipeline = Pipeline(
+        name=top.text("pipeline"),
+        description=top.text("description", ""),
+        priority=_choice(top, "priority", Priority.NORMAL),
+        placeholders=tuple(
+            Placeholder(name=name, pattern=placeholders.text(name))
+            for name in placeholders.names()
+        ),
+        parameter_sets=_each(top, "parameter_sets", _parameter_set),
+        data_types=_each(top, "data_types", _data_type),
+        model_types=_each(top, "model_types", _model_type),
+        parameters=top.texts("parameters"),
+        nodes=_each(top, "nodes", _node),
+        root=root,
+    )
+    top.done()
+    return pipeline
+
+
+T = TypeVar("T")
+
+
+def _each(top: Section, key: str, make: Callable[[str, Section], T]) -> tuple[T, ...]:
+    made = []
+    for name, section in top.sections(key):
+        try:
+            made.append(make(name, section))
+        except DefinitionError as error:
+            section.document.take(Problem(section.where, str(error)))
+    return tuple(made)
+
+
+def _data_type(name: str, section: Section) -> DataType:
+    chunks = section.section("chunks")
+    data_type = DataType(
+        name=name,
+        location=_location(section),
+        kind=_choice(section, "kind", ProductKind.ARRAY),
+        subtask=section.text("subtask", ""),
+        chunk=section.integer("chunk", 1),
+        chunks=tuple((dim, chunks.integer(dim)) for dim in chunks.names()),
+        compression=section.text("compression", "zstd"),
+        files=section.text("files", ""),
+        reader=section.text("reader", ""),
+        external=section.flag("external"),
+    )
+    section.done()
+    return data_type
+
+
+def _location(section: Section) -> Location:
+    text = section.text("location")
+    try:
+        return Location(text or "missing")
+    except DefinitionError as error:
+        section.fault("location", str(error))
+        return Location("faulty")
+
+
+def _model_type(name: str, section: Section) -> ModelType:
+    model_type = ModelType(
+        name=name,
+        files=section.text("files"),
+        version_group=section.integer("version_group", 0),
+        timestamp_group=section.integer("timestamp_group", 0),
+        semantic_version=section.flag("semantic_version"),
+    )
+    section.done()
+    return model_type
+
+
+def _parameter_set(name: str, section: Section) -> ParameterSet:
+    parameters = []
+    for key in section.names():
+        try:
+            parameters.append(_parameter(key, section))
+        except DefinitionError as error:
+            section.fault(key, str(error))
+    return ParameterSet(name=name, parameters=tuple(parameters))
+
+
+def _parameter(key: str, section: Section) -> Parameter:
+    if not section.is_mapping(key):
+        return parameter_from_value(key, section.plain(key))
+    inner = section.section(key)
+    parameter = parameter_from_value(key, inner.plain("value"), inner.text("type"))
+    inner.done()
+    return parameter
+
+
+def _node(name: str, section: Section) -> Node:
+    time = section.section("time")
+    node = Node(
+        name=name,
+        step=_step(name, section),
+        inputs=_inputs(section),
+        outputs=section.texts("outputs"),
+        parameters=section.texts("parameters"),
+        models=section.texts("models"),
+        after=section.texts("after"),
+        single_subtask=section.flag("single_subtask"),
+        max_failed_subtasks=section.integer("max_failed_subtasks", 0),
+        typical_s=time.number("typical", 0.0),
+    )
+    time.done()
+    section.done()
+    return node
+
+
+def _step(name: str, section: Section) -> Step:
+    kinds = [key for key in ("function", "dask_function", "step") if key in section]
+    if len(kinds) != 1:
+        section.document.fault(
+            section.where,
+            f"node {name!r} needs exactly one of 'function', 'dask_function' and "
+            f"'step: {DATA_RECEIPT}', found {' and '.join(kinds) or 'none'}",
+        )
+    if "function" in section:
+        return FunctionStep(function=section.text("function"))
+    if "dask_function" in section:
+        return DaskFunctionStep(function=section.text("dask_function"))
+    word = section.text("step", DATA_RECEIPT)
+    if word != DATA_RECEIPT:
+        section.fault("step", f"unknown step {word!r}{suggestion(word, [DATA_RECEIPT])}")
+    return DataReceiptStep()
+
+
+def _inputs(section: Section) -> tuple[Input, ...]:
+    if not section.is_mapping("inputs"):
+        return tuple(Input(data_type=name) for name in section.texts("inputs"))
+    inputs = []
+    for name, inner in section.sections("inputs"):
+        inputs.append(Input(data_type=name, all_subtasks=inner.flag("all_subtasks")))
+        inner.done()
+    return tuple(inputs)
+
+
+def _choice(section: Section, key: str, default: E) -> E:
+    word = section.text(key, str(default.value))
+    for member in type(default):
+        if member.value == word.lower():
+            return member
+    known = [str(member.value) for member in type(default)]
+    section.fault(key, f"{key!r} can't be {word!r}{suggestion(word, known)}")
+    return default
+
+
+def _unless(value: Enum, default: Enum) -> object:
+    return None if value is default else value.value
+
+
+def _lean(content: object) -> object:
+    """Drop empty values, at every level but for the entries of named things."""
+    if not isinstance(content, dict):
+        return content
+    return {key: value for key, value in content.items() if value not in (None, "", [], {})}
+
+
+def _set_content(one: ParameterSet) -> dict[str, object]:
+    return {parameter.name: _parameter_content(parameter) for parameter in one.parameters}
+
+
+def _parameter_content(one: Parameter) -> object:
+    value = list(one.value) if isinstance(one.value, tuple) else one.value
+    plain = parameter_from_value(one.name, value) if value != [] else None
+    if plain == one:
+        return value
+    return {"type": one.type_text, "value": value}
+
+
+def _data_type_content(one: DataType) -> object:
+    return _lean(
+        {
+            "location": str(one.location),
+            "kind": _unless(one.kind, ProductKind.ARRAY),
+            "subtask": one.subtask,
+            "chunk": one.chunk if one.chunk != 1 else None,
+            "chunks": dict(one.chunks),
+            "compression": one.compression if one.compression != "zstd" else None,
+            "files": one.files,
+            "reader": one.reader,
+            "external": one.external or None,
+        }
+    )
+
+
+def _model_type_content(one: ModelType) -> object:
+    return _lean(
+        {
+            "files": one.files,
+            "version_group": one.version_group or None,
+            "timestamp_group": one.timestamp_group or None,
+            "semantic_version": one.semantic_version or None,
+        }
+    )
+
+
+def _node_content(one: Node) -> object:
+    return _lean(
+        {
+            **_step_content(one.step),
+            "inputs": _input_content(one.inputs),
+            "outputs": list(one.outputs),
+            "parameters": list(one.parameters),
+            "models": list(one.models),
+            "after": list(one.after),
+            "single_subtask": one.single_subtask or None,
+            "max_failed_subtasks": one.max_failed_subtasks or None,
+            "time": {"typical": one.typical_s} if one.typical_s else None,
+        }
+    )
+
+
+def _step_content(step: Step) -> dict[str, object]:
+    if isinstance(step, FunctionStep):
+        return {"function": step.function}
+    if isinstance(step, DaskFunctionStep):
+        return {"dask_function": step.function}
+    return {"step": DATA_RECEIPT}
+
+
+def _input_content(inputs: Sequence[Input]) -> object:
+    if any(one.all_subtasks for one in inputs):
+        return {
+            one.data_type: {"all_subtasks": True} if one.all_subtasks else {}
+            for one in inputs
+        }
+    return [one.data_type for one in inputs]

@@ -1,0 +1,91 @@
+"""Everything that can go wrong, sorted by who can mend it.
+
+::
+
+    ZiggyError
+    ├── DefinitionError       the author: a definition, parameter or cluster file is wrong
+    ├── DeliveryError         the sender: a manifest or a delivered file is wrong
+    ├── DatastoreError        the site: the datastore can't be opened, read or written
+    ├── ClusterError          the site: compute environment or supervisor
+    │   └── LeaseError        another supervisor holds this cluster
+    ├── TaskError             the algorithm: it failed, or its output does not fit
+    └── RecordsError          the site: the database can't be opened, read or written
+
+A message says what failed, where, which value, and the mend. The command line
+prints it as one block and exits with the code of the class; anything that is
+not a `ZiggyError` is a defect of this package and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class ZiggyError(Exception):
+    """Root of all errors that this package raises on purpose."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One thing that is wrong with a file that a user wrote."""
+
+    message: str
+    """What is wrong, with the value and the mend."""
+    file: str = ""
+    """The file, as the user named it; empty for definitions built in Python."""
+    line: int = 0
+    """Line in the file, from 1; 0 when there is none to point at."""
+
+    def __str__(self) -> str:
+        """Return ``file:line: message``, leaving out what is not known."""
+        place = f"{self.file}:{self.line}" if self.file and self.line else self.file
+        return f"{place}: {self.message}" if place else self.message
+
+
+class DefinitionError(ZiggyError):
+    """A definition, a parameter or a cluster file is wrong; carries every fault found."""
+
+    exit_code = 3
+
+    def __init__(self, faults: str | Sequence[Fault]) -> None:
+        self.faults: tuple[Fault, ...] = (
+            (Fault(message=faults),) if isinstance(faults, str) else tuple(faults)
+        )
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class DeliveryError(ZiggyError):
+    """A delivery is refused; nothing of it was taken into the datastore."""
+
+    exit_code = 3
+
+
+class DatastoreError(ZiggyError):
+    """The datastore can't be opened, read or written."""
+
+    exit_code = 4
+
+
+class ClusterError(ZiggyError):
+    """The compute environment or the supervisor can't do what was asked."""
+
+    exit_code = 4
+
+
+class LeaseError(ClusterError):
+    """Another supervisor is in charge of this cluster."""
+
+    exit_code = 5
+
+
+class TaskError(ZiggyError):
+    """An algorithm failed, or what it returned does not fit its data type."""
+
+
+class RecordsError(ZiggyError):
+    """The database can't be opened, read or written."""
+
+    exit_code = 4

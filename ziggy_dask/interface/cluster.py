@@ -1,0 +1,417 @@
+"""The cluster as Python users hold it: everything the command line does, in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ziggy_dask.datastore import Datastore, Repository
+from ziggy_dask.definitions import (
+    DataReceiptStep,
+    Pipeline,
+    check_code,
+    read_cluster,
+    read_pipeline,
+    require_sound,
+)
+from ziggy_dask.errors import DefinitionError, Fault
+from ziggy_dask.planning import Plan, Where
+from ziggy_dask.records import InstanceState, deliveries, instances, library, outcomes
+from ziggy_dask.records.deliveries import DeliveryRecord
+from ziggy_dask.records.instances import InstanceRecord, TaskRecord
+from ziggy_dask.records.library import Registered, StoredPipeline, StoredSet
+from ziggy_dask.records.outcomes import SubtaskLog, SubtaskRecord
+from ziggy_dask.supervisor import (
+    Listener,
+    Request,
+    Site,
+    continue_instance,
+    create_site,
+    expected_products,
+    open_site,
+    plan,
+    run,
+    unheard,
+)
+from ziggy_dask.supervisor.launch import chosen_sets
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Overrides = Mapping[str, Mapping[str, object]]
+
+
+def open_cluster(file: str | os.PathLike[str]) -> Cluster:
+    """Open a cluster.
+
+    Parameters
+    ----------
+    file
+        Its cluster file.
+
+    Raises
+    ------
+    DefinitionError
+        If the file is faulty.
+    DatastoreError, RecordsError
+        If the cluster was never created.
+    """
+    return Cluster(open_site(read_cluster(Path(file))))
+
+
+def create_cluster(file: str | os.PathLike[str]) -> Cluster:
+    """Create a cluster's datastore and database, and open it; what is there stays."""
+    return Cluster(create_site(read_cluster(Path(file))))
+
+
+class Cluster:
+    """One complete installation: configuration, datastore, database, compute.
+
+    Parameters
+    ----------
+    site
+        The open cluster; `open_cluster` makes one of a cluster file.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @property
+    def name(self) -> str:
+        """Name of the cluster."""
+        return self._site.cluster.name
+
+    @property
+    def datastore(self) -> InstanceDatastore:
+        """The products, as of now."""
+        return InstanceDatastore(self._site)
+
+    @property
+    def pipelines(self) -> dict[str, StoredPipeline]:
+        """The newest version of every registered pipeline, by name."""
+        return {one.pipeline.name: one for one in library.pipelines(self._site.database)}
+
+    def parameter_sets(self, pipeline: str) -> dict[str, StoredSet]:
+        """Return the newest version of each parameter set of a pipeline, by name."""
+        stored = library.pipeline(self._site.database, pipeline).pipeline
+        return library.parameter_sets(self._site.database, stored.name)
+
+    @property
+    def deliveries(self) -> list[DeliveryRecord]:
+        """All deliveries that were taken in."""
+        return deliveries.deliveries(self._site.database)
+
+    @property
+    def instances(self) -> dict[int, Instance]:
+        """All instances by number."""
+        records = instances.instances(self._site.database)
+        return {record.id: Instance(self._site, record.id) for record in records}
+
+    def instance(self, number: int) -> Instance:
+        """Return an instance."""
+        return Instance(self._site, instances.instance(self._site.database, number).id)
+
+    def task(self, number: int) -> Task:
+        """Return a task."""
+        return Task(self._site, instances.task(self._site.database, number).id)
+
+    def register(
+        self, pipeline: Pipeline | str | os.PathLike[str], *, dry_run: bool = False
+    ) -> list[Registered]:
+        """Register a pipeline: a definition, or the file or directory of one.
+
+        Raises
+        ------
+        DefinitionError
+            With everything that is wrong; nothing is registered then.
+        """
+        if not isinstance(pipeline, Pipeline):
+            pipeline = read_pipeline(Path(pipeline))
+        else:
+            require_sound(pipeline)
+            problems = [Fault(message=one.message) for one in check_code(pipeline)]
+            if problems:
+                raise DefinitionError(problems)
+        return [] if dry_run else library.register(self._site.database, pipeline)
+
+    def plan(
+        self,
+        pipeline: str,
+        *,
+        start: str | None = None,
+        stop: str | None = None,
+        where: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> Plan:
+        """Return all tasks that `run` would run now; nothing is changed.
+
+        Deliveries that wait count as received.
+        """
+        definition = library.pipeline(self._site.database, pipeline).pipeline
+        request = self._request(pipeline, "", start, stop, where, exclude, {})
+        expected = expected_products(self._site, definition, request)
+        return plan(definition, self._site.repository, request, expected)
+
+    def run(
+        self,
+        pipeline: str,
+        *,
+        name: str = "",
+        start: str | None = None,
+        stop: str | None = None,
+        where: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        parameters: Overrides | None = None,
+        client: Client | None = None,
+        listen: Listener = unheard,
+    ) -> Instance:
+        """Run a pipeline and wait for its end.
+
+        Parameters
+        ----------
+        pipeline
+            Name of a registered pipeline.
+        name
+            Name for the instance.
+        start, stop
+            First node, and node whose followers are left out.
+        where, exclude
+            Conditions ``placeholder=expression`` on units of work.
+        parameters
+            Values to change for this instance, by parameter set and name.
+        client
+            Dask client to use; by default the compute environment of the cluster
+            file is started, and ended at the end.
+        listen
+            Called with events as they happen.
+
+        Returns
+        -------
+        Instance
+            The instance; see its `state`. Failed tasks raise nothing.
+        """
+        request = self._request(
+            pipeline, name, start, stop, where, exclude, parameters or {}
+        )
+        record = run(self._site, request, client=client, listen=listen)
+        return Instance(self._site, record.id)
+
+    def resume(
+        self,
+        number: int | None = None,
+        *,
+        client: Client | None = None,
+        listen: Listener = unheard,
+    ) -> Instance:
+        """Go on with an instance whose supervisor went away; by default the newest."""
+        record = continue_instance(self._site, number, client=client, listen=listen)
+        return Instance(self._site, record.id)
+
+    def receive(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        pipeline: str | None = None,
+        needs_manifest: bool = True,
+        listen: Listener = unheard,
+    ) -> Instance:
+        """Take the deliveries in a directory into the datastore.
+
+        Parameters
+        ----------
+        directory
+            A delivery, or a directory of deliveries.
+        pipeline
+            The pipeline whose data types they are; needed if several have data
+            receipt.
+        needs_manifest
+            Whether deliveries must have manifests. If not, the directory is taken
+            as it is, and its files stay.
+        listen
+            Called with events as they happen.
+        """
+        name = pipeline or self._only_receiver()
+        definition = library.pipeline(self._site.database, name).pipeline
+        nodes = [n.name for n in definition.nodes if isinstance(n.step, DataReceiptStep)]
+        if not nodes:
+            raise DefinitionError(f"pipeline {name!r} has no data receipt node")
+        if not Path(directory).is_dir():
+            raise DefinitionError(f"{directory}: is no directory")
+        request = Request(
+            pipeline=name,
+            name="data receipt",
+            start=nodes[0],
+            stop=nodes[0],
+            receipt=Path(directory),
+            needs_manifest=needs_manifest,
+        )
+        record = run(self._site, request, listen=listen)
+        return Instance(self._site, record.id)
+
+    def __repr__(self) -> str:
+        """Say what is where."""
+        cluster = self._site.cluster
+        return (
+            f"<ziggy_dask.Cluster {self.name!r}>\n"
+            f"    file       {cluster.path}\n"
+            f"    datastore  {cluster.datastore}\n"
+            f"    database   {self._site.database.url}\n"
+            f"    pipelines  {', '.join(self.pipelines) or '-'}\n"
+            f"    instances  {len(instances.instances(self._site.database))}"
+        )
+
+    def _only_receiver(self) -> str:
+        names = [
+            name
+            for name, one in self.pipelines.items()
+            if any(isinstance(n.step, DataReceiptStep) for n in one.pipeline.nodes)
+        ]
+        if len(names) != 1:
+            raise DefinitionError(
+                "say whose data types the delivery has, with --pipeline: "
+                + (", ".join(names) or "no pipeline with data receipt is registered")
+            )
+        return names[0]
+
+    def _request(
+        self,
+        pipeline: str,
+        name: str,
+        start: str | None,
+        stop: str | None,
+        where: Sequence[str],
+        exclude: Sequence[str],
+        parameters: Overrides,
+    ) -> Request:
+        stored = library.pipeline(self._site.database, pipeline)
+        chosen_sets(self._site, stored, parameters)
+        return Request(
+            pipeline=pipeline,
+            name=name,
+            start=start,
+            stop=stop,
+            where=Where.parse(where, exclude, stored.pipeline.patterns),
+            parameters=parameters,
+        )
+
+
+class Instance:
+    """One run of a pipeline.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    number
+        Number of the instance.
+    """
+
+    def __init__(self, site: Site, number: int) -> None:
+        self._site = site
+        self.id = number
+
+    @property
+    def record(self) -> InstanceRecord:
+        """All that is on record of it."""
+        return instances.instance(self._site.database, self.id)
+
+    @property
+    def state(self) -> InstanceState:
+        """How it stands."""
+        return self.record.state
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Its tasks."""
+        records = instances.tasks(self._site.database, self.id)
+        return [Task(self._site, record.id) for record in records]
+
+    @property
+    def parameters(self) -> dict[str, dict[str, object]]:
+        """The values that it ran with, by parameter set and name."""
+        _, sets = instances.instance_pipeline(self._site.database, self.id)
+        return {name: dict(one.values) for name, one in sets.items()}
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The exact definition that it ran."""
+        return instances.instance_pipeline(self._site.database, self.id)[0]
+
+    def __repr__(self) -> str:
+        """Say how it stands."""
+        record = self.record
+        name = f" {record.name!r}" if record.name else ""
+        return (
+            f"<ziggy_dask.Instance {self.id}{name}: {record.pipeline}, "
+            f"{record.state.value}, {len(self.tasks)} tasks>"
+        )
+
+
+class Task:
+    """A node on a unit of work.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    number
+        Number of the task.
+    """
+
+    def __init__(self, site: Site, number: int) -> None:
+        self._site = site
+        self.id = number
+
+    @property
+    def record(self) -> TaskRecord:
+        """All that is on record of it."""
+        return instances.task(self._site.database, self.id)
+
+    @property
+    def subtasks(self) -> list[SubtaskRecord]:
+        """Its subtasks that have ended."""
+        return outcomes.subtasks(self._site.database, self.id)
+
+    def logs(self, subtask: int | None = None) -> list[SubtaskLog]:
+        """Return what its subtasks printed, and their tracebacks."""
+        return outcomes.logs(self._site.database, self.id, subtask)
+
+    def __repr__(self) -> str:
+        """Say how it stands."""
+        record = self.record
+        return (
+            f"<ziggy_dask.Task {self.id}: {record.node} {record.unit}, {record.state}, "
+            f"{record.complete}/{record.total} subtasks>"
+        )
+
+
+class InstanceDatastore(Datastore):
+    """The datastore, also as an instance left it.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    """
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site.repository)
+        self._site = site
+
+    def at(self, instance: Instance | int) -> Datastore:
+        """Return the datastore as an instance left it."""
+        number = instance.id if isinstance(instance, Instance) else instance
+        record = instances.instance(self._site.database, number)
+        return self.as_of(last_snapshot(self._site.repository, record))
+
+
+def last_snapshot(repository: Repository, record: InstanceRecord) -> str:
+    """Return the last snapshot that an instance published, or the one it read."""
+    for commit in repository.history():
+        if commit.metadata.get("instance") == record.id:
+            return commit.snapshot
+        if commit.snapshot == record.base_snapshot:
+            break
+    return record.base_snapshot

@@ -1,0 +1,1 @@
+"""The commands of ``ziggy``, a module for each group."""

@@ -1,0 +1,81 @@
+"""``ziggy manifest``, ``receive``, ``deliveries``: data receipt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ziggy_dask.interface.commands.here import json_option, opened_cluster
+
+
+@click.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--dataset-id", type=int, required=True, help="Id; ≤ 0 may be used again.")
+@click.option("--name", default="", help="File name; default: that of DIRECTORY.")
+@click.option(
+    "--checksum",
+    type=click.Choice(["MD5", "SHA1", "SHA256", "SHA512"]),
+    default="SHA1",
+    show_default=True,
+)
+def manifest(directory: Path, dataset_id: int, name: str, checksum: str) -> None:
+    """Write the manifest of all files below DIRECTORY into it."""
+    from ziggy_dask.errors import DeliveryError
+    from ziggy_dask.receipt import ChecksumType, generate_manifest, manifest_to_xml
+    from ziggy_dask.receipt.manifest import MANIFEST_ENDING
+
+    file_name = name or f"{directory.resolve().name}{MANIFEST_ENDING}"
+    if not file_name.endswith(MANIFEST_ENDING) or "/" in file_name:
+        raise DeliveryError(
+            f"{file_name!r} can't name a manifest; it must end with {MANIFEST_ENDING!r}"
+        )
+    made = generate_manifest(directory, dataset_id, ChecksumType[checksum])
+    path = directory / file_name
+    path.write_text(manifest_to_xml(made), encoding="utf-8")
+    click.echo(f"{path}: {len(made.files)} files")
+
+
+@click.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--pipeline", help="Whose data types; needed if several have data receipt.")
+@click.option(
+    "--no-manifest", is_flag=True, help="Take all files as they are, and leave them there."
+)
+@click.pass_context
+def receive(
+    ctx: click.Context, directory: Path, pipeline: str | None, no_manifest: bool
+) -> None:
+    """Take the deliveries in DIRECTORY into the datastore."""
+    from ziggy_dask.interface.commands.records import exit_code
+    from ziggy_dask.interface.output import console
+    from ziggy_dask.interface.progress import shown_progress
+
+    cluster = opened_cluster(ctx)
+    with shown_progress(console()) as listen:
+        instance = cluster.receive(
+            directory, pipeline=pipeline, needs_manifest=not no_manifest, listen=listen
+        )
+    click.echo(repr(instance))
+    ctx.exit(exit_code(instance))
+
+
+@click.command()
+@json_option
+@click.pass_context
+def deliveries(ctx: click.Context, as_json: bool) -> None:
+    """List the deliveries that were taken in."""
+    from ziggy_dask.interface.output import show
+
+    rows = [
+        {
+            "dataset_id": one.dataset_id,
+            "name": one.name,
+            "task": one.task,
+            "files": one.files,
+            "bytes": one.bytes,
+            "received": one.received,
+        }
+        for one in opened_cluster(ctx).deliveries
+    ]
+    show(rows, as_json=as_json, empty="none yet")

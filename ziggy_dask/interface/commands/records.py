@@ -1,0 +1,131 @@
+"""``ziggy instances``, ``tasks``, ``subtasks``, ``logs``: what became of things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ziggy_dask.interface.commands.here import json_option, opened_cluster
+
+if TYPE_CHECKING:
+    from ziggy_dask.interface.cluster import Instance
+    from ziggy_dask.records.instances import InstanceRecord
+
+
+@click.command()
+@json_option
+@click.pass_context
+def instances(ctx: click.Context, as_json: bool) -> None:
+    """List the instances."""
+    from ziggy_dask.interface.output import show
+
+    records = [one.record for one in opened_cluster(ctx).instances.values()]
+    show(instance_rows(records), as_json=as_json, empty="none yet")
+
+
+@click.command()
+@click.argument("instance", type=int)
+@json_option
+@click.pass_context
+def tasks(ctx: click.Context, instance: int, as_json: bool) -> None:
+    """List the tasks of INSTANCE."""
+    from ziggy_dask.interface.output import show
+
+    rows = [
+        {
+            "id": one.id,
+            "node": one.node,
+            "unit": one.unit,
+            "state": one.state,
+            "subtasks": subtask_counts(one.complete, one.total, one.failed),
+            "seconds": (one.finished - one.started).total_seconds()
+            if one.started and one.finished
+            else None,
+            "worker": one.worker,
+            "message": one.message,
+        }
+        for one in (task.record for task in opened_cluster(ctx).instance(instance).tasks)
+    ]
+    show(rows, as_json=as_json, empty=f"instance {instance} has no tasks")
+
+
+@click.command()
+@click.argument("task", type=int)
+@json_option
+@click.pass_context
+def subtasks(ctx: click.Context, task: int, as_json: bool) -> None:
+    """List the subtasks of TASK that have ended."""
+    from ziggy_dask.interface.output import show
+
+    found = opened_cluster(ctx).task(task)
+    rows = [
+        {
+            "subtask": one.number,
+            "state": one.state.value,
+            "cause": one.cause.value,
+            "started": one.started,
+            "seconds": one.wall_s,
+            "cpu_seconds": one.cpu_s,
+            "memory_MB": one.peak_memory_bytes / 1e6,
+            "worker": f"{one.host}:{one.worker}",
+            "message": one.message,
+        }
+        for one in found.subtasks
+    ]
+    show(rows, as_json=as_json, empty=f"no subtask of task {task} has ended yet")
+
+
+@click.command()
+@click.argument("task", type=int)
+@click.option("--subtask", type=int, help="Only this subtask.")
+@click.option("--errors", is_flag=True, help="Only subtasks that failed.")
+@click.pass_context
+def logs(ctx: click.Context, task: int, subtask: int | None, errors: bool) -> None:
+    """Show what the subtasks of TASK printed, and the tracebacks of those that failed."""
+    found = opened_cluster(ctx).task(task)
+    entries = [one for one in found.logs(subtask) if one.traceback or not errors]
+    for one in entries:
+        click.secho(f"── task {task}, subtask {one.number}", bold=True)
+        if one.log:
+            click.echo(one.log.rstrip())
+        if one.traceback:
+            click.secho(one.traceback.rstrip(), fg="red")
+    if not entries:
+        record = found.record
+        click.echo(record.message or f"task {task} printed nothing ({record.state})")
+
+
+def instance_rows(records: Sequence[InstanceRecord]) -> list[dict[str, Any]]:
+    """Return the rows of the table of instances."""
+    return [
+        {
+            "id": one.id,
+            "name": one.name,
+            "pipeline": f"{one.pipeline} v{one.version}",
+            "state": one.state.value,
+            "created": one.created,
+            "seconds": (one.finished - one.created).total_seconds()
+            if one.finished
+            else None,
+            "message": one.message,
+        }
+        for one in records
+    ]
+
+
+def subtask_counts(complete: int, total: int, failed: int) -> str:
+    """Return counts as people read them.
+
+    Examples
+    --------
+    >>> subtask_counts(3, 4, 1)
+    '3/4 (1)'
+    """
+    return f"{complete}/{total}" + (f" ({failed})" if failed else "")
+
+
+def exit_code(instance: Instance) -> int:
+    """Return 0 for a completed instance, else 1."""
+    return 0 if instance.state.value == "COMPLETED" else 1

@@ -1,0 +1,208 @@
+"""``ziggy plan``, ``graph``, ``run``: from a definition to products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ziggy_dask.errors import DefinitionError
+from ziggy_dask.interface.commands.here import json_option, opened_cluster
+
+
+def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose nodes and units of work."""
+    for option in (
+        click.option("--start", metavar="NODE", help="First node. Default: all roots."),
+        click.option("--stop", metavar="NODE", help="Leave out what follows this node."),
+        click.option(
+            "--where",
+            multiple=True,
+            metavar="NAME=REGEX",
+            help="Only units of work with such a placeholder value.",
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="NAME=REGEX",
+            help="No units of work with such a placeholder value.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("pipeline")
+@_choice_options
+@click.option("--subtasks", is_flag=True, help="List every subtask with its items.")
+@json_option
+@click.pass_context
+def plan(
+    ctx: click.Context,
+    pipeline: str,
+    start: str | None,
+    stop: str | None,
+    where: tuple[str, ...],
+    exclude: tuple[str, ...],
+    subtasks: bool,
+    as_json: bool,
+) -> None:
+    """Show all tasks that a run of PIPELINE would have; nothing is changed."""
+    from ziggy_dask.interface.output import show
+
+    made = opened_cluster(ctx).plan(
+        pipeline, start=start, stop=stop, where=where, exclude=exclude
+    )
+    if subtasks:
+        rows: list[dict[str, Any]] = [
+            {
+                "node": task.node,
+                "unit": task.unit.name,
+                "subtask": number,
+                "items": ", ".join(task.labels.take(task.items(number)))
+                if task.labels is not None
+                else "all",
+            }
+            for task in made.tasks
+            for number in range(task.count)
+        ]
+    else:
+        rows = [
+            {
+                "node": task.node,
+                "unit": task.unit.name,
+                "subtasks": task.count
+                if not task.is_open
+                else "when its inputs are stored",
+                "reads": ", ".join(feed.path for feed in task.feeds),
+                "writes": ", ".join(target.path for target in task.targets),
+            }
+            for task in made.tasks
+        ]
+    show(rows, as_json=as_json, empty="nothing to do")
+    for warning in made.warnings:
+        click.secho(f"warning: {warning}", fg="yellow", err=True)
+    if not as_json:
+        click.echo(f"{len(made.tasks)} tasks, {made.subtask_count} subtasks")
+
+
+@click.command()
+@click.argument("pipeline")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write: .svg, .png, .pdf or .dot.",
+)
+@_choice_options
+@click.pass_context
+def graph(
+    ctx: click.Context,
+    pipeline: str,
+    output: Path,
+    start: str | None,
+    stop: str | None,
+    where: tuple[str, ...],
+    exclude: tuple[str, ...],
+) -> None:
+    """Draw the Dask graph of a run of PIPELINE; nothing is changed."""
+    from ziggy_dask.interface.picture import draw_plan
+
+    made = opened_cluster(ctx).plan(
+        pipeline, start=start, stop=stop, where=where, exclude=exclude
+    )
+    draw_plan(made, output)
+    click.echo(f"{output}: {len(made.tasks)} tasks, {made.subtask_count} subtasks")
+
+
+@click.command()
+@click.argument("pipeline", required=False)
+@click.option("--name", default="", help="Name for the instance.")
+@_choice_options
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="SET.PARAMETER=VALUE",
+    help="Change a parameter for this run.",
+)
+@click.option(
+    "--continue",
+    "continues",
+    is_flag=True,
+    help="Go on with the newest instance that has not ended.",
+)
+@click.option("--instance", type=int, help="With --continue: this one.")
+@json_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    pipeline: str | None,
+    name: str,
+    start: str | None,
+    stop: str | None,
+    where: tuple[str, ...],
+    exclude: tuple[str, ...],
+    changes: tuple[str, ...],
+    continues: bool,
+    instance: int | None,
+    as_json: bool,
+) -> None:
+    """Run PIPELINE and wait for its end.
+
+    Exits with 0 when the instance is COMPLETED, with 1 when tasks failed.
+    """
+    from rich.console import Console
+
+    from ziggy_dask.interface.commands.records import exit_code, instance_rows
+    from ziggy_dask.interface.output import console, show
+    from ziggy_dask.interface.progress import shown_progress
+
+    if continues == (pipeline is not None):
+        raise click.UsageError("give either PIPELINE or --continue")
+    cluster = opened_cluster(ctx)
+    with shown_progress(Console(stderr=True) if as_json else console()) as listen:
+        if continues:
+            done = cluster.resume(instance, listen=listen)
+        else:
+            done = cluster.run(
+                pipeline or "",
+                name=name,
+                start=start,
+                stop=stop,
+                where=where,
+                exclude=exclude,
+                parameters=parse_changes(changes),
+                listen=listen,
+            )
+    show(instance_rows([done.record]), as_json=as_json, empty="")
+    code = exit_code(done)
+    if code and not as_json:
+        failed = [task.id for task in done.tasks if task.record.is_error]
+        more = f"; see: ziggy logs {failed[0]} --errors" if failed else ""
+        click.secho(f"{len(failed)} tasks failed{more}", fg="red", err=True)
+    ctx.exit(code)
+
+
+def parse_changes(texts: tuple[str, ...]) -> dict[str, dict[str, object]]:
+    """Read texts of the form ``Set.parameter=value``.
+
+    Examples
+    --------
+    >>> parse_changes(("Algorithm Parameters.pause=1",))
+    {'Algorithm Parameters': {'pause': '1'}}
+    """
+    changes: dict[str, dict[str, object]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        set_name, dot, parameter = key.rpartition(".")
+        if not equals or not dot:
+            raise DefinitionError(
+                f"{text!r} changes no parameter; write 'Set.parameter=value'"
+            )
+        changes.setdefault(set_name, {})[parameter] = value
+    return changes

@@ -1,0 +1,420 @@
+"""The plan of an instance: every task of every node, before anything runs.
+
+Planning has no side effects: pipeline, what the datastore holds, and options go
+in, a frozen plan comes out. It covers nodes whose inputs do not exist yet, since
+outputs inherit the items of their inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import icechunk
+
+from ziggy_dask.datastore import Labels, find_products, read_product
+from ziggy_dask.definitions import (
+    DaskFunctionStep,
+    DataReceiptStep,
+    DataType,
+    Node,
+    Pipeline,
+    ProductKind,
+)
+from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.errors import DefinitionError
+from ziggy_dask.planning.units import (
+    Holding,
+    Unit,
+    Where,
+    join_holdings,
+    name_units,
+)
+
+Holdings = Mapping[str, Sequence[Holding]]
+
+
+class Span(Enum):
+    """How much of an input one subtask gets."""
+
+    SLICE = "slice"
+    """The items of the subtask."""
+    WHOLE = "whole"
+    """Everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """An input of a task."""
+
+    data_type: str
+    """Name of the data type."""
+    path: str
+    """Product that is read."""
+    span: Span
+    """How much of it a subtask gets."""
+    labels: Labels | None
+    """Items of the product; None: one whole, or not known yet."""
+    task: int | None
+    """Index of the task in this plan that makes it; None: it is stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An output of a task."""
+
+    data_type: str
+    """Name of the data type."""
+    path: str
+    """Product that is made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPlan:
+    """One task: a node on a unit of work."""
+
+    index: int
+    """Position in the plan, from 0."""
+    node: str
+    """Name of the node."""
+    unit: Unit
+    """What it is in charge of."""
+    feeds: tuple[Feed, ...]
+    """Its inputs, in the order of the node's."""
+    targets: tuple[Target, ...]
+    """Its outputs."""
+    labels: Labels | None
+    """All items, in order; None: a single subtask has everything."""
+    chunk: int
+    """Items per subtask."""
+    is_open: bool = False
+    """Whether its subtasks are known only when its inputs are stored."""
+
+    @property
+    def count(self) -> int:
+        """Number of subtasks, as far as known."""
+        if self.is_open:
+            return 0
+        return 1 if self.labels is None else -(-len(self.labels) // self.chunk)
+
+    def items(self, subtask: int) -> slice:
+        """Return the positions of a subtask's items among `labels`."""
+        length = len(self.labels) if self.labels is not None else 1
+        return slice(subtask * self.chunk, min((subtask + 1) * self.chunk, length))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All tasks of an instance."""
+
+    pipeline: Pipeline
+    """What is run."""
+    nodes: tuple[str, ...]
+    """The nodes that take part, each after those that it follows."""
+    tasks: tuple[TaskPlan, ...]
+    """The tasks, node by node, each node's sorted by unit of work."""
+    warnings: tuple[str, ...]
+    """What the operator should know."""
+
+    @property
+    def subtask_count(self) -> int:
+        """Number of subtasks, as far as known."""
+        return sum(task.count for task in self.tasks)
+
+    def of_node(self, name: str) -> tuple[TaskPlan, ...]:
+        """Return the tasks of a node."""
+        return tuple(task for task in self.tasks if task.node == name)
+
+
+def stored_holdings(
+    session: icechunk.Session, pipeline: Pipeline
+) -> dict[str, list[Holding]]:
+    """Return what a snapshot holds of each data type that a pipeline reads."""
+    wanted = {one.data_type for node in pipeline.nodes for one in node.inputs}
+    return {
+        name: [
+            Holding(path=path, values=values, labels=read_product(session, path).labels)
+            for path, values in find_products(
+                session, pipeline.types[name].location, pipeline.patterns
+            )
+        ]
+        for name in sorted(wanted)
+    }
+
+
+def plan_instance(
+    pipeline: Pipeline,
+    holdings: Holdings,
+    *,
+    nodes: Sequence[str],
+    where: Where,
+) -> Plan:
+    """Plan all tasks of some nodes of a pipeline.
+
+    Parameters
+    ----------
+    pipeline
+        A sound pipeline.
+    holdings
+        What is stored, and what data receipt is going to store, by data type.
+    nodes
+        The nodes to plan, from `selected_nodes`.
+    where
+        The units of work that are wanted.
+
+    Raises
+    ------
+    DefinitionError
+        If two tasks would write the same product.
+    """
+    available = {name: {h.path: h for h in held} for name, held in holdings.items()}
+    tasks: list[TaskPlan] = []
+    warnings: list[str] = []
+    for name in nodes:
+        node = pipeline.by_name[name]
+        if isinstance(node.step, DataReceiptStep):
+            continue
+        made = _plan_node(pipeline, node, available, where, len(tasks), warnings)
+        if not made:
+            warnings.append(_why_no_units(pipeline, node, available, where))
+        tasks.extend(made)
+        for task in made:
+            _add_outputs(pipeline, node, task, available)
+    _refuse_conflicts(tasks)
+    return Plan(
+        pipeline=pipeline,
+        nodes=tuple(nodes),
+        tasks=tuple(tasks),
+        warnings=tuple(warnings),
+    )
+
+
+def selected_nodes(
+    pipeline: Pipeline, start: str | None = None, stop: str | None = None
+) -> tuple[str, ...]:
+    """Return the names of the nodes from `start` down to `stop`, in order.
+
+    Without `start`, from all roots. Nodes below `stop` are left out; other
+    branches go on to their ends.
+
+    Raises
+    ------
+    DefinitionError
+        If a name is unknown, or nothing is left.
+    """
+    for name in (start, stop):
+        if name is not None and name not in pipeline.by_name:
+            raise DefinitionError(
+                f"pipeline {pipeline.name!r} has no node {name!r}"
+                + suggestion(name, pipeline.by_name)
+            )
+    chosen = {node.name for node in pipeline.ordered}
+    if start is not None:
+        chosen &= {start} | _below(pipeline, start)
+    if stop is not None:
+        chosen -= _below(pipeline, stop)
+    if not chosen or (stop is not None and stop not in chosen):
+        raise DefinitionError(f"node {stop!r} does not come after {start!r}")
+    return tuple(node.name for node in pipeline.ordered if node.name in chosen)
+
+
+def settle(
+    task: TaskPlan, pipeline: Pipeline, stored: Mapping[str, Labels | None]
+) -> TaskPlan:
+    """Return an open task with its subtasks, now that its inputs are stored.
+
+    Parameters
+    ----------
+    task
+        A task with `is_open`.
+    pipeline
+        Its pipeline.
+    stored
+        Items of the stored products by path.
+    """
+    feeds = tuple(
+        replace(feed, labels=stored.get(feed.path, feed.labels)) for feed in task.feeds
+    )
+    node = pipeline.by_name[task.node]
+    labels = None if _is_whole(pipeline, node) else _joined(feeds)
+    return replace(task, feeds=feeds, labels=labels, is_open=False)
+
+
+def _below(pipeline: Pipeline, name: str) -> set[str]:
+    below = {name}
+    for node in pipeline.ordered:
+        if below & set(pipeline.upstream[node.name]):
+            below.add(node.name)
+    return below - {name}
+
+
+def _plan_node(
+    pipeline: Pipeline,
+    node: Node,
+    available: Mapping[str, Mapping[str, Holding]],
+    where: Where,
+    first: int,
+    warnings: list[str],
+) -> list[TaskPlan]:
+    types = [pipeline.types[one.data_type] for one in node.inputs]
+    locations = [one.location for one in types]
+    candidates = [list(available.get(one.name, {}).values()) for one in types]
+    rows = join_holdings(locations, candidates, where)
+    made = []
+    for number, (unit, row) in enumerate(name_units(locations, rows)):
+        task = _plan_task(pipeline, node, unit, row.holdings, first + number)
+        dropped = _dropped(task)
+        if dropped:
+            warnings.append(
+                f"node {node.name!r} {unit.name}: {len(dropped)} items are not in all "
+                f"inputs and are left out, e.g. {dropped[0]!r}"
+            )
+        made.append(task)
+    return made
+
+
+def _plan_task(
+    pipeline: Pipeline,
+    node: Node,
+    unit: Unit,
+    holdings: Sequence[Holding],
+    index: int,
+) -> TaskPlan:
+    whole = _is_whole(pipeline, node)
+    feeds = []
+    is_open = isinstance(node.step, DaskFunctionStep)
+    for one, holding in zip(node.inputs, holdings, strict=True):
+        data_type = pipeline.types[one.data_type]
+        sliced = not whole and not one.all_subtasks and _has_items(data_type)
+        is_open |= sliced and not holding.labels_known
+        feeds.append(
+            Feed(
+                data_type=one.data_type,
+                path=holding.path,
+                span=Span.SLICE if sliced else Span.WHOLE,
+                labels=holding.labels,
+                task=holding.task,
+            )
+        )
+    values = dict(unit.values)
+    targets = tuple(
+        Target(data_type=name, path=pipeline.types[name].location.fill(values))
+        for name in node.outputs
+    )
+    return TaskPlan(
+        index=index,
+        node=node.name,
+        unit=unit,
+        feeds=tuple(feeds),
+        targets=targets,
+        labels=None if whole or is_open else _joined(feeds),
+        chunk=_chunk(pipeline, node),
+        is_open=is_open,
+    )
+
+
+def _has_items(data_type: DataType) -> bool:
+    return bool(data_type.subtask) or data_type.kind is not ProductKind.ARRAY
+
+
+def _is_whole(pipeline: Pipeline, node: Node) -> bool:
+    """Tell whether one subtask of a node gets everything."""
+    return (
+        node.single_subtask
+        or isinstance(node.step, DaskFunctionStep)
+        or not any(
+            _has_items(pipeline.types[one.data_type]) and not one.all_subtasks
+            for one in node.inputs
+        )
+    )
+
+
+def _chunk(pipeline: Pipeline, node: Node) -> int:
+    chunks = [
+        pipeline.types[one.data_type].chunk
+        for one in node.inputs
+        if not one.all_subtasks and pipeline.types[one.data_type].subtask
+    ]
+    return chunks[0] if chunks else 1
+
+
+def _joined(feeds: Iterable[Feed]) -> Labels | None:
+    joined: Labels | None = None
+    for feed in feeds:
+        if feed.span is Span.SLICE and feed.labels is not None:
+            joined = feed.labels if joined is None else joined.common(feed.labels)
+    return joined
+
+
+def _dropped(task: TaskPlan) -> list[str]:
+    if task.labels is None:
+        return []
+    return [
+        text
+        for feed in task.feeds
+        if feed.span is Span.SLICE and feed.labels is not None
+        for text in feed.labels.without(task.labels)
+    ]
+
+
+def _add_outputs(
+    pipeline: Pipeline,
+    node: Node,
+    task: TaskPlan,
+    available: dict[str, dict[str, Holding]],
+) -> None:
+    for target in task.targets:
+        data_type = pipeline.types[target.data_type]
+        values = data_type.location.match(target.path, pipeline.patterns)
+        if values is None:
+            raise DefinitionError(
+                f"node {node.name!r} {task.unit.name} would write '{target.path}', which "
+                f"does not match the location '{data_type.location}' of "
+                f"{data_type.name!r}; mind its placeholders' expressions"
+            )
+        inherits = task.labels is not None and not task.is_open
+        available.setdefault(target.data_type, {})[target.path] = Holding(
+            path=target.path,
+            values=values,
+            labels=task.labels if inherits else None,
+            task=task.index,
+            labels_known=inherits or not _has_items(data_type),
+        )
+
+
+def _refuse_conflicts(tasks: Iterable[TaskPlan]) -> None:
+    writers: dict[str, TaskPlan] = {}
+    for task in tasks:
+        for target in task.targets:
+            other = writers.setdefault(target.path, task)
+            if other is not task:
+                raise DefinitionError(
+                    f"node {task.node!r} would write '{target.path}' for both units of "
+                    f"work {other.unit.name} and {task.unit.name}; the location of "
+                    f"{target.data_type!r} needs the placeholder in which they differ"
+                )
+
+
+def _why_no_units(
+    pipeline: Pipeline,
+    node: Node,
+    available: Mapping[str, Mapping[str, Holding]],
+    where: Where,
+) -> str:
+    for one in node.inputs:
+        held = available.get(one.data_type, {})
+        location = pipeline.types[one.data_type].location
+        if not held:
+            return (
+                f"node {node.name!r} has nothing to do: the datastore has no "
+                f"{one.data_type!r} at '{location}'"
+            )
+        if not any(where.accepts(holding.values) for holding in held.values()):
+            return (
+                f"node {node.name!r} has nothing to do: none of the {len(held)} products "
+                f"at '{location}' is among the chosen units of work"
+            )
+    return (
+        f"node {node.name!r} has nothing to do: its inputs have no unit of work in common"
+    )

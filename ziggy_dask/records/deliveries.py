@@ -1,0 +1,80 @@
+"""Deliveries that were accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import insert, select
+
+from ziggy_dask.records.database import Database
+from ziggy_dask.records.tables import DeliveryRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRecord:
+    """A delivery that was accepted."""
+
+    dataset_id: int | None
+    """Id given by the sender; None: the delivery had no manifest, or an exempt id."""
+    name: str
+    """Name of the manifest, or of the directory."""
+    task: int
+    """Task that took it in."""
+    files: int
+    """Number of files."""
+    bytes: int
+    """Their size."""
+    manifest: str
+    """Text of the manifest; empty if there was none."""
+    received: datetime
+    """When."""
+
+
+def record_delivery(database: Database, delivery: DeliveryRecord) -> None:
+    """Record a delivery."""
+    with database.writing() as connection:
+        connection.execute(
+            insert(DeliveryRow).values(
+                dataset_id=delivery.dataset_id,
+                name=delivery.name,
+                task_id=delivery.task,
+                files=delivery.files,
+                bytes=delivery.bytes,
+                manifest=delivery.manifest,
+                received=delivery.received,
+            )
+        )
+
+
+def is_recorded(database: Database, dataset_id: int) -> bool:
+    """Tell whether a delivery with that id was accepted before."""
+    query = select(DeliveryRow.id).where(DeliveryRow.dataset_id == dataset_id)
+    with database.reading() as connection:
+        return connection.execute(query).first() is not None
+
+
+def is_task_recorded(database: Database, task: int) -> bool:
+    """Tell whether the delivery that a task took in is on record."""
+    query = select(DeliveryRow.id).where(DeliveryRow.task_id == task)
+    with database.reading() as connection:
+        return connection.execute(query).first() is not None
+
+
+def deliveries(database: Database) -> list[DeliveryRecord]:
+    """Return all deliveries, oldest first."""
+    query = select(DeliveryRow.__table__).order_by(DeliveryRow.id)
+    with database.reading() as connection:
+        rows = connection.execute(query).all()
+    return [
+        DeliveryRecord(
+            dataset_id=row.dataset_id,
+            name=row.name,
+            task=row.task_id,
+            files=row.files,
+            bytes=row.bytes,
+            manifest=row.manifest,
+            received=row.received,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,410 @@
+"""Instances and tasks: what runs, how far it is, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from ziggy_dask.definitions import ParameterSet, Pipeline
+from ziggy_dask.errors import RecordsError
+from ziggy_dask.records import library
+from ziggy_dask.records.database import Database
+from ziggy_dask.records.states import InstanceState, TaskStep
+from ziggy_dask.records.tables import InstanceRow, PipelineRow, TaskRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRecord:
+    """A run of a pipeline."""
+
+    id: int
+    """Number, from 1."""
+    name: str
+    """Name that the operator gave it; may be empty."""
+    pipeline: str
+    """Name of the pipeline."""
+    version: int
+    """Version of the pipeline."""
+    code_version: str
+    """Version of the algorithms' code."""
+    state: InstanceState
+    """How it stands."""
+    options: Mapping[str, Any]
+    """Start and stop node, choice of units of work."""
+    parameters: Mapping[str, Any]
+    """Parameter sets: version, content, and what was changed for this run."""
+    software: Mapping[str, str]
+    """Versions of Python and packages."""
+    base_snapshot: str
+    """Snapshot that it reads."""
+    is_planned: bool
+    """Whether its tasks have been made."""
+    message: str
+    """Why it could not go on, if so."""
+    created: datetime
+    """When it was made."""
+    finished: datetime | None
+    """When its supervisor stopped working on it; None: it has not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRecord:
+    """A node on a unit of work."""
+
+    id: int
+    """Number, from 1, never used again."""
+    instance: int
+    """Instance that it belongs to."""
+    position: int
+    """Index in the plan of the instance."""
+    node: str
+    """Name of the node."""
+    unit: str
+    """Name of the unit of work."""
+    step: TaskStep
+    """How far it is."""
+    is_error: bool
+    """Whether it failed."""
+    total: int
+    """Subtasks."""
+    complete: int
+    """Subtasks that are complete."""
+    failed: int
+    """Subtasks that failed."""
+    snapshot: str
+    """Snapshot that published its products; empty: not yet."""
+    inputs: Mapping[str, Any]
+    """Snapshot from which each input was read, by product."""
+    message: str
+    """Why it failed, if so."""
+    worker: str
+    """Where its subtasks ran last."""
+    started: datetime | None
+    """When its first subtask began."""
+    finished: datetime | None
+    """When it was complete or failed."""
+
+    @property
+    def state(self) -> str:
+        """Step and error flag, as people read them: ``ERROR - EXECUTING``."""
+        return f"ERROR - {self.step.value}" if self.is_error else self.step.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInstance:
+    """What is known of an instance when it is made."""
+
+    name: str
+    """Name given by the operator."""
+    pipeline_id: int
+    """Key of the pipeline's version."""
+    code_version: str
+    """Version of the algorithms' code."""
+    options: Mapping[str, Any]
+    """Start and stop node, choice of units of work."""
+    parameters: Mapping[str, Any]
+    """Parameter sets as in `InstanceRecord`."""
+    set_ids: Sequence[int]
+    """Keys of their versions, to be locked."""
+    software: Mapping[str, str]
+    """Versions of Python and packages."""
+    base_snapshot: str
+    """Snapshot that it reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """What is known of a task when it is made."""
+
+    position: int
+    """Index in the plan of the instance."""
+    node: str
+    """Name of the node."""
+    unit: str
+    """Name of the unit of work."""
+    plan: Mapping[str, Any]
+    """The task's plan as plain values."""
+    total: int
+    """Subtasks, as far as known."""
+
+
+def create_instance(database: Database, new: NewInstance) -> int:
+    """Make an instance and lock what it depends on; return its number."""
+    with database.writing() as connection:
+        library.lock(connection, new.pipeline_id, new.set_ids)
+        made = connection.execute(
+            insert(InstanceRow)
+            .values(
+                name=new.name,
+                pipeline_id=new.pipeline_id,
+                code_version=new.code_version,
+                state=InstanceState.PROCESSING.value,
+                options=dict(new.options),
+                parameters=dict(new.parameters),
+                software=dict(new.software),
+                base_snapshot=new.base_snapshot,
+                is_planned=False,
+                message="",
+                created=datetime.now(UTC),
+            )
+            .returning(InstanceRow.id)
+        )
+        return int(made.scalar_one())
+
+
+def create_tasks(
+    database: Database, instance: int, tasks: Sequence[NewTask], *, base_snapshot: str
+) -> list[int]:
+    """Make the planned tasks of an instance, all or nothing; return their numbers."""
+    with database.writing() as connection:
+        rows = [_new_task(instance, task) for task in tasks]
+        ids: list[int] = []
+        if rows:
+            made = connection.execute(
+                insert(TaskRow).returning(TaskRow.id, sort_by_parameter_order=True), rows
+            )
+            ids = [int(key) for key in made.scalars()]
+        connection.execute(
+            update(InstanceRow)
+            .where(InstanceRow.id == instance)
+            .values(is_planned=True, base_snapshot=base_snapshot)
+        )
+    return ids
+
+
+def create_task(database: Database, instance: int, task: NewTask) -> int:
+    """Make one task ahead of the plan: a data receipt."""
+    with database.writing() as connection:
+        query = insert(TaskRow).values(**_new_task(instance, task)).returning(TaskRow.id)
+        return int(connection.execute(query).scalar_one())
+
+
+def settle_task(database: Database, task: int, plan: Mapping[str, Any], total: int) -> None:
+    """Give a task the subtasks that were not known before."""
+    with database.writing() as connection:
+        connection.execute(
+            update(TaskRow).where(TaskRow.id == task).values(plan=dict(plan), total=total)
+        )
+
+
+def move_tasks(
+    database: Database, tasks: Sequence[int], to: TaskStep, start: Sequence[TaskStep]
+) -> int:
+    """Bring tasks from one of the `start` steps to another; return how many moved."""
+    if not tasks:
+        return 0
+    values: dict[str, Any] = {"step": to.value}
+    if to is TaskStep.EXECUTING:
+        values["started"] = func.coalesce(TaskRow.started, datetime.now(UTC))
+    with database.writing() as connection:
+        moved = connection.execute(
+            update(TaskRow)
+            .where(TaskRow.id.in_(tasks), TaskRow.is_error.is_(False))
+            .where(TaskRow.step.in_([step.value for step in start]))
+            .values(**values)
+        )
+        return int(moved.rowcount)
+
+
+def fail_task(database: Database, task: int, step: TaskStep, message: str) -> None:
+    """Set the error flag of a task at a step."""
+    with database.writing() as connection:
+        connection.execute(
+            update(TaskRow)
+            .where(TaskRow.id == task)
+            .values(
+                step=step.value,
+                is_error=True,
+                message=message,
+                finished=datetime.now(UTC),
+            )
+        )
+
+
+def set_instance_state(
+    database: Database, instance: int, state: InstanceState, message: str = ""
+) -> None:
+    """Set the state of an instance; a final one stops its clock."""
+    values: dict[str, Any] = {"state": state.value, "finished": None}
+    if state.is_final:
+        values["finished"] = datetime.now(UTC)
+    if message:
+        values["message"] = message
+    with database.writing() as connection:
+        connection.execute(
+            update(InstanceRow).where(InstanceRow.id == instance).values(**values)
+        )
+
+
+def instances(database: Database) -> list[InstanceRecord]:
+    """Return all instances, oldest first."""
+    with database.reading() as connection:
+        rows = connection.execute(_instance_query().order_by(InstanceRow.id)).all()
+    return [_instance_from_row(row) for row in rows]
+
+
+def instance(database: Database, number: int) -> InstanceRecord:
+    """Return an instance.
+
+    Raises
+    ------
+    RecordsError
+        If there is none of that number.
+    """
+    with database.reading() as connection:
+        row = connection.execute(_instance_query().where(InstanceRow.id == number)).first()
+        if row is None:
+            last = connection.execute(select(func.max(InstanceRow.id))).scalar()
+            raise RecordsError(
+                f"there is no instance {number}"
+                + (f"; the last one is {last}" if last else "; none has been run yet")
+            )
+    return _instance_from_row(row)
+
+
+def instance_pipeline(
+    database: Database, number: int
+) -> tuple[Pipeline, dict[str, ParameterSet]]:
+    """Return the exact definition and the parameter sets that an instance uses."""
+    with database.reading() as connection:
+        row = connection.execute(_instance_query().where(InstanceRow.id == number)).one()
+        stored = library.pipeline_version(connection, row.pipeline_id)
+    sets = {
+        name: library.set_from_json(name, one["content"])
+        for name, one in row.parameters.items()
+    }
+    return stored.pipeline, sets
+
+
+def tasks(database: Database, instance_number: int) -> list[TaskRecord]:
+    """Return the tasks of an instance, in the order of their numbers."""
+    query = (
+        select(*_TASK_COLUMNS)
+        .where(TaskRow.instance_id == instance_number)
+        .order_by(TaskRow.id)
+    )
+    with database.reading() as connection:
+        return [_task_from_row(row) for row in connection.execute(query)]
+
+
+def task(database: Database, number: int) -> TaskRecord:
+    """Return a task.
+
+    Raises
+    ------
+    RecordsError
+        If there is none of that number.
+    """
+    query = select(*_TASK_COLUMNS).where(TaskRow.id == number)
+    with database.reading() as connection:
+        row = connection.execute(query).first()
+        if row is None:
+            last = connection.execute(select(func.max(TaskRow.id))).scalar()
+            raise RecordsError(
+                f"there is no task {number}"
+                + (f"; the last one is {last}" if last else "; none has been run yet")
+            )
+    return _task_from_row(row)
+
+
+def task_plans(database: Database, instance_number: int) -> dict[int, dict[str, Any]]:
+    """Return the plans of an instance's tasks as plain values, by task number."""
+    query = (
+        select(TaskRow.id, TaskRow.plan)
+        .where(TaskRow.instance_id == instance_number)
+        .order_by(TaskRow.id)
+    )
+    with database.reading() as connection:
+        return {row.id: row.plan for row in connection.execute(query)}
+
+
+def complete_tasks(
+    connection: Connection, snapshot: str, inputs: Mapping[int, Mapping[str, str]]
+) -> None:
+    """Mark tasks as complete that a snapshot published."""
+    for number, read in inputs.items():
+        connection.execute(
+            update(TaskRow)
+            .where(TaskRow.id == number)
+            .values(
+                step=TaskStep.COMPLETE.value,
+                is_error=False,
+                snapshot=snapshot,
+                inputs=dict(read),
+                finished=datetime.now(UTC),
+            )
+        )
+
+
+def _new_task(instance_number: int, new: NewTask) -> dict[str, Any]:
+    return {
+        "instance_id": instance_number,
+        "position": new.position,
+        "node": new.node,
+        "unit": new.unit,
+        "plan": dict(new.plan),
+        "step": TaskStep.WAITING_TO_RUN.value,
+        "is_error": False,
+        "total": new.total,
+        "complete": 0,
+        "failed": 0,
+        "snapshot": "",
+        "inputs": {},
+        "message": "",
+        "worker": "",
+    }
+
+
+def _instance_query() -> Any:
+    return select(
+        InstanceRow.__table__,
+        PipelineRow.name.label("pipeline_name"),
+        PipelineRow.version.label("pipeline_version"),
+    ).join(PipelineRow, PipelineRow.id == InstanceRow.pipeline_id)
+
+
+def _instance_from_row(row: Any) -> InstanceRecord:
+    return InstanceRecord(
+        id=row.id,
+        name=row.name,
+        pipeline=row.pipeline_name,
+        version=row.pipeline_version,
+        code_version=row.code_version,
+        state=InstanceState(row.state),
+        options=row.options,
+        parameters=row.parameters,
+        software=row.software,
+        base_snapshot=row.base_snapshot,
+        is_planned=row.is_planned,
+        message=row.message,
+        created=row.created,
+        finished=row.finished,
+    )
+
+
+_TASK_COLUMNS = [column for column in TaskRow.__table__.columns if column.name != "plan"]
+
+
+def _task_from_row(row: Any) -> TaskRecord:
+    return TaskRecord(
+        id=row.id,
+        instance=row.instance_id,
+        position=row.position,
+        node=row.node,
+        unit=row.unit,
+        step=TaskStep(row.step),
+        is_error=row.is_error,
+        total=row.total,
+        complete=row.complete,
+        failed=row.failed,
+        snapshot=row.snapshot,
+        inputs=row.inputs,
+        message=row.message,
+        worker=row.worker,
+        started=row.started,
+        finished=row.finished,
+    )

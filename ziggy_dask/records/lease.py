@@ -1,0 +1,149 @@
+"""The lease: one supervisor per cluster.
+
+Whoever supervises holds the one row of a table and refreshes it. Someone else
+may take it over when it has not been refreshed for `LEASE_S`, or at once when it
+is of this machine and its process is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psutil
+from sqlalchemy import Connection, delete, insert, select, update
+
+from ziggy_dask.errors import LeaseError
+from ziggy_dask.records.database import Database
+from ziggy_dask.records.tables import LeaseRow
+
+LEASE_S = 60.0
+"""So long a lease holds without being refreshed, in seconds."""
+REFRESH_S = 10.0
+"""Time between refreshes, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who supervises a cluster."""
+
+    token: str
+    """Secret of the holder."""
+    host: str
+    """Its machine."""
+    pid: int
+    """Its process."""
+    process_started: str
+    """When that process began; tells it from a later one with the same number."""
+    since: datetime
+    """Since when."""
+    heartbeat: datetime
+    """When it was refreshed last."""
+
+
+def take_lease(database: Database) -> Lease:
+    """Become the supervisor of a cluster.
+
+    Raises
+    ------
+    LeaseError
+        If another process is, with its machine, process and since when.
+    """
+    now = datetime.now(UTC)
+    mine = Lease(
+        token=secrets.token_hex(16),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        process_started=_process_started(os.getpid()),
+        since=now,
+        heartbeat=now,
+    )
+    with database.writing() as connection:
+        holder = _holder(connection)
+        if holder is not None and not is_expired(holder, now):
+            raise LeaseError(
+                f"another supervisor is in charge: process {holder.pid} on {holder.host}, "
+                f"since {holder.since:%Y-%m-%d %H:%M:%S} UTC; wait for it, or end it there"
+            )
+        connection.execute(delete(LeaseRow))
+        connection.execute(insert(LeaseRow).values(id=1, **_values(mine)))
+    database.lease_token = mine.token
+    return mine
+
+
+def refresh_lease(database: Database, lease: Lease) -> None:
+    """Say that the holder is alive.
+
+    Raises
+    ------
+    LeaseError
+        If another one has taken over.
+    """
+    with database.writing() as connection:
+        connection.execute(
+            update(LeaseRow)
+            .where(LeaseRow.token == lease.token)
+            .values(heartbeat=datetime.now(UTC))
+        )
+
+
+def give_back_lease(database: Database, lease: Lease) -> None:
+    """Stop being the supervisor."""
+    database.lease_token = None
+    with database.writing() as connection:
+        connection.execute(delete(LeaseRow).where(LeaseRow.token == lease.token))
+
+
+def current_lease(database: Database) -> Lease | None:
+    """Return who supervises the cluster, or None."""
+    with database.reading() as connection:
+        holder = _holder(connection)
+    return None if holder is None or is_expired(holder, datetime.now(UTC)) else holder
+
+
+def is_expired(holder: Lease, now: datetime) -> bool:
+    """Tell whether a lease can be taken over."""
+    if now - holder.heartbeat > timedelta(seconds=LEASE_S):
+        return True
+    return holder.host == socket.gethostname() and (
+        _process_started(holder.pid) != holder.process_started
+    )
+
+
+def _holder(connection: Connection) -> Lease | None:
+    row = connection.execute(select(LeaseRow.__table__)).first()
+    if row is None:
+        return None
+    return Lease(
+        token=row.token,
+        host=row.host,
+        pid=row.pid,
+        process_started=row.process_started,
+        since=row.since,
+        heartbeat=row.heartbeat,
+    )
+
+
+def _values(lease: Lease) -> dict[str, object]:
+    return {
+        "token": lease.token,
+        "host": lease.host,
+        "pid": lease.pid,
+        "process_started": lease.process_started,
+        "since": lease.since,
+        "heartbeat": lease.heartbeat,
+    }
+
+
+def _process_started(pid: int) -> str:
+    """Return when a process began, or an empty string if there is none."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        return f"{process.create_time():.2f}"
+    except psutil.Error:
+        return ""

@@ -1,0 +1,261 @@
+"""Registered definitions: versions of pipelines and parameter sets.
+
+A version is locked once an instance has used it. Saving changed content over a
+locked version makes a new version; over an unlocked one it replaces the content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from ziggy_dask.definitions import (
+    ParameterSet,
+    Pipeline,
+    parameter_from_text,
+    pipeline_to_yaml,
+)
+from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.definitions.pipeline import text_digest
+from ziggy_dask.definitions.text import pipeline_from_record
+from ziggy_dask.errors import DefinitionError
+from ziggy_dask.records.database import Database
+from ziggy_dask.records.tables import ParameterSetRow, PipelineRow
+
+
+class Change(Enum):
+    """What registering a definition did."""
+
+    CREATE = "CREATE"
+    """There was none of that name."""
+    UPDATE = "UPDATE"
+    """Its content is new."""
+    SAME = "SAME"
+    """It was there already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """What became of one definition."""
+
+    kind: str
+    """``pipeline`` or ``parameter set``."""
+    name: str
+    """Its name."""
+    version: int
+    """Its version, from 0."""
+    change: Change
+    """What was done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPipeline:
+    """A version of a pipeline."""
+
+    id: int
+    """Key."""
+    version: int
+    """Version, from 0."""
+    is_locked: bool
+    """Whether an instance has used it."""
+    created: datetime
+    """When this version was made."""
+    pipeline: Pipeline
+    """The definition, without values that were set since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSet:
+    """A version of a parameter set."""
+
+    id: int
+    """Key."""
+    version: int
+    """Version, from 0."""
+    is_locked: bool
+    """Whether an instance has used it."""
+    created: datetime
+    """When this version was made."""
+    content: ParameterSet
+    """The set."""
+
+
+def register(database: Database, pipeline: Pipeline) -> list[Registered]:
+    """Register a sound pipeline and its parameter sets, all or nothing."""
+    text = pipeline_to_yaml(pipeline)
+    with database.writing() as connection:
+        done = [_save_pipeline(connection, pipeline, text)]
+        done += [
+            _save_set(connection, pipeline.name, one) for one in pipeline.parameter_sets
+        ]
+    return done
+
+
+def pipelines(database: Database) -> list[StoredPipeline]:
+    """Return the newest version of every pipeline, by name."""
+    query = select(PipelineRow.__table__).order_by(PipelineRow.name, PipelineRow.version)
+    with database.reading() as connection:
+        rows = connection.execute(query).all()
+    newest = {row.name: row for row in rows}
+    return [_pipeline_from_row(row) for row in newest.values()]
+
+
+def pipeline(database: Database, name: str) -> StoredPipeline:
+    """Return the newest version of a pipeline.
+
+    Raises
+    ------
+    DefinitionError
+        If there is none of that name.
+    """
+    query = (
+        select(PipelineRow.__table__)
+        .where(PipelineRow.name == name)
+        .order_by(PipelineRow.version.desc())
+    )
+    with database.reading() as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        known = [one.pipeline.name for one in pipelines(database)]
+        raise DefinitionError(
+            f"no pipeline is called {name!r}{suggestion(name, known)}"
+            + ("" if known else "; register one with: ziggy import DIRECTORY")
+        )
+    return _pipeline_from_row(row)
+
+
+def pipeline_version(connection: Connection, key: int) -> StoredPipeline:
+    """Return a version of a pipeline by its key."""
+    query = select(PipelineRow.__table__).where(PipelineRow.id == key)
+    return _pipeline_from_row(connection.execute(query).one())
+
+
+def parameter_sets(database: Database, pipeline_name: str) -> dict[str, StoredSet]:
+    """Return the newest version of each parameter set of a pipeline, by name."""
+    query = (
+        select(ParameterSetRow.__table__)
+        .where(ParameterSetRow.pipeline == pipeline_name)
+        .order_by(ParameterSetRow.version)
+    )
+    with database.reading() as connection:
+        rows = connection.execute(query).all()
+    return {row.name: _set_from_row(row) for row in rows}
+
+
+def lock(connection: Connection, pipeline_id: int, set_ids: Sequence[int]) -> None:
+    """Lock the versions that an instance uses."""
+    connection.execute(
+        update(PipelineRow).where(PipelineRow.id == pipeline_id).values(is_locked=True)
+    )
+    connection.execute(
+        update(ParameterSetRow)
+        .where(ParameterSetRow.id.in_(set_ids))
+        .values(is_locked=True)
+    )
+
+
+def set_to_json(one: ParameterSet) -> dict[str, Any]:
+    """Return a parameter set as plain values."""
+    return {
+        "interface_name": one.interface_name,
+        "parameters": [[p.name, p.type_text, p.text] for p in one.parameters],
+    }
+
+
+def set_from_json(name: str, content: dict[str, Any]) -> ParameterSet:
+    """Return the parameter set that `set_to_json` described."""
+    return ParameterSet(
+        name=name,
+        interface_name=content["interface_name"],
+        parameters=tuple(
+            parameter_from_text(key, text, type_text)
+            for key, type_text, text in content["parameters"]
+        ),
+    )
+
+
+def _save_pipeline(connection: Connection, one: Pipeline, text: str) -> Registered:
+    values = {
+        "name": one.name,
+        "digest": text_digest(text),
+        "text": text,
+        "root": str(one.root) if one.root else "",
+    }
+    query = (
+        select(PipelineRow.__table__)
+        .where(PipelineRow.name == one.name)
+        .order_by(PipelineRow.version.desc())
+    )
+    latest = connection.execute(query).first()
+    same = latest is not None and (latest.digest, latest.root) == (
+        values["digest"],
+        values["root"],
+    )
+    return _save(connection, "pipeline", PipelineRow, latest, values, same=same)
+
+
+def _save_set(connection: Connection, pipeline_name: str, one: ParameterSet) -> Registered:
+    values = {
+        "pipeline": pipeline_name,
+        "name": one.name,
+        "digest": one.digest,
+        "content": set_to_json(one),
+    }
+    query = (
+        select(ParameterSetRow.__table__)
+        .where(ParameterSetRow.pipeline == pipeline_name, ParameterSetRow.name == one.name)
+        .order_by(ParameterSetRow.version.desc())
+    )
+    latest = connection.execute(query).first()
+    same = latest is not None and latest.digest == one.digest
+    return _save(connection, "parameter set", ParameterSetRow, latest, values, same=same)
+
+
+def _save(
+    connection: Connection,
+    kind: str,
+    table: type[PipelineRow] | type[ParameterSetRow],
+    latest: Any,
+    values: dict[str, Any],
+    *,
+    same: bool,
+) -> Registered:
+    name = values["name"]
+    if same:
+        return Registered(kind=kind, name=name, version=latest.version, change=Change.SAME)
+    if latest is not None and not latest.is_locked:
+        connection.execute(update(table).where(table.id == latest.id).values(**values))
+        version = latest.version
+    else:
+        version = 0 if latest is None else latest.version + 1
+        made = {"version": version, "is_locked": False, "created": datetime.now(UTC)}
+        connection.execute(insert(table).values(**values, **made))
+    change = Change.CREATE if latest is None else Change.UPDATE
+    return Registered(kind=kind, name=name, version=version, change=change)
+
+
+def _pipeline_from_row(row: Any) -> StoredPipeline:
+    root = Path(row.root) if row.root else None
+    return StoredPipeline(
+        id=row.id,
+        version=row.version,
+        is_locked=row.is_locked,
+        created=row.created,
+        pipeline=pipeline_from_record(row.text, root, row.name),
+    )
+
+
+def _set_from_row(row: Any) -> StoredSet:
+    return StoredSet(
+        id=row.id,
+        version=row.version,
+        is_locked=row.is_locked,
+        created=row.created,
+        content=set_from_json(row.name, row.content),
+    )

@@ -1,0 +1,313 @@
+"""Outcomes of subtasks, and the unpublished data that came with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, case, delete, func, insert, select, update
+
+from ziggy_dask.records.database import Database
+from ziggy_dask.records.instances import complete_tasks
+from ziggy_dask.records.states import TaskStep
+from ziggy_dask.records.tables import (
+    ChangeSetRow,
+    InstanceRow,
+    LogRow,
+    PartRow,
+    PipelineRow,
+    SubtaskRow,
+    TaskRow,
+)
+from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtaskRecord:
+    """The outcome of a subtask."""
+
+    task: int
+    """Task that it belongs to."""
+    number: int
+    """Number, from 0."""
+    state: SubtaskState
+    """How it ended."""
+    cause: Cause
+    """Why it failed."""
+    message: str
+    """One line on that, or on why it had no output."""
+    outputs: tuple[str, ...]
+    """Products to which it gave something."""
+    host: str
+    """Machine that ran it."""
+    worker: str
+    """Worker that ran it."""
+    started: datetime
+    """When it began."""
+    wall_s: float
+    """Time that it took, in seconds."""
+    cpu_s: float
+    """Processor time, in seconds."""
+    peak_memory_bytes: int
+    """Largest memory of its worker process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtaskLog:
+    """What a subtask printed, and how it failed."""
+
+    number: int
+    """Number of the subtask."""
+    log: str
+    """Output, log records and warnings."""
+    traceback: str
+    """Traceback of its failure."""
+
+
+def record(database: Database, results: Sequence[tuple[int, BatchResult]]) -> None:
+    """Record the outcomes of batches, all or nothing.
+
+    Parameters
+    ----------
+    database
+        Where.
+    results
+        Number of the task and result of a batch. Subtasks that were blocked are
+        passed over; a recorded failure is replaced.
+    """
+    ended = [
+        (task, result, [o for o in result.outcomes if o.state is not SubtaskState.BLOCKED])
+        for task, result in results
+    ]
+    ended = [one for one in ended if one[2]]
+    if not ended:
+        return
+    with database.writing() as connection:
+        replaced = _drop_failures(connection, ended)
+        new = insert(PartRow).returning(PartRow.id, sort_by_parameter_order=True)
+        parts = connection.execute(new, [{"task_id": t} for t, _, _ in ended]).scalars()
+        _insert(connection, list(zip(parts, ended, strict=True)))
+        _count(connection, ended, replaced)
+
+
+def recorded_parts(database: Database, task: int) -> dict[int, BatchResult]:
+    """Return what is on record of a task that is not published, by part."""
+    subtasks = select(
+        SubtaskRow.part_id, SubtaskRow.number, SubtaskRow.state, SubtaskRow.outputs
+    ).where(SubtaskRow.task_id == task)
+    change_sets = select(ChangeSetRow.part_id, ChangeSetRow.path, ChangeSetRow.data).where(
+        ChangeSetRow.task_id == task
+    )
+    outcomes: dict[int, list[Outcome]] = {}
+    forks: dict[int, dict[str, bytes]] = {}
+    with database.reading() as connection:
+        for row in connection.execute(subtasks.order_by(SubtaskRow.number)):
+            outcome = Outcome(
+                subtask=row.number,
+                state=SubtaskState(row.state),
+                outputs=tuple(row.outputs),
+            )
+            outcomes.setdefault(row.part_id, []).append(outcome)
+        for part, path, data in connection.execute(change_sets):
+            forks.setdefault(part, {})[path] = data
+    return {
+        part: BatchResult(index=0, outcomes=tuple(some), change_sets=forks.get(part, {}))
+        for part, some in outcomes.items()
+    }
+
+
+def change_sets(database: Database, task: int, path: str) -> Iterator[bytes]:
+    """Yield the unpublished data of a product."""
+    query = select(ChangeSetRow.data).where(
+        ChangeSetRow.task_id == task, ChangeSetRow.path == path
+    )
+    with database.reading() as connection:
+        yield from connection.execute(query).scalars()
+
+
+def subtasks_with_output(database: Database, task: int) -> dict[str, set[int]]:
+    """Return the subtasks that gave something to each product of a task."""
+    query = select(SubtaskRow.number, SubtaskRow.outputs).where(
+        SubtaskRow.task_id == task, SubtaskRow.state == SubtaskState.COMPLETE.value
+    )
+    given: dict[str, set[int]] = {}
+    with database.reading() as connection:
+        for row in connection.execute(query):
+            for path in row.outputs:
+                given.setdefault(path, set()).add(row.number)
+    return given
+
+
+def publish(
+    database: Database, snapshot: str, inputs: Mapping[int, Mapping[str, str]]
+) -> None:
+    """Mark tasks as complete, and drop data that are published now.
+
+    Parameters
+    ----------
+    database
+        Where.
+    snapshot
+        Snapshot that published their products.
+    inputs
+        Snapshots from which inputs were read, by task number and product.
+    """
+    with database.writing() as connection:
+        complete_tasks(connection, snapshot, inputs)
+        connection.execute(delete(ChangeSetRow).where(ChangeSetRow.task_id.in_(inputs)))
+
+
+def subtasks(
+    database: Database, task: int, state: SubtaskState | None = None
+) -> list[SubtaskRecord]:
+    """Return the recorded subtasks of a task, by number."""
+    query = select(SubtaskRow.__table__).where(SubtaskRow.task_id == task)
+    if state is not None:
+        query = query.where(SubtaskRow.state == state.value)
+    with database.reading() as connection:
+        rows = connection.execute(query.order_by(SubtaskRow.number)).all()
+    return [_subtask_from_row(row) for row in rows]
+
+
+def logs(database: Database, task: int, number: int | None = None) -> list[SubtaskLog]:
+    """Return what the subtasks of a task printed, of those that printed anything."""
+    query = select(LogRow.__table__).where(LogRow.task_id == task)
+    if number is not None:
+        query = query.where(LogRow.number == number)
+    with database.reading() as connection:
+        rows = connection.execute(query.order_by(LogRow.number)).all()
+    return [
+        SubtaskLog(number=row.number, log=row.log, traceback=row.traceback) for row in rows
+    ]
+
+
+def typical_seconds(database: Database, pipeline: str) -> dict[str, float]:
+    """Return the mean time of recent subtasks of a pipeline's nodes, in seconds."""
+    recent = (
+        select(func.max(TaskRow.id))
+        .join(InstanceRow, InstanceRow.id == TaskRow.instance_id)
+        .join(PipelineRow, PipelineRow.id == InstanceRow.pipeline_id)
+        .where(PipelineRow.name == pipeline, TaskRow.complete > 0)
+        .group_by(TaskRow.node)
+    )
+    query = (
+        select(TaskRow.node, func.avg(SubtaskRow.wall_s))
+        .join(SubtaskRow, SubtaskRow.task_id == TaskRow.id)
+        .where(TaskRow.id.in_(recent), SubtaskRow.state == SubtaskState.COMPLETE.value)
+        .where(SubtaskRow.number < 1000)
+        .group_by(TaskRow.node)
+    )
+    with database.reading() as connection:
+        return {node: float(mean) for node, mean in connection.execute(query)}
+
+
+_Ended = Sequence[tuple[int, BatchResult, list[Outcome]]]
+
+
+def _drop_failures(connection: Connection, ended: _Ended) -> Counter[int]:
+    """Remove recorded failures that are about to be replaced; count them by task."""
+    tasks = {task for task, _, _ in ended}
+    failed = select(TaskRow.id).where(TaskRow.id.in_(tasks), TaskRow.failed > 0)
+    replaced: Counter[int] = Counter()
+    for task in connection.execute(failed).scalars().all():
+        numbers = [o.subtask for t, _, some in ended if t == task for o in some]
+        for start in range(0, len(numbers), 500):
+            some = numbers[start : start + 500]
+            for table in (SubtaskRow, LogRow):
+                dropped = connection.execute(
+                    delete(table).where(table.task_id == task, table.number.in_(some))
+                )
+                replaced[task] += dropped.rowcount if table is SubtaskRow else 0
+    return replaced
+
+
+def _insert(
+    connection: Connection, ended: list[tuple[int, tuple[int, BatchResult, list[Outcome]]]]
+) -> None:
+    rows = [
+        _subtask_row(task, part, result, one)
+        for part, (task, result, some) in ended
+        for one in some
+    ]
+    words = [
+        {"task_id": task, "number": o.subtask, "log": o.log, "traceback": o.traceback}
+        for _, (task, _, some) in ended
+        for o in some
+        if o.log or o.traceback
+    ]
+    forks = [
+        {"part_id": part, "task_id": task, "path": path, "data": data}
+        for part, (task, result, _) in ended
+        for path, data in result.change_sets.items()
+    ]
+    connection.execute(insert(SubtaskRow), rows)
+    if words:
+        connection.execute(insert(LogRow), words)
+    if forks:
+        connection.execute(insert(ChangeSetRow), forks)
+
+
+def _subtask_row(task: int, part: int, result: BatchResult, one: Outcome) -> dict[str, Any]:
+    return {
+        "task_id": task,
+        "number": one.subtask,
+        "part_id": part,
+        "state": one.state.value,
+        "cause": one.cause.value,
+        "message": one.message,
+        "outputs": list(one.outputs),
+        "host": result.host,
+        "worker": result.worker,
+        "started_s": one.started_s,
+        "wall_s": one.wall_s,
+        "cpu_s": one.cpu_s,
+        "peak_memory_bytes": one.peak_memory_bytes,
+    }
+
+
+def _count(connection: Connection, ended: _Ended, replaced: Counter[int]) -> None:
+    """Bring the counts and the step of tasks up to date."""
+    complete: Counter[int] = Counter()
+    failed: Counter[int] = Counter()
+    workers: dict[int, str] = {}
+    for task, result, some in ended:
+        good = sum(one.state is SubtaskState.COMPLETE for one in some)
+        complete[task] += good
+        failed[task] += len(some) - good
+        workers[task] = f"{result.host}:{result.worker}"
+    early = [TaskStep.SUBMITTING.value, TaskStep.QUEUED.value]
+    for task, worker in workers.items():
+        connection.execute(
+            update(TaskRow)
+            .where(TaskRow.id == task)
+            .values(
+                complete=TaskRow.complete + complete[task],
+                failed=TaskRow.failed + failed[task] - replaced[task],
+                worker=worker,
+                started=func.coalesce(TaskRow.started, datetime.now(UTC)),
+                step=case(
+                    (TaskRow.step.in_(early), TaskStep.EXECUTING.value),
+                    else_=TaskRow.step,
+                ),
+            )
+        )
+
+
+def _subtask_from_row(row: Any) -> SubtaskRecord:
+    return SubtaskRecord(
+        task=row.task_id,
+        number=row.number,
+        state=SubtaskState(row.state),
+        cause=Cause(row.cause),
+        message=row.message,
+        outputs=tuple(row.outputs),
+        host=row.host,
+        worker=row.worker,
+        started=datetime.fromtimestamp(row.started_s, UTC),
+        wall_s=row.wall_s,
+        cpu_s=row.cpu_s,
+        peak_memory_bytes=row.peak_memory_bytes,
+    )

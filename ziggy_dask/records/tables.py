@@ -1,0 +1,201 @@
+"""The tables. Private to this room: rows never leave it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC times, also where the database knows no time zones (SQLite)."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Store as naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Return as aware UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Table(DeclarativeBase):
+    """Base of all tables; constraints have predictable names, for migrations."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
+
+
+class PipelineRow(Table):
+    """A version of a pipeline definition."""
+
+    __tablename__ = "pipelines"
+    __table_args__ = (UniqueConstraint("name", "version"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    version: Mapped[int]
+    digest: Mapped[str]
+    text: Mapped[str]
+    root: Mapped[str]
+    is_locked: Mapped[bool]
+    created: Mapped[datetime]
+
+
+class ParameterSetRow(Table):
+    """A version of a parameter set of a pipeline."""
+
+    __tablename__ = "parameter_sets"
+    __table_args__ = (UniqueConstraint("pipeline", "name", "version"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pipeline: Mapped[str]
+    name: Mapped[str]
+    version: Mapped[int]
+    digest: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    is_locked: Mapped[bool]
+    created: Mapped[datetime]
+
+
+class InstanceRow(Table):
+    """A run of a pipeline."""
+
+    __tablename__ = "instances"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipelines.id"))
+    code_version: Mapped[str]
+    state: Mapped[str]
+    options: Mapped[dict[str, Any]]
+    parameters: Mapped[dict[str, Any]]
+    software: Mapped[dict[str, Any]]
+    base_snapshot: Mapped[str]
+    is_planned: Mapped[bool]
+    message: Mapped[str]
+    created: Mapped[datetime]
+    finished: Mapped[datetime | None]
+
+
+class TaskRow(Table):
+    """A node on a unit of work."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (Index(None, "instance_id", "position"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instances.id"))
+    position: Mapped[int]
+    node: Mapped[str]
+    unit: Mapped[str]
+    plan: Mapped[dict[str, Any]]
+    step: Mapped[str]
+    is_error: Mapped[bool]
+    total: Mapped[int]
+    complete: Mapped[int]
+    failed: Mapped[int]
+    snapshot: Mapped[str]
+    inputs: Mapped[dict[str, Any]]
+    message: Mapped[str]
+    worker: Mapped[str]
+    started: Mapped[datetime | None]
+    finished: Mapped[datetime | None]
+
+
+class PartRow(Table):
+    """A batch of subtasks that ran together and share change sets."""
+
+    __tablename__ = "parts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+
+
+class ChangeSetRow(Table):
+    """Unpublished data of a part; removed when its task is published."""
+
+    __tablename__ = "change_sets"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    part_id: Mapped[int] = mapped_column(ForeignKey("parts.id"))
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+    path: Mapped[str]
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class SubtaskRow(Table):
+    """The outcome of a subtask."""
+
+    __tablename__ = "subtasks"
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    part_id: Mapped[int] = mapped_column(ForeignKey("parts.id"))
+    state: Mapped[str]
+    cause: Mapped[str]
+    message: Mapped[str]
+    outputs: Mapped[list[str]]
+    host: Mapped[str]
+    worker: Mapped[str]
+    started_s: Mapped[float]
+    wall_s: Mapped[float]
+    cpu_s: Mapped[float]
+    peak_memory_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+class LogRow(Table):
+    """What a subtask printed, and the traceback of its failure."""
+
+    __tablename__ = "logs"
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    log: Mapped[str]
+    traceback: Mapped[str]
+
+
+class DeliveryRow(Table):
+    """A delivery that was accepted."""
+
+    __tablename__ = "deliveries"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int | None] = mapped_column(BigInteger, unique=True)
+    name: Mapped[str]
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
+    files: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    manifest: Mapped[str]
+    received: Mapped[datetime]
+
+
+class LeaseRow(Table):
+    """Who supervises this cluster; one row at most."""
+
+    __tablename__ = "lease"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int]
+    process_started: Mapped[str]
+    since: Mapped[datetime]
+    heartbeat: Mapped[datetime]

@@ -1,0 +1,82 @@
+"""What the supervisor says while it works. Progress bars and logs listen to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ziggy_dask.records import InstanceState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTotals:
+    """What there is to do for a node."""
+
+    tasks: int
+    """Its tasks."""
+    subtasks: int
+    """Their subtasks, as far as known."""
+    complete: int = 0
+    """Subtasks that are complete already."""
+    failed: int = 0
+    """Subtasks that failed already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The tasks of an instance are known, or known better than before."""
+
+    instance: int
+    """Its number."""
+    nodes: Mapping[str, NodeTotals]
+    """What there is to do, by node, in order."""
+    warnings: tuple[str, ...] = ()
+    """What the operator should know."""
+    dashboard: str = ""
+    """Where to watch the workers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """Subtasks of a node have ended and are on record."""
+
+    node: str
+    """Name of the node."""
+    complete: int
+    """Newly complete ones."""
+    failed: int
+    """Newly failed ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnded:
+    """A task is complete, or has failed."""
+
+    task: int
+    """Its number."""
+    node: str
+    """Name of the node."""
+    unit: str
+    """Name of the unit of work."""
+    is_error: bool
+    """Whether it failed."""
+    message: str
+    """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceEnded:
+    """The supervisor has done what it could for an instance."""
+
+    instance: int
+    """Its number."""
+    state: InstanceState
+    """How it stands."""
+
+
+Event = Planned | Progressed | TaskEnded | InstanceEnded
+Listener = Callable[[Event], None]
+
+
+def unheard(event: Event) -> None:
+    """Let an event pass."""

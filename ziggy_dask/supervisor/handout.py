@@ -1,0 +1,210 @@
+"""What workers are given for a task: its plan, made concrete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ziggy_dask.datastore import Labels, Repository, Storage
+from ziggy_dask.definitions import (
+    DaskFunctionStep,
+    DataType,
+    FunctionStep,
+    ParameterSet,
+    Pipeline,
+)
+from ziggy_dask.definitions.names import argument_name
+from ziggy_dask.planning import Feed, Span, Target, TaskPlan, task_from_json
+from ziggy_dask.receipt.storing import current_model, model_path
+from ziggy_dask.records import instances
+from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.supervisor.site import Site
+from ziggy_dask.workers import ModelFile, Sink, Source, Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFacts:
+    """What all tasks of an instance have in common."""
+
+    number: int
+    """Number of the instance."""
+    pipeline: Pipeline
+    """The exact definition."""
+    sets: Mapping[str, ParameterSet]
+    """The parameter sets."""
+    code_version: str
+    """Version of the algorithms' code."""
+    datastore: str
+    """URL of the datastore."""
+    base_snapshot: str
+    """Snapshot that the instance reads."""
+    scaffold: bytes
+    """Fork in which its products are allocated."""
+    models: Mapping[str, ModelFile]
+    """Current models by model type."""
+
+
+def work_of(
+    facts: InstanceFacts,
+    task: TaskPlan,
+    number: int,
+    *,
+    token: str,
+    snapshots: Mapping[str, str],
+    allocations: Mapping[str, bytes],
+) -> Work:
+    """Return what the subtasks of a task have in common.
+
+    Parameters
+    ----------
+    facts
+        The instance.
+    task
+        The task's plan.
+    number
+        Number of the task.
+    token
+        Identifies this run of the supervisor.
+    snapshots
+        Snapshots of published inputs that this instance made, by product.
+    allocations
+        Forks in which outputs were allocated by earlier runs, by product.
+    """
+    node = facts.pipeline.by_name[task.node]
+    step = node.step
+    if not isinstance(step, FunctionStep | DaskFunctionStep):
+        raise TypeError(f"node {node.name!r} has no function")
+    return Work(
+        token=f"{token}-{number}",
+        index=task.index,
+        instance=facts.number,
+        task=number,
+        node=task.node,
+        unit=dict(task.unit.values),
+        unit_name=task.unit.name,
+        function=step.function,
+        is_lazy=isinstance(step, DaskFunctionStep),
+        root=facts.pipeline.root,
+        code_version=facts.code_version,
+        parameters={
+            one.name: facts.sets[one.name].values for one in facts.pipeline.sets_of(node)
+        },
+        models={name: facts.models[name] for name in node.models},
+        sources=tuple(_source(facts, feed, snapshots) for feed in task.feeds),
+        sinks=tuple(_sink(facts, target, allocations) for target in task.targets),
+        labels=task.labels,
+        chunk=task.chunk,
+        count=task.count,
+        datastore=facts.datastore,
+        scaffold=facts.scaffold,
+    )
+
+
+def storage_of(data_type: DataType) -> Storage:
+    """Return how products of a data type are stored."""
+    return Storage(
+        dimension=data_type.subtask,
+        chunk=data_type.chunk,
+        chunks=data_type.chunks,
+        compression=data_type.compression,
+    )
+
+
+def input_snapshots(
+    facts: InstanceFacts, task: TaskPlan, snapshots: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the snapshot from which each input of a task is read, by product."""
+    return {
+        feed.path: snapshots.get(feed.path, facts.base_snapshot)
+        if feed.task is not None
+        else facts.base_snapshot
+        for feed in task.feeds
+    }
+
+
+def _source(facts: InstanceFacts, feed: Feed, snapshots: Mapping[str, str]) -> Source:
+    data_type = facts.pipeline.types[feed.data_type]
+    stored: str | None = facts.base_snapshot
+    if feed.task is not None:
+        stored = snapshots.get(feed.path)
+    return Source(
+        name=argument_name(feed.data_type),
+        data_type=feed.data_type,
+        path=feed.path,
+        kind=data_type.kind,
+        dimension=data_type.subtask,
+        chunk=data_type.chunk,
+        is_whole=feed.span is Span.WHOLE,
+        labels=feed.labels,
+        snapshot=stored,
+        task=feed.task if stored is None else None,
+        max_failed=_max_failed(facts.pipeline, feed.data_type),
+    )
+
+
+def _max_failed(pipeline: Pipeline, data_type: str) -> int:
+    allowed = [n.max_failed_subtasks for n in pipeline.nodes if data_type in n.outputs]
+    return max(allowed, default=0)
+
+
+def _sink(facts: InstanceFacts, target: Target, allocations: Mapping[str, Any]) -> Sink:
+    data_type = facts.pipeline.types[target.data_type]
+    return Sink(
+        name=argument_name(target.data_type),
+        data_type=target.data_type,
+        path=target.path,
+        kind=data_type.kind,
+        storage=storage_of(data_type),
+        allocation=allocations.get(target.path),
+    )
+
+
+def instance_facts(site: Site, record: InstanceRecord) -> InstanceFacts:
+    """Return what the tasks of an instance have in common.
+
+    The scaffold is made anew; forks of an older one still merge with its forks,
+    since products that were allocated before keep their allocation.
+    """
+    pipeline, sets = instances.instance_pipeline(site.database, record.id)
+    interned: dict[Labels, Labels] = {}
+    plans = instances.task_plans(site.database, record.id).values()
+    paths = {
+        target.path
+        for one in plans
+        if one
+        for target in task_from_json(one, interned).targets
+    }
+    return InstanceFacts(
+        number=record.id,
+        pipeline=pipeline,
+        sets=sets,
+        code_version=record.code_version,
+        datastore=site.repository.url,
+        base_snapshot=record.base_snapshot,
+        scaffold=site.repository.scaffold(scaffold_name(record.id), sorted(paths)),
+        models=current_models(site.repository, pipeline, record.base_snapshot),
+    )
+
+
+def current_models(
+    repository: Repository, pipeline: Pipeline, snapshot: str
+) -> dict[str, ModelFile]:
+    """Return the models that are current in a snapshot, by model type."""
+    session = repository.reading(snapshot)
+    found = {}
+    for one in pipeline.model_types:
+        version = current_model(session, one.name)
+        if version is not None:
+            found[one.name] = ModelFile(
+                path=model_path(one.name),
+                stored=version.stored,
+                original=version.original,
+                snapshot=snapshot,
+            )
+    return found
+
+
+def scaffold_name(instance: int) -> str:
+    """Return the name of the branch that keeps an instance's scaffold."""
+    return f"scaffold-{instance}"

@@ -1,0 +1,347 @@
+"""Data receipt: taking deliveries in, each as one task and one commit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ziggy_dask.datastore import Labels
+from ziggy_dask.definitions import DataReceiptStep, Pipeline, ProductKind
+from ziggy_dask.errors import DatastoreError, DeliveryError
+from ziggy_dask.planning import Holding, selected_nodes
+from ziggy_dask.receipt import (
+    Acknowledgement,
+    ChecksumType,
+    Delivery,
+    Manifest,
+    acknowledgement_name,
+    acknowledgement_to_xml,
+    clean_up,
+    extra_files,
+    find_deliveries,
+    generate_manifest,
+    manifest_path,
+    read_manifest,
+    sort_files,
+    store_delivery,
+    validate,
+)
+from ziggy_dask.records import TaskStep, deliveries, instances, outcomes
+from ziggy_dask.records.deliveries import DeliveryRecord
+from ziggy_dask.records.instances import NewTask, TaskRecord
+from ziggy_dask.supervisor.events import (
+    Listener,
+    NodeTotals,
+    Planned,
+    Progressed,
+    TaskEnded,
+)
+from ziggy_dask.supervisor.launch import Request
+from ziggy_dask.supervisor.site import Site
+from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A delivery that was checked and found good."""
+
+    delivery: Delivery
+    """The delivery."""
+    manifest: Manifest
+    """Its manifest, or one made of what is there."""
+    path: Path | None
+    """The manifest's file; None: there is none."""
+
+
+def receive_deliveries(
+    site: Site,
+    instance: int,
+    pipeline: Pipeline,
+    listen: Listener,
+    *,
+    directory: Path | None,
+    needs_manifest: bool,
+) -> bool:
+    """Take in what waits; return whether all of it was good.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    instance
+        Number of the instance that this belongs to.
+    pipeline
+        Its pipeline; gives the data types.
+    listen
+        Is told what happens.
+    directory
+        Where to look; None: the cluster's receipt directory.
+    needs_manifest
+        Whether a delivery must have a manifest; without one the directory is
+        taken as it is, and left as it is.
+    """
+    waiting = deliveries_in(directory or site.cluster.receipt, needs_manifest)
+    known = {
+        task.unit: task
+        for task in instances.tasks(site.database, instance)
+        if task.position < 0
+    }
+    node = next(n.name for n in pipeline.nodes if isinstance(n.step, DataReceiptStep))
+    names = dict.fromkeys((*known, *(f"[{one.name}]" for one in waiting)))
+    totals = {node: NodeTotals(tasks=len(names), subtasks=len(names))}
+    if names:
+        listen(Planned(instance=instance, nodes=totals))
+    by_name = {f"[{one.name}]": one for one in waiting}
+    good = True
+    for place, name in enumerate(names):
+        task = known.get(name) or _new_task(site, instance, node, name, place)
+        good &= _receive(site, pipeline, task, by_name.get(name), listen, needs_manifest)
+    return good
+
+
+def deliveries_in(directory: Path, needs_manifest: bool) -> Sequence[Delivery]:
+    """Return the deliveries in a directory."""
+    if needs_manifest:
+        return find_deliveries(directory)
+    if not directory.is_dir():
+        raise DeliveryError(f"{directory}: is no directory")
+    return (Delivery(name=directory.name, directory=directory, is_inside=False),)
+
+
+def _new_task(site: Site, instance: int, node: str, unit: str, place: int) -> TaskRecord:
+    number = instances.create_task(
+        site.database,
+        instance,
+        NewTask(position=-1 - place, node=node, unit=unit, plan={}, total=1),
+    )
+    return instances.task(site.database, number)
+
+
+def _receive(
+    site: Site,
+    pipeline: Pipeline,
+    task: TaskRecord,
+    delivery: Delivery | None,
+    listen: Listener,
+    needs_manifest: bool,
+) -> bool:
+    """Take in one delivery; what an interrupted run did of it already is not repeated."""
+    if task.is_error:
+        return False
+    if task.step is TaskStep.COMPLETE:
+        if delivery is not None and needs_manifest:
+            _record_late(site, task, delivery)
+            _clear_away(site, delivery)
+        listen(Progressed(node=task.node, complete=1, failed=0))
+        return True
+    began = time.time()
+    instances.move_tasks(
+        site.database, [task.id], TaskStep.EXECUTING, [TaskStep.WAITING_TO_RUN]
+    )
+    try:
+        if delivery is None:
+            raise DeliveryError(f"the delivery {task.unit} is no longer there")
+        accepted = accept(site, delivery, needs_manifest)
+        _store(site, pipeline, task, accepted, began)
+        if needs_manifest:
+            _clear_away(site, delivery)
+    except (DeliveryError, DatastoreError) as error:
+        instances.fail_task(site.database, task.id, TaskStep.EXECUTING, str(error))
+        _tell(listen, task, str(error))
+        return False
+    listen(Progressed(node=task.node, complete=1, failed=0))
+    _tell(listen, task, "")
+    return True
+
+
+def accept(site: Site, delivery: Delivery, needs_manifest: bool) -> Accepted:
+    """Check a delivery whole; write its acknowledgement.
+
+    Raises
+    ------
+    DeliveryError
+        If anything is wrong with it.
+    """
+    if not needs_manifest:
+        manifest = generate_manifest(delivery.directory, 0, ChecksumType.SHA256)
+        return Accepted(delivery=delivery, manifest=manifest, path=None)
+    path = manifest_path(delivery.directory)
+    if path is None:
+        raise DeliveryError(f"{delivery.directory}: has no manifest")
+    manifest = read_manifest(path)
+    if manifest.dataset_id > 0 and deliveries.is_recorded(
+        site.database, manifest.dataset_id
+    ):
+        raise DeliveryError(
+            f"{path}: the datasetId {manifest.dataset_id} was delivered before; "
+            "a new delivery needs a new one"
+        )
+    acknowledgement = validate(delivery.directory, manifest)
+    _write_durably(
+        path.with_name(acknowledgement_name(path.name)),
+        acknowledgement_to_xml(acknowledgement),
+    )
+    _refuse_invalid(path, acknowledgement)
+    extra = extra_files(delivery.directory, [one.name for one in manifest.files])
+    if extra:
+        raise DeliveryError(
+            f"{path}: {len(extra)} files are there that it does not list, "
+            f"e.g. {extra[0]!r}; list them or take them away"
+        )
+    return Accepted(delivery=delivery, manifest=manifest, path=path)
+
+
+def _refuse_invalid(path: Path, acknowledgement: Acknowledgement) -> None:
+    bad = [one for one in acknowledgement.files if not one.is_valid]
+    if bad:
+        first = bad[0]
+        what = "has another size or checksum" if first.is_present else "is missing"
+        raise DeliveryError(
+            f"{path}: {len(bad)} of {len(acknowledgement.files)} files are not as they "
+            f"should be, e.g. {first.name!r} {what}; see "
+            f"{acknowledgement_name(path.name)} beside it, and deliver again"
+        )
+
+
+def _store(
+    site: Site, pipeline: Pipeline, task: TaskRecord, accepted: Accepted, began: float
+) -> None:
+    """Put a delivery into the datastore: one commit, then the records."""
+    manifest = accepted.manifest
+    delivery = sort_files(pipeline, [one.name for one in manifest.files])
+    instances.move_tasks(site.database, [task.id], TaskStep.STORING, [TaskStep.EXECUTING])
+    tip, session = site.repository.writing()
+    now = datetime.now(UTC)
+    store_delivery(
+        session,
+        pipeline,
+        accepted.delivery.directory,
+        delivery,
+        origin={
+            "pipeline": pipeline.name,
+            "instance": task.instance,
+            "task": task.id,
+            "node": task.node,
+            "unit": task.unit,
+            "published": now.isoformat(timespec="seconds"),
+        },
+        today=now.astimezone().date(),
+    )
+    snapshot = site.repository.finish_writing(
+        tip,
+        session,
+        f"{pipeline.name} {task.instance}: {task.node} {task.unit} (task {task.id})",
+        {"instance": task.instance, "inputs": {str(task.id): {}}},
+    )
+    _record_outcome(site, task, began)
+    deliveries.record_delivery(site.database, _delivery_record(task, accepted))
+    outcomes.publish(site.database, snapshot, {task.id: {}})
+
+
+def _record_late(site: Site, task: TaskRecord, delivery: Delivery) -> None:
+    """Record a delivery whose commit was made just before the supervisor died."""
+    path = manifest_path(delivery.directory)
+    if path is None or deliveries.is_task_recorded(site.database, task.id):
+        return
+    accepted = Accepted(delivery=delivery, manifest=read_manifest(path), path=path)
+    if task.complete == 0:
+        _record_outcome(site, task, time.time())
+    deliveries.record_delivery(site.database, _delivery_record(task, accepted))
+
+
+def _delivery_record(task: TaskRecord, accepted: Accepted) -> DeliveryRecord:
+    manifest = accepted.manifest
+    return DeliveryRecord(
+        dataset_id=manifest.dataset_id if manifest.dataset_id > 0 else None,
+        name=accepted.path.name if accepted.path else accepted.delivery.name,
+        task=task.id,
+        files=len(manifest.files),
+        bytes=sum(one.size_bytes for one in manifest.files),
+        manifest=accepted.path.read_text(encoding="utf-8") if accepted.path else "",
+        received=datetime.now(UTC),
+    )
+
+
+def _record_outcome(site: Site, task: TaskRecord, began: float) -> None:
+    outcome = Outcome(
+        subtask=0,
+        state=SubtaskState.COMPLETE,
+        started_s=began,
+        wall_s=time.time() - began,
+    )
+    result = BatchResult(index=0, outcomes=(outcome,), host=os.uname().nodename)
+    outcomes.record(site.database, [(task.id, result)])
+
+
+def _clear_away(site: Site, delivery: Delivery) -> None:
+    """Keep manifest and acknowledgement, and remove what was taken in."""
+    path = manifest_path(delivery.directory)
+    if path is None:
+        return
+    names = [one.name for one in read_manifest(path).files]
+    kept = site.cluster.home / "log" / "manifests"
+    kept.mkdir(parents=True, exist_ok=True)
+    acknowledgement = path.with_name(acknowledgement_name(path.name))
+    if acknowledgement.exists():
+        shutil.copy2(acknowledgement, kept / acknowledgement.name)
+    shutil.copy2(path, kept / path.name)
+    clean_up(delivery, [*names, acknowledgement.name, path.name])
+
+
+def _write_durably(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _tell(listen: Listener, task: TaskRecord, message: str) -> None:
+    listen(
+        TaskEnded(
+            task=task.id,
+            node=task.node,
+            unit=task.unit,
+            is_error=bool(message),
+            message=message,
+        )
+    )
+
+
+def expected_products(
+    site: Site, pipeline: Pipeline, request: Request
+) -> dict[str, list[Holding]]:
+    """Return the products that the waiting deliveries will bring, by data type.
+
+    Nothing is read but manifests.
+
+    Raises
+    ------
+    DeliveryError
+        If a manifest is not sound, or lists files of no data type.
+    """
+    expected: dict[str, dict[str, Holding]] = {}
+    names = selected_nodes(pipeline, request.start, request.stop)
+    if not any(isinstance(pipeline.by_name[n].step, DataReceiptStep) for n in names):
+        return {}
+    for delivery in deliveries_in(request.receipt or site.cluster.receipt, True):
+        path = manifest_path(delivery.directory)
+        if path is None:
+            continue
+        listed = [one.name for one in read_manifest(path).files]
+        for (name, place), files in sort_files(pipeline, listed).products.items():
+            data_type = pipeline.types[name]
+            has_items = data_type.subtask or data_type.kind is not ProductKind.ARRAY
+            holding = Holding(
+                path=place,
+                values=data_type.location.match(place, pipeline.patterns) or {},
+                labels=Labels.of([one.item for one in files]) if has_items else None,
+            )
+            expected.setdefault(name, {})[place] = holding
+    return {name: list(held.values()) for name, held in expected.items()}

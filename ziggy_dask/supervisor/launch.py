@@ -1,0 +1,185 @@
+"""From a request to an instance: everything it depends on, fixed for ever."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ziggy_dask.datastore import Labels, Repository
+from ziggy_dask.definitions import ParameterSet, Pipeline, code_version
+from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.errors import DefinitionError
+from ziggy_dask.planning import (
+    Holding,
+    Plan,
+    Where,
+    plan_instance,
+    selected_nodes,
+    stored_holdings,
+)
+from ziggy_dask.records import instances, library
+from ziggy_dask.records.library import StoredPipeline, StoredSet
+from ziggy_dask.supervisor.site import Site
+
+_PACKAGES = ("ziggy-dask", "icechunk", "zarr", "xarray", "dask", "distributed", "numpy")
+
+Overrides = Mapping[str, Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the operator asks for."""
+
+    pipeline: str
+    """Name of the pipeline."""
+    name: str = ""
+    """Name for the instance."""
+    start: str | None = None
+    """Node to start from; None: all roots."""
+    stop: str | None = None
+    """Node whose followers are left out; None: none."""
+    where: Where = field(default_factory=Where)
+    """Choice of units of work."""
+    parameters: Overrides = field(default_factory=dict)
+    """Values to change for this instance, by set and parameter."""
+    receipt: Path | None = None
+    """Where deliveries are looked for; None: the cluster's receipt directory."""
+    needs_manifest: bool = True
+    """Whether deliveries must have manifests."""
+
+
+def launch(site: Site, request: Request) -> int:
+    """Make an instance; return its number. Nothing runs yet.
+
+    Raises
+    ------
+    DefinitionError
+        If the request does not fit the pipeline; nothing is changed then.
+    """
+    stored = library.pipeline(site.database, request.pipeline)
+    selected_nodes(stored.pipeline, request.start, request.stop)
+    sets = chosen_sets(site, stored, request.parameters)
+    return instances.create_instance(
+        site.database,
+        instances.NewInstance(
+            name=request.name,
+            pipeline_id=stored.id,
+            code_version=code_version(stored.pipeline.root),
+            options=_options(request),
+            parameters={
+                name: {
+                    "version": base.version,
+                    "content": library.set_to_json(one),
+                    "changed": sorted(request.parameters.get(name, {})),
+                }
+                for name, (base, one) in sets.items()
+            },
+            set_ids=[base.id for base, _ in sets.values()],
+            software=software_versions(),
+            base_snapshot=site.repository.tip(),
+        ),
+    )
+
+
+def chosen_sets(
+    site: Site, stored: StoredPipeline, overrides: Overrides
+) -> dict[str, tuple[StoredSet, ParameterSet]]:
+    """Return the newest version of each set of a pipeline, and its values for a run.
+
+    Raises
+    ------
+    DefinitionError
+        If an override names an unknown set or parameter, or has a bad value.
+    """
+    known = library.parameter_sets(site.database, stored.pipeline.name)
+    known = {name: known[name] for name in stored.pipeline.sets}
+    for name in overrides:
+        if name not in known:
+            raise DefinitionError(
+                f"pipeline {stored.pipeline.name!r} has no parameter set {name!r}"
+                + suggestion(name, known)
+            )
+    return {
+        name: (base, base.content.with_values(overrides.get(name, {})))
+        for name, base in known.items()
+    }
+
+
+def plan(
+    pipeline: Pipeline,
+    repository: Repository,
+    request: Request,
+    expected: Mapping[str, list[Holding]],
+) -> Plan:
+    """Plan all tasks that a request would run now.
+
+    Parameters
+    ----------
+    pipeline
+        The pipeline.
+    repository
+        The datastore; its newest snapshot counts.
+    request
+        What is asked for.
+    expected
+        Products that data receipt is going to bring, by data type.
+    """
+    nodes = selected_nodes(pipeline, request.start, request.stop)
+    holdings = stored_holdings(repository.reading(), pipeline)
+    for name, arriving in expected.items():
+        held = {one.path: one for one in holdings.get(name, [])}
+        for one in arriving:
+            held[one.path] = _together(held.get(one.path), one)
+        holdings[name] = list(held.values())
+    return plan_instance(pipeline, holdings, nodes=nodes, where=request.where)
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def request_from_options(pipeline: str, options: Mapping[str, Any]) -> Request:
+    """Return the request that an instance was made of, but for name and parameters."""
+    return Request(
+        pipeline=pipeline,
+        start=options["start"],
+        stop=options["stop"],
+        where=Where(
+            include=tuple((k, v) for k, v in options["include"]),
+            exclude=tuple((k, v) for k, v in options["exclude"]),
+        ),
+        receipt=Path(options["receipt"]) if options["receipt"] else None,
+        needs_manifest=options["needs_manifest"],
+    )
+
+
+def _options(request: Request) -> dict[str, Any]:
+    return {
+        "start": request.start,
+        "stop": request.stop,
+        "include": [list(pair) for pair in request.where.include],
+        "exclude": [list(pair) for pair in request.where.exclude],
+        "receipt": str(request.receipt.resolve()) if request.receipt else "",
+        "needs_manifest": request.needs_manifest,
+    }
+
+
+def _together(stored: Holding | None, arriving: Holding) -> Holding:
+    """Return a product as it will be when a delivery has been added to it."""
+    if stored is None or stored.labels is None or arriving.labels is None:
+        return arriving
+    texts = [*stored.labels, *arriving.labels.without(stored.labels)]
+    return Holding(
+        path=stored.path, values=stored.values, labels=Labels.of(texts), task=arriving.task
+    )

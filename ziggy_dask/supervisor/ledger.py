@@ -1,0 +1,181 @@
+"""How far the tasks of an instance are: what is on record, and what follows from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ziggy_dask.datastore import Labels
+from ziggy_dask.planning import Key, Recorded, TaskPlan, task_from_json
+from ziggy_dask.records import Database, instances, outcomes
+from ziggy_dask.supervisor.events import NodeTotals
+from ziggy_dask.workers import BatchResult, SubtaskState
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far one task is."""
+
+    number: int
+    """Number of the task."""
+    plan: TaskPlan
+    """Its plan."""
+    complete: set[int] = field(default_factory=set)
+    """Subtasks on record as complete."""
+    failed: set[int] = field(default_factory=set)
+    """Subtasks on record as failed."""
+    blocked: set[int] = field(default_factory=set)
+    """Subtasks that could not run."""
+    is_error: bool = False
+    """Whether the task has failed."""
+    is_handed_out: bool = False
+    """Whether its subtasks are in a graph."""
+    snapshot: str = ""
+    """Snapshot that published it."""
+
+    @property
+    def upstream(self) -> set[int]:
+        """Indices of the tasks whose products it reads."""
+        return {feed.task for feed in self.plan.feeds if feed.task is not None}
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether all its subtasks are on record."""
+        done = len(self.complete) + len(self.failed)
+        return not self.plan.is_open and done >= self.plan.count
+
+    def note(self, result: BatchResult) -> None:
+        """Let outcomes that are on record count."""
+        sets = {
+            SubtaskState.COMPLETE: self.complete,
+            SubtaskState.FAILED: self.failed,
+            SubtaskState.BLOCKED: self.blocked,
+        }
+        for one in result.outcomes:
+            sets[one.state].add(one.subtask)
+
+
+class Ledger:
+    """The tasks of an instance, by index in its plan.
+
+    Parameters
+    ----------
+    database
+        The records.
+    instance
+        Number of the instance.
+    """
+
+    def __init__(self, database: Database, instance: int) -> None:
+        self._tasks = _load(database, instance)
+
+    def __getitem__(self, index: int) -> Progress:
+        """Return how far a task is."""
+        return self._tasks[index]
+
+    def __iter__(self) -> Iterator[Progress]:
+        """Yield all tasks in the order of the plan."""
+        return (self._tasks[index] for index in sorted(self._tasks))
+
+    def unended(self) -> Iterator[Progress]:
+        """Yield the tasks that are neither published nor failed, in order."""
+        return (one for one in self if not one.snapshot and not one.is_error)
+
+    def note(self, results: Sequence[BatchResult]) -> dict[str, tuple[int, int]]:
+        """Let outcomes that are on record count.
+
+        Returns
+        -------
+        dict
+            Newly complete and newly failed subtasks by node.
+        """
+        complete: Counter[str] = Counter()
+        failed: Counter[str] = Counter()
+        for result in results:
+            task = self[result.index]
+            task.note(result)
+            states = [one.state for one in result.outcomes]
+            complete[task.plan.node] += states.count(SubtaskState.COMPLETE)
+            failed[task.plan.node] += states.count(SubtaskState.FAILED)
+        return {node: (complete[node], failed[node]) for node in complete}
+
+    def is_published(self, indices: Iterable[int]) -> bool:
+        """Tell whether the products of all these tasks are published."""
+        return all(self[index].snapshot for index in indices)
+
+    def can_go_on(self) -> bool:
+        """Tell whether a task that has not ended could still run."""
+        return any(not self._waits_for_failed(one) for one in self.unended())
+
+    def snapshots(self) -> dict[str, str]:
+        """Return the snapshots of all published products, by path."""
+        return {
+            target.path: one.snapshot
+            for one in self
+            if one.snapshot
+            for target in one.plan.targets
+        }
+
+    def totals(self) -> dict[str, NodeTotals]:
+        """Return what there is to do, by node."""
+        totals: dict[str, NodeTotals] = {}
+        for one in self:
+            before = totals.get(one.plan.node, NodeTotals(tasks=0, subtasks=0))
+            complete = one.plan.count if one.snapshot else len(one.complete)
+            totals[one.plan.node] = NodeTotals(
+                tasks=before.tasks + 1,
+                subtasks=before.subtasks + one.plan.count,
+                complete=before.complete + complete,
+                failed=before.failed + len(one.failed),
+            )
+        return totals
+
+    def _waits_for_failed(self, task: Progress) -> bool:
+        waiting = [task]
+        while waiting:
+            for one in (self[index] for index in waiting.pop().upstream):
+                if one.is_error:
+                    return True
+                if not one.snapshot:
+                    waiting.append(one)
+        return False
+
+
+def recorded_earlier(database: Database, ledger: Ledger, token: str) -> dict[int, Recorded]:
+    """Return what earlier runs recorded of tasks that are not published, by index.
+
+    The outcomes count in the ledger afterwards.
+    """
+    recorded: dict[int, Recorded] = {}
+    for task in ledger.unended():
+        parts = outcomes.recorded_parts(database, task.number)
+        index = task.plan.index
+        by_key: dict[Key, BatchResult] = {}
+        part_of: dict[int, Key] = {}
+        for part, result in parts.items():
+            key: Key = (f"recorded-{token}", index, part)
+            by_key[key] = BatchResult(
+                index=index, outcomes=result.outcomes, change_sets=result.change_sets
+            )
+            part_of.update((one.subtask, key) for one in result.outcomes)
+            task.note(result)
+        if parts:
+            recorded[index] = Recorded(parts=by_key, part_of=part_of)
+    return recorded
+
+
+def _load(database: Database, instance: int) -> dict[int, Progress]:
+    interned: dict[Labels, Labels] = {}
+    plans = instances.task_plans(database, instance)
+    tasks = {}
+    for record in instances.tasks(database, instance):
+        if plans[record.id]:
+            plan = task_from_json(plans[record.id], interned)
+            tasks[plan.index] = Progress(
+                number=record.id,
+                plan=plan,
+                is_error=record.is_error,
+                snapshot=record.snapshot,
+            )
+    return tasks

@@ -1,0 +1,149 @@
+"""Publishing finished tasks: one commit in the datastore, then one in the database.
+
+The order matters. A task counts as complete if and only if a commit names it:
+after a crash between the two, `reconcile` finds the commit and completes the
+record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from ziggy_dask.datastore import Publication, Repository
+from ziggy_dask.definitions import DataType, ProductKind
+from ziggy_dask.planning import Target, TaskPlan
+from ziggy_dask.records import Database, TaskStep, instances, outcomes
+from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.supervisor.handout import InstanceFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A task whose subtasks have all ended well enough."""
+
+    number: int
+    """Number of the task."""
+    plan: TaskPlan
+    """Its plan."""
+    inputs: Mapping[str, str]
+    """Snapshots from which inputs were read, by product."""
+
+
+def publish(
+    repository: Repository,
+    database: Database,
+    facts: InstanceFacts,
+    finished: Sequence[Finished],
+) -> str:
+    """Publish the products of some tasks in one step; return the snapshot."""
+    numbers = [one.number for one in finished]
+    instances.move_tasks(
+        database,
+        numbers,
+        TaskStep.STORING,
+        [step for step in TaskStep if step is not TaskStep.COMPLETE],
+    )
+    publications = [
+        publication
+        for one in finished
+        for publication in _publications(database, facts, one)
+    ]
+    snapshot = repository.publish(
+        publications,
+        _message(facts, finished),
+        {
+            "instance": facts.number,
+            "inputs": {str(one.number): dict(one.inputs) for one in finished},
+        },
+    )
+    outcomes.publish(database, snapshot, {one.number: one.inputs for one in finished})
+    return snapshot
+
+
+def reconcile(
+    repository: Repository, database: Database, instance: InstanceRecord
+) -> list[int]:
+    """Complete the records of tasks that a commit names; return their numbers."""
+    incomplete = {
+        task.id
+        for task in instances.tasks(database, instance.id)
+        if task.step is not TaskStep.COMPLETE
+    }
+    found: list[int] = []
+    if not incomplete:
+        return found
+    for commit in repository.history(since=instance.base_snapshot):
+        if commit.metadata.get("instance") != instance.id:
+            continue
+        inputs = {int(key): read for key, read in commit.metadata["inputs"].items()}
+        missed = {key: inputs[key] for key in sorted(inputs.keys() & incomplete)}
+        if missed:
+            outcomes.publish(database, commit.snapshot, missed)
+            found.extend(missed)
+    return found
+
+
+def product_attributes(
+    facts: InstanceFacts, task: TaskPlan, number: int, data_type: DataType
+) -> dict[str, Any]:
+    """Return what a product says of where it comes from."""
+    return {
+        "kind": data_type.kind.value,
+        "dimension": data_type.subtask,
+        "data_type": data_type.name,
+        "pipeline": facts.pipeline.name,
+        "instance": facts.number,
+        "task": number,
+        "node": task.node,
+        "unit": task.unit.name,
+        "values": dict(task.unit.values),
+        "code_version": facts.code_version,
+        "published": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _publications(
+    database: Database, facts: InstanceFacts, one: Finished
+) -> list[Publication]:
+    given = outcomes.subtasks_with_output(database, one.number)
+    return [
+        _publication(database, facts, one, target, given.get(target.path, set()))
+        for target in one.plan.targets
+    ]
+
+
+def _publication(
+    database: Database,
+    facts: InstanceFacts,
+    one: Finished,
+    target: Target,
+    given: set[int],
+) -> Publication:
+    data_type = facts.pipeline.types[target.data_type]
+    attributes = product_attributes(facts, one.plan, one.number, data_type)
+    labels = one.plan.labels
+    lacking = [n for n in range(one.plan.count) if n not in given]
+    if data_type.kind is ProductKind.ARRAY and labels is not None and lacking:
+        positions = np.arange(len(labels))
+        without = positions[np.isin(positions // one.plan.chunk, lacking)]
+        attributes["missing"] = labels.take([int(p) for p in without]).to_json()
+    return Publication(
+        path=target.path,
+        change_sets=list(outcomes.change_sets(database, one.number, target.path)),
+        attributes=attributes,
+        is_absent=data_type.kind is ProductKind.ARRAY and not given,
+    )
+
+
+def _message(facts: InstanceFacts, finished: Sequence[Finished]) -> str:
+    first = finished[0]
+    more = f" and {len(finished) - 1} more tasks" if len(finished) > 1 else ""
+    return (
+        f"{facts.pipeline.name} {facts.number}: {first.plan.node} "
+        f"{first.plan.unit.name} (task {first.number}){more}"
+    )

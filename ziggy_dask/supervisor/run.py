@@ -1,0 +1,363 @@
+"""Running an instance: hand out, record, publish, until nothing is left to do.
+
+The supervisor is the only writer of the records and of the datastore's history.
+Every line here may be the last one before the power goes: what is recorded is
+kept, what is not runs again, and `reconcile` settles the one thing that happens
+in two places.
+"""
+
+from __future__ import annotations
+
+import pickle
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distributed import Future, as_completed
+from distributed.scheduler import KilledWorker
+
+from ziggy_dask.datastore import read_product
+from ziggy_dask.errors import ClusterError
+from ziggy_dask.planning import (
+    Batch,
+    Calls,
+    TaskGraph,
+    TaskPlan,
+    batch_size,
+    dask_graph,
+    layout_graph,
+    settle,
+    task_to_json,
+)
+from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
+from ziggy_dask.supervisor.events import (
+    Listener,
+    Planned,
+    Progressed,
+    TaskEnded,
+)
+from ziggy_dask.supervisor.handout import InstanceFacts, input_snapshots, work_of
+from ziggy_dask.supervisor.ledger import Ledger, Progress, recorded_earlier
+from ziggy_dask.supervisor.publishing import Finished, publish
+from ziggy_dask.supervisor.site import Site
+from ziggy_dask.workers import (
+    Agreement,
+    BatchResult,
+    Cause,
+    Outcome,
+    SubtaskState,
+    load_work,
+    merge_results,
+    run_batch,
+)
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_RECORD_S = 0.2
+"""Least time between two transactions; what comes meanwhile shares the next one."""
+_CALLS = Calls(work=load_work, run=run_batch, merge=merge_results)
+
+
+class InstanceRun:
+    """One instance, while the supervisor works on it.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    facts
+        What the tasks of the instance have in common.
+    client
+        Where subtasks run.
+    listen
+        Is told what happens.
+    """
+
+    def __init__(
+        self, site: Site, facts: InstanceFacts, client: Client, listen: Listener
+    ) -> None:
+        self._site = site
+        self._facts = facts
+        self._client = client
+        self._listen = listen
+        self._token = secrets.token_hex(16)
+        self._ledger = Ledger(site.database, facts.number)
+        self._recorded = recorded_earlier(site.database, self._ledger, self._token)
+        self._batches: dict[Any, Batch] = {}
+        self._futures: dict[Any, Future[Any]] = {}
+        self._completed = as_completed([], loop=client.loop)
+        self._slots = sum(client.nthreads().values()) or 1
+        self._durations = outcomes.typical_seconds(site.database, facts.pipeline.name)
+        self._begun: list[int] = []
+
+    def run(self) -> None:
+        """Work until nothing can be done any more."""
+        self._tell_planned()
+        self._client.register_plugin(Agreement())
+        self._client.subscribe_topic(f"ziggy-{self._token}", self._note_begun)
+        try:
+            self._advance()
+            self._hand_out()
+            for futures in self._ended_futures():
+                self._record(self._results_of(futures))
+                self._advance()
+                self._hand_out()
+        finally:
+            self._let_go()
+
+    # -- what follows from what is on record -----------------------------------
+
+    def _record(self, results: Sequence[BatchResult]) -> None:
+        """Put what came back on record, then let it count."""
+        numbered = [(self._ledger[one.index].number, one) for one in results]
+        outcomes.record(self._site.database, numbered)
+        for node, (complete, failed) in self._ledger.note(results).items():
+            self._listen(Progressed(node=node, complete=complete, failed=failed))
+
+    def _advance(self) -> None:
+        """Publish and fail tasks until nothing more follows from what is known."""
+        self._record_begun()
+        while True:
+            self._leave_out_blocked()
+            finished = self._finished()
+            if not finished:
+                return
+            snapshot = publish(
+                self._site.repository, self._site.database, self._facts, finished
+            )
+            for one in finished:
+                task = self._ledger[one.plan.index]
+                task.snapshot = snapshot
+                self._recorded.pop(one.plan.index, None)
+                self._tell_ended(task, "")
+
+    def _finished(self) -> list[Finished]:
+        """Return the tasks to publish now; fail those that have too many failures."""
+        finished: list[Finished] = []
+        snapshots = self._ledger.snapshots()
+        for task in self._ledger.unended():
+            if not task.is_ended:
+                continue
+            node = self._facts.pipeline.by_name[task.plan.node]
+            if len(task.failed) > node.max_failed_subtasks:
+                self._fail(task)
+            elif self._ledger.is_published(task.upstream):
+                inputs = input_snapshots(self._facts, task.plan, snapshots)
+                finished.append(Finished(number=task.number, plan=task.plan, inputs=inputs))
+        return finished
+
+    def _fail(self, task: Progress) -> None:
+        task.is_error = True
+        reason = _why_failed(self._site, task)
+        instances.fail_task(
+            self._site.database, task.number, TaskStep.WAITING_TO_STORE, reason
+        )
+        running = self._ledger.can_go_on()
+        state = InstanceState.ERRORS_RUNNING if running else InstanceState.ERRORS_STALLED
+        instances.set_instance_state(self._site.database, self._facts.number, state)
+        self._tell_ended(task, reason)
+
+    def _leave_out_blocked(self) -> None:
+        """Complete subtasks whose input will never be made, though its task is fine."""
+        for task in self._ledger.unended():
+            if not task.blocked or not self._ledger.is_published(task.upstream):
+                continue
+            left_out = tuple(
+                Outcome(
+                    subtask=number,
+                    state=SubtaskState.COMPLETE,
+                    message="left out: a subtask before it failed",
+                    started_s=time.time(),
+                )
+                for number in sorted(task.blocked)
+            )
+            task.blocked.clear()
+            self._record([BatchResult(index=task.plan.index, outcomes=left_out)])
+
+    # -- handing out -----------------------------------------------------------
+
+    def _hand_out(self) -> None:
+        """Submit every task that can be laid out now and has not been yet."""
+        self._settle_open()
+        graphed: dict[int, Progress] = {}
+        for task in self._ledger.unended():
+            if self._can_be_laid_out(task, graphed):
+                graphed[task.plan.index] = task
+        new = [task.number for task in graphed.values() if not task.is_ended]
+        if not new:
+            return
+        graphs = layout_graph(
+            [task.plan for task in graphed.values()],
+            token=self._token,
+            recorded=self._recorded,
+            size_of=self._batch_size,
+        )
+        self._submit(graphs)
+        instances.move_tasks(
+            self._site.database,
+            new,
+            TaskStep.QUEUED,
+            [TaskStep.WAITING_TO_RUN, TaskStep.SUBMITTING],
+        )
+        for task in graphed.values():
+            task.is_handed_out = True
+
+    def _can_be_laid_out(self, task: Progress, graphed: Mapping[int, Progress]) -> bool:
+        if task.is_handed_out or task.plan.is_open or not task.plan.feeds:
+            return False
+        return all(i in graphed or self._ledger[i].snapshot for i in task.upstream)
+
+    def _settle_open(self) -> None:
+        """Work out the subtasks of tasks whose inputs have been published by now."""
+        settled = False
+        for task in self._ledger.unended():
+            if not task.plan.is_open or not self._ledger.is_published(task.upstream):
+                continue
+            session = self._site.repository.reading()
+            stored = {f.path: read_product(session, f.path).labels for f in task.plan.feeds}
+            task.plan = settle(task.plan, self._facts.pipeline, stored)
+            instances.settle_task(
+                self._site.database, task.number, task_to_json(task.plan), task.plan.count
+            )
+            settled = True
+        if settled:
+            self._tell_planned()
+
+    def _submit(self, graphs: Sequence[TaskGraph]) -> None:
+        dsk = dask_graph(
+            graphs,
+            token=self._token,
+            recorded=self._recorded,
+            works={one.task.index: self._pickled_work(one.task) for one in graphs},
+            calls=_CALLS,
+        )
+        batches = {batch.key: batch for graph in graphs for batch in graph.batches}
+        if not batches:
+            return
+        futures = self._client.get(dsk, list(batches), sync=False)
+        self._batches.update(batches)
+        self._futures.update(zip(batches, futures, strict=True))
+        self._completed.update(futures)
+
+    def _pickled_work(self, plan: TaskPlan) -> bytes:
+        recorded = self._recorded.get(plan.index)
+        parts = recorded.parts.values() if recorded else ()
+        work = work_of(
+            self._facts,
+            plan,
+            self._ledger[plan.index].number,
+            token=self._token,
+            snapshots=self._ledger.snapshots(),
+            allocations={k: fork for part in parts for k, fork in part.change_sets.items()},
+        )
+        return pickle.dumps(work)
+
+    def _batch_size(self, plan: TaskPlan) -> int:
+        declared = self._facts.pipeline.by_name[plan.node].typical_s
+        seconds = declared or self._durations.get(plan.node, 0.0)
+        return batch_size(plan.count, seconds, self._slots)
+
+    # -- what comes back -------------------------------------------------------
+
+    def _ended_futures(self) -> Iterator[list[Future[Any]]]:
+        """Yield futures as they end, as many at a time as have gathered meanwhile."""
+        while self._futures:
+            began = time.monotonic()
+            try:
+                some = [next(self._completed)]
+            except StopIteration:
+                raise ClusterError(
+                    "the compute environment was lost while subtasks were running; what "
+                    "is recorded is kept, go on with: ziggy run --continue"
+                ) from None
+            some.extend(self._completed.next_batch(block=False))
+            yield some
+            time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
+
+    def _results_of(self, futures: Sequence[Future[Any]]) -> list[BatchResult]:
+        for future in futures:
+            if future.status in ("cancelled", "lost"):
+                raise ClusterError(
+                    "the compute environment dropped subtasks; what is recorded is kept, "
+                    "go on with: ziggy run --continue"
+                )
+        good = [future for future in futures if future.status == "finished"]
+        results: list[BatchResult] = self._client.gather(good)
+        bad = [future for future in futures if future.status == "error"]
+        results.extend(self._lost(future) for future in bad)
+        for future in futures:
+            del self._futures[future.key]
+            future.release()
+        return results
+
+    def _lost(self, future: Future[Any]) -> BatchResult:
+        """Return the outcomes of a batch whose key failed, not its algorithm."""
+        batch = self._batches[future.key]
+        error = future.exception()
+        before = [self._futures.get(key) for key in batch.waits_for]
+        is_blocked = any(one is not None and one.status == "error" for one in before)
+        if isinstance(error, KilledWorker):
+            is_blocked = error.task != future.key
+        state = SubtaskState.BLOCKED if is_blocked else SubtaskState.FAILED
+        return BatchResult(
+            index=batch.task,
+            outcomes=tuple(
+                Outcome(
+                    subtask=number,
+                    state=state,
+                    cause=Cause.WORKER_LOST,
+                    message=" ".join(str(error).split())[:2000],
+                    started_s=time.time(),
+                )
+                for number in batch.subtasks
+            ),
+        )
+
+    def _let_go(self) -> None:
+        """Release what is left on the scheduler."""
+        for future in self._futures.values():
+            future.cancel()
+        self._futures.clear()
+        self._client.unsubscribe_topic(f"ziggy-{self._token}")
+
+    # -- telling ---------------------------------------------------------------
+
+    def _note_begun(self, event: tuple[float, int]) -> None:
+        """Hear, on the client's own thread, that a task's first batch is with a worker."""
+        self._begun.append(event[1])
+
+    def _record_begun(self) -> None:
+        begun, self._begun = self._begun, []
+        numbers = [self._ledger[index].number for index in begun]
+        instances.move_tasks(
+            self._site.database, numbers, TaskStep.EXECUTING, [TaskStep.QUEUED]
+        )
+
+    def _tell_planned(self) -> None:
+        self._listen(
+            Planned(
+                instance=self._facts.number,
+                nodes=self._ledger.totals(),
+                dashboard=self._client.dashboard_link or "",
+            )
+        )
+
+    def _tell_ended(self, task: Progress, message: str) -> None:
+        self._listen(
+            TaskEnded(
+                task=task.number,
+                node=task.plan.node,
+                unit=task.plan.unit.name,
+                is_error=task.is_error,
+                message=message,
+            )
+        )
+
+
+def _why_failed(site: Site, task: Progress) -> str:
+    failures = outcomes.subtasks(site.database, task.number, SubtaskState.FAILED)
+    first = failures[0]
+    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    return f"subtask {first.number}: {first.message}{more}"

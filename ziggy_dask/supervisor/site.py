@@ -1,0 +1,41 @@
+"""An open cluster: its file, datastore and database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ziggy_dask.datastore import Repository, create_repository, open_repository
+from ziggy_dask.definitions import ClusterFile
+from ziggy_dask.records import Database, create_database, open_database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where a cluster keeps things."""
+
+    cluster: ClusterFile
+    """The cluster file."""
+    repository: Repository
+    """The datastore."""
+    database: Database
+    """The records."""
+
+
+def create_site(cluster: ClusterFile) -> Site:
+    """Create what is missing of a cluster's datastore, database and directories."""
+    cluster.home.mkdir(parents=True, exist_ok=True)
+    cluster.receipt.mkdir(parents=True, exist_ok=True)
+    return Site(
+        cluster=cluster,
+        repository=create_repository(cluster.datastore),
+        database=create_database(cluster.database),
+    )
+
+
+def open_site(cluster: ClusterFile) -> Site:
+    """Open a cluster that was created before."""
+    return Site(
+        cluster=cluster,
+        repository=open_repository(cluster.datastore),
+        database=open_database(cluster.database),
+    )

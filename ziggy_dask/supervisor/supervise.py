@@ -1,0 +1,267 @@
+"""Supervising a cluster: the lease, recovery, and instances from start to end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+from ziggy_dask.compute import open_client
+from ziggy_dask.definitions import DataReceiptStep, Pipeline
+from ziggy_dask.errors import DefinitionError, LeaseError, RecordsError, ZiggyError
+from ziggy_dask.planning import selected_nodes, task_to_json
+from ziggy_dask.records import (
+    InstanceState,
+    TaskStep,
+    count_tasks,
+    instance_state,
+    instances,
+)
+from ziggy_dask.records.instances import InstanceRecord, NewTask
+from ziggy_dask.records.lease import (
+    REFRESH_S,
+    Lease,
+    give_back_lease,
+    refresh_lease,
+    take_lease,
+)
+from ziggy_dask.supervisor.events import InstanceEnded, Listener, Planned, unheard
+from ziggy_dask.supervisor.handout import (
+    current_models,
+    instance_facts,
+    scaffold_name,
+)
+from ziggy_dask.supervisor.intake import receive_deliveries
+from ziggy_dask.supervisor.launch import Request, launch, plan, request_from_options
+from ziggy_dask.supervisor.publishing import reconcile
+from ziggy_dask.supervisor.run import InstanceRun
+from ziggy_dask.supervisor.site import Site
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    site: Site,
+    request: Request,
+    *,
+    client: Client | None = None,
+    listen: Listener = unheard,
+) -> InstanceRecord:
+    """Run a pipeline in the foreground, from launch to end.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    request
+        What to run.
+    client
+        A Dask client to use; None: start the cluster file's compute environment.
+    listen
+        Is told what happens.
+
+    Returns
+    -------
+    InstanceRecord
+        The instance as it ended; a failed task is no exception.
+
+    Raises
+    ------
+    DefinitionError
+        If the request does not fit the pipeline.
+    LeaseError
+        If another supervisor is in charge.
+    """
+    with in_charge(site):
+        number = launch(site, request)
+        return _work_on(site, number, client, listen)
+
+
+def continue_instance(
+    site: Site,
+    number: int | None = None,
+    *,
+    client: Client | None = None,
+    listen: Listener = unheard,
+) -> InstanceRecord:
+    """Go on with an instance whose supervisor went away.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    number
+        The instance; None: the newest one that has not ended.
+    client
+        A Dask client to use.
+    listen
+        Is told what happens.
+
+    Raises
+    ------
+    RecordsError
+        If there is no such instance.
+    """
+    with in_charge(site):
+        if number is None:
+            number = _newest_unended(site)
+        return _work_on(site, instances.instance(site.database, number).id, client, listen)
+
+
+@contextmanager
+def in_charge(site: Site) -> Iterator[Lease]:
+    """Be the supervisor of a cluster for a while.
+
+    Raises
+    ------
+    LeaseError
+        If another process is.
+    """
+    lease = take_lease(site.database)
+    ended = threading.Event()
+    beat = threading.Thread(
+        target=_keep_lease, args=(site, lease, ended), name="ziggy-lease", daemon=True
+    )
+    beat.start()
+    try:
+        yield lease
+    finally:
+        ended.set()
+        beat.join()
+        give_back_lease(site.database, lease)
+
+
+def _keep_lease(site: Site, lease: Lease, ended: threading.Event) -> None:
+    while not ended.wait(REFRESH_S):
+        try:
+            refresh_lease(site.database, lease)
+        except LeaseError:
+            logger.warning("another supervisor has taken over this cluster")
+            return
+        except RecordsError as error:
+            logger.warning("the lease could not be refreshed, trying again: %s", error)
+
+
+def _newest_unended(site: Site) -> int:
+    unended = [i for i in instances.instances(site.database) if not i.state.is_final]
+    if not unended:
+        raise RecordsError("no instance is left to go on with: all have ended")
+    return unended[-1].id
+
+
+def _work_on(
+    site: Site, number: int, client: Client | None, listen: Listener
+) -> InstanceRecord:
+    """Bring an instance as far as it gets."""
+    record = instances.instance(site.database, number)
+    reconcile(site.repository, site.database, record)
+    instances.set_instance_state(site.database, number, InstanceState.PROCESSING)
+    try:
+        can_go_on = _prepare(site, number, listen)
+    except ZiggyError as error:
+        message = str(error)
+        instances.set_instance_state(
+            site.database, number, InstanceState.TRANSITION_FAILED, message
+        )
+        raise
+    if can_go_on and _has_work(site, number):
+        _run_tasks(site, number, client, listen)
+    return _settle_state(site, number, listen)
+
+
+def _prepare(site: Site, number: int, listen: Listener) -> bool:
+    """Take in deliveries and make the tasks; return whether there is more to do."""
+    record = instances.instance(site.database, number)
+    if record.is_planned:
+        return True
+    pipeline, _ = instances.instance_pipeline(site.database, number)
+    request = request_from_options(record.pipeline, record.options)
+    if _receives(pipeline, request) and not receive_deliveries(
+        site,
+        number,
+        pipeline,
+        listen,
+        directory=request.receipt,
+        needs_manifest=request.needs_manifest,
+    ):
+        return False
+    made = plan(pipeline, site.repository, request, {})
+    if not made.tasks and not _receives_only(pipeline, request):
+        raise DefinitionError(
+            f"instance {number} has no units of work: " + "; ".join(made.warnings)
+        )
+    _require_models(site, pipeline, made.nodes)
+    instances.create_tasks(
+        site.database,
+        number,
+        [
+            NewTask(
+                position=task.index,
+                node=task.node,
+                unit=task.unit.name,
+                plan=task_to_json(task),
+                total=task.count,
+            )
+            for task in made.tasks
+        ],
+        base_snapshot=site.repository.tip(),
+    )
+    if made.warnings:
+        listen(Planned(instance=number, nodes={}, warnings=made.warnings))
+    return True
+
+
+def _require_models(site: Site, pipeline: Pipeline, nodes: Sequence[str]) -> None:
+    known = current_models(site.repository, pipeline, site.repository.tip())
+    for node in (pipeline.by_name[name] for name in nodes):
+        for name in node.models:
+            if name not in known:
+                raise DefinitionError(
+                    f"node {node.name!r} uses the model type {name!r}, of which none was "
+                    "delivered yet; deliver one in 'models'"
+                )
+
+
+def _receives(pipeline: Pipeline, request: Request) -> bool:
+    names = selected_nodes(pipeline, request.start, request.stop)
+    return any(isinstance(pipeline.by_name[n].step, DataReceiptStep) for n in names)
+
+
+def _receives_only(pipeline: Pipeline, request: Request) -> bool:
+    names = selected_nodes(pipeline, request.start, request.stop)
+    return all(isinstance(pipeline.by_name[n].step, DataReceiptStep) for n in names)
+
+
+def _has_work(site: Site, number: int) -> bool:
+    return any(
+        task.step is not TaskStep.COMPLETE and not task.is_error
+        for task in instances.tasks(site.database, number)
+    )
+
+
+def _run_tasks(site: Site, number: int, client: Client | None, listen: Listener) -> None:
+    record = instances.instance(site.database, number)
+    facts = instance_facts(site, record)
+    opened: AbstractContextManager[Client] = (
+        nullcontext(client)
+        if client is not None
+        else open_client(site.cluster.compute, site.cluster.home / "scratch")
+    )
+    with opened as used:
+        InstanceRun(site, facts, used, listen).run()
+
+
+def _settle_state(site: Site, number: int, listen: Listener) -> InstanceRecord:
+    tasks = instances.tasks(site.database, number)
+    counts = count_tasks((task.step, task.is_error) for task in tasks)
+    state = instance_state(counts, can_go_on=False)
+    instances.set_instance_state(site.database, number, state)
+    if state is InstanceState.COMPLETED:
+        site.repository.drop_scaffold(scaffold_name(number))
+    listen(InstanceEnded(instance=number, state=state))
+    return instances.instance(site.database, number)

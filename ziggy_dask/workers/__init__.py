@@ -1,0 +1,41 @@
+"""What runs on a worker: subtasks, their inputs and outputs, and what they report."""
+
+from ziggy_dask.workers.agreement import Agreement
+from ziggy_dask.workers.batch import (
+    Context,
+    load_work,
+    merge_forks,
+    merge_results,
+    run_batch,
+)
+from ziggy_dask.workers.work import (
+    BatchResult,
+    Cause,
+    Merged,
+    ModelFile,
+    Outcome,
+    Result,
+    Sink,
+    Source,
+    SubtaskState,
+    Work,
+)
+
+__all__ = [
+    "Agreement",
+    "BatchResult",
+    "Cause",
+    "Context",
+    "Merged",
+    "ModelFile",
+    "Outcome",
+    "Result",
+    "Sink",
+    "Source",
+    "SubtaskState",
+    "Work",
+    "load_work",
+    "merge_forks",
+    "merge_results",
+    "run_batch",
+]

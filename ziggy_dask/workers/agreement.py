@@ -1,0 +1,86 @@
+"""Agreeing on an allocation: the first fork that is offered wins.
+
+The shape of an output is known when a first subtask has produced one. Whoever is
+first allocates the product in a fork and offers it to the scheduler, which keeps
+the first offer and gives it to everyone who asks. All forks of a product thus
+descend from one, and can be merged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from distributed import get_worker
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.utils import sync
+
+if TYPE_CHECKING:
+    from distributed import Scheduler
+
+_HANDLER = "ziggy_agree"
+_here: dict[str, bytes] = {}
+
+
+class Agreement(SchedulerPlugin):
+    """Scheduler side: first offers by key, and word of tasks that begin to run."""
+
+    name = "ziggy-agreement"
+    idempotent = True
+
+    def __init__(self) -> None:
+        self._offers: dict[str, bytes] = {}
+        self._begun: set[tuple[str, int]] = set()
+        self._scheduler: Scheduler | None = None
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Make this plugin reachable for workers."""
+        self._scheduler = scheduler
+        scheduler.handlers[_HANDLER] = self.agree
+
+    async def agree(
+        self, comm: Any = None, key: str = "", offer: bytes | None = None
+    ) -> bytes | None:
+        """Return the first offer for `key`, which may be this one."""
+        if offer is None:
+            return self._offers.get(key)
+        return self._offers.setdefault(key, offer)
+
+    def transition(
+        self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Tell the supervisor when the first batch of a task goes to a worker."""
+        if finish != "processing" or not isinstance(key, tuple) or len(key) != 3:
+            return
+        token, index = str(key[0])[-32:], key[1]
+        if str(key[0]).startswith(("work-", "recorded-")) or (token, index) in self._begun:
+            return
+        self._begun.add((token, index))
+        if self._scheduler is not None:
+            self._scheduler.log_event(f"ziggy-{token}", index)
+
+    def forget(self, token: str) -> None:
+        """Drop all that belongs to a run of the supervisor."""
+        self._offers = {k: v for k, v in self._offers.items() if not k.startswith(token)}
+        self._begun = {pair for pair in self._begun if pair[0] != token}
+
+
+def agreed(key: str) -> bytes | None:
+    """Return the winning offer for `key`, if there is one yet."""
+    return _ask(key, None)
+
+
+def agree_on(key: str, offer: bytes) -> bytes:
+    """Offer an allocation for `key` and return the one that won."""
+    winner = _ask(key, offer)
+    return offer if winner is None else winner
+
+
+def _ask(key: str, offer: bytes | None) -> bytes | None:
+    try:
+        worker = get_worker()
+    except ValueError:
+        return _here.get(key) if offer is None else _here.setdefault(key, offer)
+    winner: bytes | None = sync(
+        worker.loop, getattr(worker.scheduler, _HANDLER), key=key, offer=offer
+    )
+    return winner

@@ -1,0 +1,306 @@
+"""What runs on a worker: batches of subtasks, one Dask key each.
+
+A batch never raises for what an algorithm does. Each of its subtasks ends in an
+`Outcome`; the data that the good ones wrote travel as change sets of about 1 kB.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import pickle
+import re
+import socket
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from distributed import get_worker
+
+from ziggy_dask.datastore import FileItem, shared_repository
+from ziggy_dask.datastore.items import read_file_item
+from ziggy_dask.definitions import load_function
+from ziggy_dask.errors import TaskError
+from ziggy_dask.workers.capture import captured
+from ziggy_dask.workers.lazy import compute_and_write, open_lazily
+from ziggy_dask.workers.memory import peak_bytes, reset_peak
+from ziggy_dask.workers.sinks import Outputs
+from ziggy_dask.workers.sources import BlockedSubtask, Given, Inputs, MissingItems
+from ziggy_dask.workers.work import (
+    BatchResult,
+    Cause,
+    Merged,
+    ModelFile,
+    Outcome,
+    Result,
+    SubtaskState,
+    Work,
+)
+
+ALGORITHM_LOGGER = "ziggy.algorithm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What an algorithm can ask about the subtask it works on."""
+
+    instance: int
+    """Id of the instance."""
+    task: int
+    """Id of the task."""
+    subtask: int
+    """Number of the subtask, from 0."""
+    node: str
+    """Name of the node."""
+    unit: dict[str, str]
+    """Placeholder values of the unit of work, e.g. ``{"dataset": "set-1"}``."""
+    labels: list[str]
+    """Items of the subtask; empty if it has everything."""
+    logger: logging.Logger
+    """Logger whose records go to the subtask's log."""
+
+    def scratch(self) -> Path:
+        """Return a new, empty directory; the algorithm should remove it."""
+        return Path(tempfile.mkdtemp(prefix=f"ziggy-{self.task}-{self.subtask}-"))
+
+
+def load_work(pickled: bytes) -> Work:
+    """Return what the batches of a task have in common."""
+    work: Work = pickle.loads(pickled)
+    return work
+
+
+def run_batch(work: Work, subtasks: Sequence[int], *results: Result) -> BatchResult:
+    """Run some subtasks of a task, one after the other.
+
+    Parameters
+    ----------
+    work
+        The task.
+    subtasks
+        Numbers of the subtasks.
+    *results
+        Results of the keys that this one waited for.
+    """
+    if work.is_lazy:
+        return _run_lazily(work)
+    inputs = Inputs(work, results)
+    outputs = Outputs(work)
+    outcomes = [_run_subtask(work, number, inputs, outputs) for number in subtasks]
+    if any(one.cause is Cause.NOT_STORED for one in outcomes):
+        outcomes = [_not_stored(one) for one in outcomes]
+        return _result(work, outcomes, {})
+    return _result(work, outcomes, outputs.change_sets())
+
+
+def merge_results(*results: Result) -> Merged:
+    """Merge results of one task into one that has all its data."""
+    complete: set[int] = set()
+    outputs: dict[str, set[int]] = {}
+    forks: dict[str, list[bytes]] = {}
+    failed = blocked = 0
+    for result in results:
+        if isinstance(result, Merged):
+            complete |= result.complete
+            failed += result.failed
+            blocked += result.blocked
+            given: dict[str, set[int]] = {k: set(v) for k, v in result.outputs.items()}
+        else:
+            states = [one.state for one in result.outcomes]
+            failed += states.count(SubtaskState.FAILED)
+            blocked += states.count(SubtaskState.BLOCKED)
+            done = [o for o in result.outcomes if o.state is SubtaskState.COMPLETE]
+            complete |= {one.subtask for one in done}
+            given = {path: result.with_output(path) for path in result.change_sets}
+        for path, change_set in result.change_sets.items():
+            forks.setdefault(path, []).append(change_set)
+            outputs.setdefault(path, set()).update(given.get(path, ()))
+    return Merged(
+        index=results[0].index,
+        complete=frozenset(complete),
+        outputs={path: frozenset(numbers) for path, numbers in outputs.items()},
+        change_sets={path: merge_forks(many) for path, many in forks.items()},
+        failed=failed,
+        blocked=blocked,
+    )
+
+
+def merge_forks(pickled: Sequence[bytes]) -> bytes:
+    """Merge pickled forks of one product into one."""
+    if len(pickled) == 1:
+        return pickled[0]
+    first, *others = (pickle.loads(one) for one in pickled)
+    first.merge(*others)
+    return pickle.dumps(first)
+
+
+def _run_subtask(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outcome:
+    return _measured(lambda: _attempt(work, number, inputs, outputs))
+
+
+def _run_lazily(work: Work) -> BatchResult:
+    """Run a Dask function; it is the one subtask of its task."""
+    forks: dict[str, bytes] = {}
+
+    def attempt() -> Outcome:
+        try:
+            returned = _call(work, 0, open_lazily(work))
+            fitting = Outputs(work).check(0, returned)
+        except TaskError as error:
+            return _failure(0, Cause.BAD_OUTPUT, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- algorithms raise anything
+            return _failure(0, Cause.EXCEPTION, error)
+        try:
+            forks.update(compute_and_write(work, fitting))
+        except Exception as error:  # noqa: BLE001 -- computing runs the algorithm's graph
+            return _failure(0, Cause.EXCEPTION, error)
+        return Outcome(subtask=0, state=SubtaskState.COMPLETE, outputs=tuple(forks))
+
+    return _result(work, [_measured(attempt)], forks)
+
+
+def _measured(attempt: Callable[[], Outcome]) -> Outcome:
+    """Return the outcome of an attempt, with its log, times and memory."""
+    started = time.time()
+    wall, cpu = time.perf_counter(), time.thread_time()
+    reset_peak()
+    with captured() as tail:
+        outcome = attempt()
+    return replace(
+        outcome,
+        log=tail.text(),
+        started_s=started,
+        wall_s=time.perf_counter() - wall,
+        cpu_s=time.thread_time() - cpu,
+        peak_memory_bytes=peak_bytes(),
+    )
+
+
+def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outcome:
+    try:
+        given = inputs.of_subtask(number)
+    except MissingItems as reason:
+        return Outcome(subtask=number, state=SubtaskState.COMPLETE, message=str(reason))
+    except BlockedSubtask as reason:
+        return Outcome(subtask=number, state=SubtaskState.BLOCKED, message=str(reason))
+    except Exception as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
+        return _failure(number, Cause.BAD_INPUT, error)
+    try:
+        returned = _call(work, number, given)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- algorithms raise anything
+        return _failure(number, Cause.EXCEPTION, error)
+    try:
+        fitting = outputs.check(number, returned)
+    except TaskError as error:
+        return _failure(number, Cause.BAD_OUTPUT, error)
+    except Exception as error:  # noqa: BLE001 -- lazy outputs are computed here
+        return _failure(number, Cause.EXCEPTION, error)
+    try:
+        written = outputs.write(number, fitting)
+    except Exception as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
+        return _failure(number, Cause.NOT_STORED, error)
+    message = "" if written else "the algorithm returned nothing"
+    return Outcome(
+        subtask=number, state=SubtaskState.COMPLETE, outputs=written, message=message
+    )
+
+
+def _call(work: Work, number: int, given: Mapping[str, Given]) -> object:
+    function, wants = _algorithm(work.root, work.function, work.code_version)
+    extra: dict[str, Any] = {}
+    if "parameters" in wants:
+        extra["parameters"] = work.parameters
+    if "models" in wants:
+        extra["models"] = {name: _model(work, one) for name, one in work.models.items()}
+    if "context" in wants:
+        extra["context"] = Context(
+            instance=work.instance,
+            task=work.task,
+            subtask=number,
+            node=work.node,
+            unit=dict(work.unit),
+            labels=work.labels.take(work.items(number)).texts() if work.labels else [],
+            logger=logging.getLogger(ALGORITHM_LOGGER),
+        )
+    return function(**given, **extra)
+
+
+def _model(work: Work, one: ModelFile) -> FileItem:
+    """Return a model under its original name."""
+    session = shared_repository(work.datastore).reading(one.snapshot)
+    return replace(read_file_item(session, one.path, one.stored), name=one.original)
+
+
+@lru_cache(maxsize=256)
+def _algorithm(
+    root: Path | None, target: str, version: str
+) -> tuple[Callable[..., object], frozenset[str]]:
+    """Return an algorithm and its argument names; let its log records and warnings pass."""
+    function = load_function(root, target, version)
+    package = function.__module__
+    for name in (ALGORITHM_LOGGER, package):
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(logging.INFO)
+    warnings.filterwarnings("always", module=re.escape(package))
+    return function, frozenset(inspect.signature(function).parameters)
+
+
+def _failure(number: int, cause: Cause, error: BaseException) -> Outcome:
+    frames = traceback.format_exception(type(error), error, error.__traceback__)
+    return Outcome(
+        subtask=number,
+        state=SubtaskState.FAILED,
+        cause=cause,
+        message=_one_line(cause, error),
+        traceback="".join(frames)[-32_768:],
+    )
+
+
+def _one_line(cause: Cause, error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    name = "" if cause is Cause.BAD_OUTPUT else f"{type(error).__name__}: "
+    return f"{name}{text}"[:2000]
+
+
+def _not_stored(outcome: Outcome) -> Outcome:
+    """Fail a good subtask whose data share a fork with one that could not be written."""
+    if outcome.state is not SubtaskState.COMPLETE or not outcome.outputs:
+        return outcome
+    return replace(
+        outcome,
+        state=SubtaskState.FAILED,
+        cause=Cause.NOT_STORED,
+        outputs=(),
+        message="its batch could not be written to the datastore",
+    )
+
+
+def _result(
+    work: Work, outcomes: Sequence[Outcome], forks: dict[str, bytes]
+) -> BatchResult:
+    return BatchResult(
+        index=work.index,
+        outcomes=tuple(outcomes),
+        change_sets=forks,
+        host=_host(),
+        worker=_worker_name(),
+    )
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _worker_name() -> str:
+    try:
+        return str(get_worker().name)
+    except ValueError:
+        return f"process {os.getpid()}"

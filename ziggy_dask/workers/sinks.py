@@ -1,0 +1,241 @@
+"""Writing the outputs of subtasks into forks of the datastore."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import icechunk
+import xarray as xr
+
+from ziggy_dask.datastore import (
+    FileItem,
+    Labels,
+    Layout,
+    allocate,
+    misfit,
+    read_layout,
+    storable,
+    write_slice,
+)
+from ziggy_dask.datastore.allocation import create_group, write_whole
+from ziggy_dask.datastore.items import write_dataset_item, write_file_item
+from ziggy_dask.definitions import ProductKind
+from ziggy_dask.definitions.names import argument_name
+from ziggy_dask.errors import TaskError
+from ziggy_dask.workers.agreement import agree_on, agreed
+from ziggy_dask.workers.work import Sink, Work
+
+Pieces = dict[str, xr.Dataset] | dict[str, FileItem]
+Returned = Mapping[str, xr.Dataset | Pieces]
+"""What a subtask returned, checked: by path of product, a slice or items by name."""
+
+_allocations: dict[str, tuple[bytes, Layout | None]] = {}
+
+
+class Outputs:
+    """The outputs of a task, for one batch of its subtasks.
+
+    Parameters
+    ----------
+    work
+        The task.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._sessions: dict[str, icechunk.Session] = {}
+
+    def check(self, subtask: int, returned: object) -> dict[str, Any]:
+        """Return what an algorithm returned by path of product, if it all fits.
+
+        Raises
+        ------
+        TaskError
+            If something does not fit; nothing was written.
+        """
+        by_name = self._by_name(returned)
+        return {
+            sink.path: self._fitting(sink, subtask, by_name[sink.name])
+            for sink in self._work.sinks
+            if by_name.get(sink.name) is not None
+        }
+
+    def write(self, subtask: int, fitting: Mapping[str, Any]) -> tuple[str, ...]:
+        """Write what `check` returned; return the paths of the products."""
+        for sink in self._work.sinks:
+            if sink.path in fitting:
+                self._write(sink, subtask, fitting[sink.path])
+        return tuple(fitting)
+
+    def change_sets(self) -> dict[str, bytes]:
+        """Return the forks that hold what was written, pickled, by product."""
+        return {path: pickle.dumps(session) for path, session in self._sessions.items()}
+
+    def _by_name(self, returned: object) -> dict[str, Any]:
+        names = {sink.name: sink for sink in self._work.sinks}
+        if returned is None:
+            return {}
+        if isinstance(returned, Mapping) and not isinstance(returned, xr.Dataset):
+            keys = {argument_name(str(key)): value for key, value in returned.items()}
+            if set(keys) <= set(names):
+                return keys
+        if len(names) == 1:
+            return {next(iter(names)): returned}
+        raise TaskError(
+            f"{self._work.function!r} returned {_what(returned)}; with {len(names)} "
+            f"outputs it must return a dict with the keys: {', '.join(names)}"
+        )
+
+    def _fitting(self, sink: Sink, subtask: int, value: object) -> Any:
+        if sink.kind is ProductKind.ARRAY:
+            return self._fitting_array(sink, subtask, value)
+        items = self._items(sink, subtask, value)
+        return {name: _item(sink, name, item) for name, item in items.items()}
+
+    def _fitting_array(self, sink: Sink, subtask: int, value: object) -> xr.Dataset:
+        dataset = storable(_dataset(sink, value))
+        labels = self._work.labels
+        if labels is None:
+            return dataset
+        items = self._work.items(subtask)
+        dimension = sink.storage.dimension
+        length = items.stop - items.start
+        _, layout = self._allocation(sink, dataset, length)
+        assert layout is not None
+        reason = misfit(layout, dataset, length)
+        if not reason and dimension in dataset.variables:
+            reason = _order_misfit(dimension, labels.take(items), dataset)
+        if reason:
+            raise TaskError(f"output {sink.data_type!r} does not fit: {reason}")
+        return dataset
+
+    def _items(self, sink: Sink, subtask: int, value: object) -> dict[str, Any]:
+        """Return the items of a collection or of files by name."""
+        if isinstance(value, FileItem):
+            return {value.name: value}
+        if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
+            return {str(name): item for name, item in value.items()}
+        labels = self._work.labels
+        if labels is None:
+            raise TaskError(
+                f"output {sink.data_type!r} must be a dict of items by name, "
+                f"not {_what(value)}"
+            )
+        return {labels.texts()[self._work.items(subtask).start]: value}
+
+    def _write(self, sink: Sink, subtask: int, fitting: Any) -> None:
+        if sink.kind is ProductKind.ARRAY:
+            self._write_array(sink, subtask, fitting)
+            return
+        session = self._session(sink, self._allocation(sink, None, 0)[0])
+        for name, item in fitting.items():
+            if isinstance(item, FileItem):
+                write_file_item(session, sink.path, item)
+            else:
+                write_dataset_item(session, sink.path, name, item, sink.storage)
+
+    def _write_array(self, sink: Sink, subtask: int, dataset: xr.Dataset) -> None:
+        if self._work.labels is None:
+            session = self._session(sink, self._work.scaffold)
+            write_whole(session, sink.path, dataset, sink.storage)
+            return
+        items = self._work.items(subtask)
+        allocation, layout = self._allocation(sink, dataset, items.stop - items.start)
+        assert layout is not None
+        write_slice(layout, self._session(sink, allocation), dataset, items.start)
+
+    def _session(self, sink: Sink, fork: bytes) -> icechunk.Session:
+        if sink.path not in self._sessions:
+            self._sessions[sink.path] = pickle.loads(fork)
+        return self._sessions[sink.path]
+
+    def _allocation(
+        self, sink: Sink, first: xr.Dataset | None, length: int
+    ) -> tuple[bytes, Layout | None]:
+        """Return the fork in which a product is allocated, and its layout."""
+        key = f"{self._work.token}:{sink.path}"
+        if key not in _allocations:
+            fork = sink.allocation or self._agreement(key, sink, first, length)
+            layout = None
+            if sink.kind is ProductKind.ARRAY:
+                session = pickle.loads(fork)
+                layout = read_layout(session, sink.path, sink.storage.dimension)
+            if len(_allocations) >= 512:
+                _allocations.pop(next(iter(_allocations)))
+            _allocations[key] = (fork, layout)
+        return _allocations[key]
+
+    def _agreement(
+        self, key: str, sink: Sink, first: xr.Dataset | None, length: int
+    ) -> bytes:
+        alone = self._work.count == 1
+        fork = None if alone else agreed(key)
+        if fork is not None:
+            return fork
+        session = pickle.loads(self._work.scaffold)
+        if first is None:
+            create_group(session, sink.path)
+        else:
+            _check_first(sink, first, length)
+            allocate(session, sink.path, first, sink.storage, self._work.labels)
+        offer: bytes = pickle.dumps(session)
+        return offer if alone else agree_on(key, offer)
+
+
+def _check_first(sink: Sink, first: xr.Dataset, length: int) -> None:
+    dimension = sink.storage.dimension
+    if first.sizes.get(dimension) != length:
+        size = first.sizes.get(dimension)
+        has = f"has {size} items along" if size is not None else "has no dimension"
+        raise TaskError(
+            f"output {sink.data_type!r} does not fit: it {has} {dimension!r}, but each "
+            f"subtask must return {length}"
+        )
+    if not any(
+        dimension in v.dims and name != dimension for name, v in first.variables.items()
+    ):
+        raise TaskError(
+            f"output {sink.data_type!r} does not fit: no variable has {dimension!r}"
+        )
+
+
+def _order_misfit(dimension: str, expected: Labels, dataset: xr.Dataset) -> str:
+    if Labels(dataset[dimension].values).texts() == expected.texts():
+        return ""
+    return (
+        f"its labels along {dimension!r} are {list(dataset[dimension].values)[:3]}, but "
+        f"the subtask's are {expected.texts()[:3]}; keep their order"
+    )
+
+
+def _dataset(sink: Sink, value: object) -> xr.Dataset:
+    if isinstance(value, xr.DataArray):
+        name = argument_name(sink.data_type) if value.name is None else value.name
+        return value.to_dataset(name=name)
+    if isinstance(value, xr.Dataset):
+        return value
+    raise TaskError(
+        f"output {sink.data_type!r} must be an xarray Dataset or DataArray, "
+        f"not {_what(value)}"
+    )
+
+
+def _item(sink: Sink, name: str, value: object) -> xr.Dataset | FileItem:
+    if not name or "/" in name or name in (".", "..") or name == "zarr.json":
+        raise TaskError(f"output {sink.data_type!r}: {name!r} can't name an item")
+    if sink.kind is ProductKind.COLLECTION:
+        return storable(_dataset(sink, value))
+    if isinstance(value, FileItem):
+        return value
+    if isinstance(value, bytes):
+        return FileItem(name=name, data=value)
+    raise TaskError(
+        f"output {sink.data_type!r}: item {name!r} must be bytes or a FileItem, "
+        f"not {_what(value)}"
+    )
+
+
+def _what(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,240 @@
+"""Reading the inputs of subtasks, from snapshots and from unpublished results."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import icechunk
+import numpy as np
+import xarray as xr
+
+from ziggy_dask.datastore import (
+    FileItem,
+    Labels,
+    Layout,
+    open_dataset,
+    read_layout,
+    read_slice,
+    shared_repository,
+)
+from ziggy_dask.datastore.items import read_dataset_item, read_file_item
+from ziggy_dask.datastore.layout import Selection
+from ziggy_dask.definitions import ProductKind
+from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
+
+Given = xr.Dataset | FileItem | Mapping[str, xr.Dataset] | Mapping[str, bytes]
+
+
+class MissingItems(Exception):
+    """An input has nothing for a subtask, since what comes before gave no output."""
+
+
+class BlockedSubtask(Exception):
+    """A subtask can't run, since one before it failed or did not run."""
+
+
+class Inputs:
+    """The inputs of a task, for one batch of its subtasks.
+
+    Parameters
+    ----------
+    work
+        The task.
+    results
+        Results of the keys that the batch waited for.
+    """
+
+    def __init__(self, work: Work, results: Results) -> None:
+        self._work = work
+        self._results: dict[int, list[Result]] = {}
+        for result in results:
+            self._results.setdefault(result.index, []).append(result)
+        self._sessions: dict[tuple[int, str], icechunk.Session] = {}
+
+    def of_subtask(self, subtask: int) -> dict[str, Given]:
+        """Return the algorithm's inputs by argument name.
+
+        Raises
+        ------
+        BlockedSubtask
+            If a subtask that makes an input failed.
+        MissingItems
+            If a subtask that makes an input had no output.
+        """
+        return {
+            source.name: self._whole(source)
+            if source.is_whole
+            else self._slice(source, subtask)
+            for source in self._work.sources
+        }
+
+    def _slice(self, source: Source, subtask: int) -> Given:
+        labels = self._work.labels
+        assert labels is not None
+        items = self._work.items(subtask)
+        if source.task is None:
+            session = _stored(self._work.datastore, source.snapshot or "")
+            return self._read(source, session, items)
+        pieces = [
+            self._read(source, self._session(source, result), part)
+            for result, part in self._parts(source, items)
+        ]
+        if len(pieces) == 1:
+            return pieces[0]
+        datasets = [piece for piece in pieces if isinstance(piece, xr.Dataset)]
+        return xr.concat(datasets, source.dimension)
+
+    def _read(self, source: Source, session: icechunk.Session, items: Selection) -> Given:
+        """Read items, given by position among the task's own."""
+        labels = self._work.labels
+        assert labels is not None
+        if source.kind is not ProductKind.ARRAY:
+            name = labels.texts()[items][0] if isinstance(items, slice) else ""
+            if source.kind is ProductKind.FILE:
+                return read_file_item(session, source.path, name)
+            return read_dataset_item(session, source.path, name)
+        layout = _layout(self._work.token, source, session)
+        positions = _positions(self._work, source, layout)
+        if positions is None:
+            return read_slice(layout, session, items)
+        return read_slice(layout, session, [int(p) for p in positions[items]])
+
+    def _parts(self, source: Source, items: slice) -> list[tuple[Result, slice]]:
+        """Return the results that have a subtask's items, and which of them."""
+        places = _places(self._work, source)[items]
+        parts: list[tuple[Result, slice]] = []
+        for offset, place in enumerate(places):
+            result = self._result_with(source, int(place) // source.chunk)
+            at = items.start + offset
+            if parts and parts[-1][0] is result and parts[-1][1].stop == at:
+                parts[-1] = (result, slice(parts[-1][1].start, at + 1))
+            else:
+                parts.append((result, slice(at, at + 1)))
+        return parts
+
+    def _result_with(self, source: Source, subtask: int) -> Result:
+        for result in self._results.get(source.task or 0, ()):
+            if isinstance(result, Merged):
+                if subtask in result.outputs.get(source.path, ()):
+                    return result
+                if subtask in result.complete:
+                    raise MissingItems(_no_output(source, subtask))
+            elif any(one.subtask == subtask for one in result.outcomes):
+                return _checked_result(source, result, subtask)
+        raise BlockedSubtask(f"subtask {subtask} of what makes '{source.path}' did not run")
+
+    def _session(self, source: Source, result: Result) -> icechunk.Session:
+        key = (id(result), source.path)
+        if key not in self._sessions:
+            self._sessions[key] = pickle.loads(result.change_sets[source.path])
+        return self._sessions[key]
+
+    def _whole(self, source: Source) -> Given:
+        if source.task is None:
+            session = _stored(self._work.datastore, source.snapshot or "")
+            return _open_whole(source, session, source.labels)
+        merged = self._merged(source)
+        present = sorted(merged.outputs.get(source.path, ()))
+        if source.path not in merged.change_sets or not present:
+            raise MissingItems(f"nothing was stored in '{source.path}'")
+        labels = source.labels
+        if labels is not None:
+            kept = [n for n in range(len(labels)) if n // source.chunk in set(present)]
+            labels = labels.take(kept)
+        return _open_whole(source, self._session(source, merged), labels)
+
+    def _merged(self, source: Source) -> Merged:
+        for result in self._results.get(source.task or 0, ()):
+            if isinstance(result, Merged):
+                if result.failed > source.max_failed or result.blocked:
+                    raise BlockedSubtask(
+                        f"{result.failed} subtasks of what makes '{source.path}' failed"
+                    )
+                return result
+        raise BlockedSubtask(f"what makes '{source.path}' did not run")
+
+
+def _checked_result(source: Source, result: BatchResult, subtask: int) -> BatchResult:
+    outcome = next(one for one in result.outcomes if one.subtask == subtask)
+    if outcome.state.value != "COMPLETE":
+        raise BlockedSubtask(f"subtask {subtask} of what makes '{source.path}' failed")
+    if source.path not in outcome.outputs:
+        raise MissingItems(_no_output(source, subtask))
+    return result
+
+
+def _no_output(source: Source, subtask: int) -> str:
+    return f"subtask {subtask} of what makes '{source.path}' had no output"
+
+
+def _open_whole(source: Source, session: icechunk.Session, labels: Labels | None) -> Given:
+    if source.kind is ProductKind.ARRAY:
+        dataset = open_dataset(session, source.path)
+        if labels is None or not source.dimension:
+            return dataset
+        stored = Labels(dataset[source.dimension].values)
+        if len(stored) == len(labels):
+            return dataset
+        return dataset.isel({source.dimension: stored.positions(labels)})
+    names = labels.texts() if labels is not None else []
+    if source.kind is ProductKind.FILE:
+        return {name: read_file_item(session, source.path, name).data for name in names}
+    return {name: open_dataset(session, f"{source.path}/{name}") for name in names}
+
+
+@lru_cache(maxsize=8)
+def _stored(url: str, snapshot: str) -> icechunk.Session:
+    return shared_repository(url).reading(snapshot)
+
+
+_layouts: dict[tuple[str, str], Layout] = {}
+_position_cache: dict[tuple[str, str], np.ndarray[Any, np.dtype[np.int64]] | None] = {}
+_place_cache: dict[tuple[str, str], Sequence[int]] = {}
+
+
+def _layout(token: str, source: Source, session: icechunk.Session) -> Layout:
+    key = (token, source.path)
+    if key not in _layouts:
+        _trim(_layouts)
+        _layouts[key] = read_layout(session, source.path, source.dimension)
+    return _layouts[key]
+
+
+def _positions(
+    work: Work, source: Source, layout: Layout
+) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    """Return where the task's items are in a stored product; None: in the same places."""
+    key = (work.token, source.path)
+    if key not in _position_cache:
+        _trim(_position_cache)
+        same = layout.labels is None or work.labels is None or layout.labels == work.labels
+        _position_cache[key] = (
+            None
+            if same or layout.labels is None or work.labels is None
+            else layout.labels.positions(work.labels)
+        )
+    return _position_cache[key]
+
+
+def _places(work: Work, source: Source) -> Sequence[int]:
+    """Return where the task's items are among those of the task that makes an input."""
+    key = (work.token, source.path)
+    if key not in _place_cache:
+        _trim(_place_cache)
+        assert work.labels is not None
+        same = source.labels is None or source.labels == work.labels
+        _place_cache[key] = (
+            range(len(work.labels))
+            if same or source.labels is None
+            else [int(p) for p in source.labels.positions(work.labels)]
+        )
+    return _place_cache[key]
+
+
+def _trim(cache: dict[Any, Any], most: int = 512) -> None:
+    """Forget the oldest entry of a full cache."""
+    if len(cache) >= most:
+        cache.pop(next(iter(cache)))
