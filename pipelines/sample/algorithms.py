@@ -35,7 +35,9 @@ def permute(raw_image: xr.Dataset, parameters: Mapping, context) -> xr.Dataset |
     if not wanted["produce_output_subtask_1"] and context.subtask == 1:
         print("subtask 1 was asked to make no output (produce_output_subtask_1)")
         return None
-    return raw_image.assign(pixels=raw_image["pixels"].roll(channel=1, roll_coords=False))
+    return raw_image.assign(
+        pixels=raw_image["pixels"].roll(channel=1, roll_coords=False)
+    )
 
 
 def flip(permuted_image: xr.Dataset, parameters: Mapping) -> dict[str, xr.Dataset]:

@@ -107,7 +107,9 @@ def misfit(layout: Layout, dataset: xr.Dataset, length: int) -> str:
     if size is None:
         return f"it has no dimension {layout.dimension!r}; keep it, with {length} items"
     if size != length:
-        return f"it has {size} items along {layout.dimension!r}, but should have {length}"
+        return (
+            f"it has {size} items along {layout.dimension!r}, but should have {length}"
+        )
     expected = {one.name: one for one in layout.variables}
     given = {
         str(name): variable
@@ -136,7 +138,9 @@ def _variable_misfit(layout: Layout, name: str, one: Any, given: xr.Variable) ->
                 f"product has {lengths[str(dimension)]}; items of different shapes need "
                 "'kind: collection'"
             )
-    if given.dtype != one.dtype and not np.can_cast(given.dtype, one.dtype, "same_kind"):
+    if given.dtype != one.dtype and not np.can_cast(
+        given.dtype, one.dtype, "same_kind"
+    ):
         return f"variable {name!r} is of type {given.dtype}, not {one.dtype}"
     return ""
 

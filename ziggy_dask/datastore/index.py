@@ -89,7 +89,9 @@ def read_product(session: icechunk.Session, path: str) -> Product:
         raise DatastoreError(f"the datastore has no product at '{path}'") from None
     attributes = group.attrs.get(ATTRIBUTE)
     if not isinstance(attributes, dict):
-        raise DatastoreError(f"'{path}' in the datastore is no product, but a directory")
+        raise DatastoreError(
+            f"'{path}' in the datastore is no product, but a directory"
+        )
     kind = ProductKind(attributes["kind"])
     dimension = str(attributes["dimension"])
     return Product(

@@ -31,7 +31,11 @@ class FileItem:
 
 
 def write_dataset_item(
-    session: icechunk.Session, path: str, name: str, dataset: xr.Dataset, storage: Storage
+    session: icechunk.Session,
+    path: str,
+    name: str,
+    dataset: xr.Dataset,
+    storage: Storage,
 ) -> None:
     """Write one Dataset of a collection."""
     write_whole(session, f"{path}/{name}", dataset, storage)

@@ -86,7 +86,9 @@ def read_layout(session: icechunk.Session, path: str, dimension: str) -> Layout:
         for name, variable in dataset.variables.items()
         if dimension in variable.dims and name != dimension
     ]
-    labels = Labels(dataset[dimension].values) if dimension in dataset.variables else None
+    labels = (
+        Labels(dataset[dimension].values) if dimension in dataset.variables else None
+    )
     return Layout(
         path=path,
         dimension=dimension,
@@ -122,14 +124,20 @@ def read_slice(
         if one.is_plain:
             array = _bind(layout, one, session)
             index = _index(layout, one, positions)
-            values = array[index] if isinstance(positions, slice) else array.oindex[index]
+            values = (
+                array[index] if isinstance(positions, slice) else array.oindex[index]
+            )
             into = coordinates if one.is_coordinate else data
             into[one.name] = (one.dims, values, dict(one.attrs))
     for name, variable in layout.shared.variables.items():
         (coordinates if name in layout.shared.coords else data)[name] = variable
     if layout.labels is not None:
         labels = layout.labels.values[positions]
-        coordinates[layout.dimension] = ((layout.dimension,), labels, layout.label_attrs)
+        coordinates[layout.dimension] = (
+            (layout.dimension,),
+            labels,
+            layout.label_attrs,
+        )
     part = xr.Dataset(data, coords=coordinates, attrs=layout.shared.attrs)
     if layout.encoded:
         whole = open_dataset(session, layout.path)[list(layout.encoded)]

@@ -97,7 +97,9 @@ def read_csv(path: Path) -> xr.Dataset:
     """
     import pandas as pd
 
-    table = pd.read_csv(path, comment="#", header=None, skip_blank_lines=True, dtype=str)
+    table = pd.read_csv(
+        path, comment="#", header=None, skip_blank_lines=True, dtype=str
+    )
     first = [str(text).strip() for text in table.iloc[0]]
     if all(_is_number(text) for text in first):
         names = ["time", "flux", *(f"column_{i}" for i in range(2, len(first)))]
@@ -121,7 +123,7 @@ def read_netcdf(path: Path) -> xr.Dataset:
 
 def read_zarr(path: Path) -> xr.Dataset:
     """Read a Zarr group in a directory or ZIP file, into memory."""
-    with xr.open_zarr(path, chunks=None) as dataset:
+    with xr.open_zarr(path, chunks=None, consolidated=False) as dataset:
         loaded: xr.Dataset = dataset.load().drop_encoding()
         return loaded
 

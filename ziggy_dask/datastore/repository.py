@@ -14,7 +14,10 @@ Two rules make that safe with every version of Icechunk:
 
 from __future__ import annotations
 
+import atexit
 import pickle
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,8 +37,9 @@ EMPTY = "empty"
 ATTRIBUTE = "ziggy"
 """Name of the group attribute in which products carry where they come from."""
 
+MEMORY = "memory"
+
 icechunk.set_logs_filter("error")
-_memory: dict[str, icechunk.Repository] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +202,10 @@ class Repository:
         message: str,
         metadata: Mapping[str, Any],
     ) -> str:
+        if not session.has_uncommitted_changes:
+            # A task of which nothing came is complete by a commit like any other.
+            root = zarr.open_group(session.store, mode="a")
+            root.attrs["ziggy_published_nothing"] = message
         snapshot = session.commit(message, metadata=dict(metadata))
         self._repo.reset_branch(MAIN, snapshot, from_snapshot_id=tip)
         return snapshot
@@ -217,8 +225,8 @@ def create_repository(url: str) -> Repository:
     DatastoreError
         If the place can't be written to.
     """
-    if _is_memory(url):
-        return open_repository(url)
+    if urlsplit(url).scheme == MEMORY:
+        url = _memory_directory(url)
     try:
         storage = _storage(url, create=True)
         repository = Repository(url, icechunk.Repository.open_or_create(storage))
@@ -236,11 +244,8 @@ def open_repository(url: str) -> Repository:
     DatastoreError
         If there is none, or it can't be read.
     """
-    if _is_memory(url):
-        if url not in _memory:
-            _memory[url] = icechunk.Repository.create(icechunk.in_memory_storage())
-            Repository(url, _memory[url]).keep_empty_snapshot()
-        return Repository(url, _memory[url])
+    if urlsplit(url).scheme == MEMORY:
+        url = _memory_directory(url)
     if not urlsplit(url).scheme and not (Path(url) / "snapshots").exists():
         raise DatastoreError(
             f"datastore {url}: there is none; make it with: ziggy cluster init FILE"
@@ -281,8 +286,19 @@ def _require_groups(session: icechunk.Session, paths: Sequence[str]) -> None:
             root.create_group(path)
 
 
-def _is_memory(url: str) -> bool:
-    return urlsplit(url).scheme == "memory"
+@lru_cache
+def _memory_directory(url: str) -> str:
+    """Return the directory of an in-memory datastore, which lives as long as this process.
+
+    Worker processes must reach it, too, so it is a directory of the memory file
+    system, where there is one.
+    """
+    shared = Path("/dev/shm")
+    directory = tempfile.mkdtemp(
+        prefix="ziggy-", dir=shared if shared.is_dir() else None
+    )
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
 
 
 def _storage(url: str, *, create: bool) -> icechunk.Storage:

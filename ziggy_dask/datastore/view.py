@@ -58,7 +58,7 @@ class Datastore:
             items = {
                 name: open_dataset(session, f"{product.path}/{name}") for name in names
             }
-            return xr.DataTree.from_dict(items, name=product.path)
+            return xr.DataTree.from_dict(items, name=product.path.rpartition("/")[-1])
         return {name: self.file(product.path, name).data for name in names}
 
     def __contains__(self, path: str) -> bool:

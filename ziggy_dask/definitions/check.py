@@ -106,7 +106,8 @@ def _placeholders(pipeline: Pipeline) -> Iterator[Problem]:
         where = ("placeholders", one.name)
         if not is_identifier(one.name):
             yield Problem(
-                where, f"placeholder {one.name!r} must be letters, digits and underscores"
+                where,
+                f"placeholder {one.name!r} must be letters, digits and underscores",
             )
         yield from _pattern(where, one.pattern)
 
@@ -153,9 +154,13 @@ def _pins(pipeline: Pipeline, one: DataType) -> Iterator[Problem]:
 def _storage(one: DataType) -> Iterator[Problem]:
     where = ("data_types", one.name)
     if one.chunk < 1:
-        yield Problem((*where, "chunk"), f"chunk is {one.chunk}, but must be at least 1")
+        yield Problem(
+            (*where, "chunk"), f"chunk is {one.chunk}, but must be at least 1"
+        )
     if one.chunk > 1 and not one.subtask:
-        yield Problem((*where, "chunk"), "chunk needs 'subtask', the dimension that is cut")
+        yield Problem(
+            (*where, "chunk"), "chunk needs 'subtask', the dimension that is cut"
+        )
     if one.chunk > 1 and one.kind is not ProductKind.ARRAY:
         yield Problem(
             (*where, "chunk"), f"a {one.kind.value} product has one item per subtask"
@@ -189,7 +194,8 @@ def _delivery(one: DataType) -> Iterator[Problem]:
     if one.reader and one.reader not in reader_names():
         yield Problem(
             (*where, "reader"),
-            f"no reader is called {one.reader!r}" + suggestion(one.reader, reader_names()),
+            f"no reader is called {one.reader!r}"
+            + suggestion(one.reader, reader_names()),
         )
     if one.files and one.subtask and _compiles(one.files):
         groups = re.compile(one.files).groups
@@ -321,7 +327,9 @@ def _writers(pipeline: Pipeline) -> Iterator[Problem]:
     for node in receipts[1:]:
         yield Problem(("nodes", node.name), "a pipeline can have one data receipt node")
     writers: dict[str, str] = {
-        one.name: receipts[0].name for one in pipeline.data_types if receipts and one.reader
+        one.name: receipts[0].name
+        for one in pipeline.data_types
+        if receipts and one.reader
     }
     for node in pipeline.nodes:
         for name in node.outputs:
@@ -376,7 +384,7 @@ def _subtasks(pipeline: Pipeline) -> Iterator[Problem]:
             for one in node.inputs
             if one.data_type in pipeline.types
             and not one.all_subtasks
-            and pipeline.types[one.data_type].subtask
+            and pipeline.types[one.data_type].has_items
         ]
         outputs = [pipeline.types[o] for o in node.outputs if o in pipeline.types]
         whole = node.single_subtask or isinstance(node.step, DaskFunctionStep)
@@ -384,7 +392,7 @@ def _subtasks(pipeline: Pipeline) -> Iterator[Problem]:
             continue
         where = ("nodes", node.name)
         for other in [*cut[1:], *outputs]:
-            if other.subtask and other.chunk != cut[0].chunk:
+            if other.has_items and other.chunk != cut[0].chunk:
                 yield Problem(
                     where,
                     f"a subtask takes {cut[0].chunk} items of {cut[0].name!r} but "
@@ -392,7 +400,7 @@ def _subtasks(pipeline: Pipeline) -> Iterator[Problem]:
                     f"chunks; give both the same 'chunk'",
                 )
         for output in outputs:
-            if not output.subtask:
+            if not output.has_items:
                 yield Problem(
                     (*where, "outputs"),
                     f"{output.name!r} has no 'subtask' dimension, so the many subtasks "

@@ -61,7 +61,9 @@ def load_function(
         ) from error
     function = getattr(module, name, None)
     if not callable(function):
-        known = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        known = [
+            key for key, value in vars(module).items() if inspect.isfunction(value)
+        ]
         raise DefinitionError(
             f"module {module_name!r} has no function {name!r}" + suggestion(name, known)
         )
@@ -95,7 +97,9 @@ def code_version(root: Path | None) -> str:
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     described = _git_describe(root)
-    return f"sha256:{digest.hexdigest()[:16]}" + (f" ({described})" if described else "")
+    return f"sha256:{digest.hexdigest()[:16]}" + (
+        f" ({described})" if described else ""
+    )
 
 
 def _git_describe(root: Path) -> str:
@@ -115,7 +119,9 @@ def _full_name(root: Path | None, module_name: str, version: str) -> str:
     first = module_name.partition(".")[0]
     if not (root / f"{first}.py").is_file() and not (root / first).is_dir():
         return module_name
-    package = "ziggy_code_" + hashlib.sha256(f"{root} {version}".encode()).hexdigest()[:16]
+    package = (
+        "ziggy_code_" + hashlib.sha256(f"{root} {version}".encode()).hexdigest()[:16]
+    )
     if package not in sys.modules:
         namespace = types.ModuleType(package)
         namespace.__path__ = [str(root)]

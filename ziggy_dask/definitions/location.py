@@ -79,7 +79,9 @@ class Location:
         """Names of the placeholders that are not pinned, in order."""
         parts = (part for segment in self.segments for part in segment)
         return tuple(
-            dict.fromkeys(p.placeholder for p in parts if p.placeholder and p.pin is None)
+            dict.fromkeys(
+                p.placeholder for p in parts if p.placeholder and p.pin is None
+            )
         )
 
     def fill(self, values: Mapping[str, str]) -> str:

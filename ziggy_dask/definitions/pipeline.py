@@ -74,6 +74,11 @@ class DataType:
     external: bool = False
     """Whether another pipeline, or another program, puts it into the datastore."""
 
+    @property
+    def has_items(self) -> bool:
+        """Whether its products are made of items, one or more per subtask."""
+        return bool(self.subtask) or self.kind is not ProductKind.ARRAY
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelType:
@@ -203,7 +208,9 @@ class Pipeline:
         A node follows those that write what it reads, those named in its
         `after`, and, if it reads a type that deliveries bring, data receipt.
         """
-        return MappingProxyType({one.name: self._upstream_of(one) for one in self.nodes})
+        return MappingProxyType(
+            {one.name: self._upstream_of(one) for one in self.nodes}
+        )
 
     @cached_property
     def ordered(self) -> tuple[Node, ...]:
@@ -214,7 +221,9 @@ class Pipeline:
         done: dict[str, Node] = {}
         waiting = list(self.nodes)
         while waiting:
-            ready = [n for n in waiting if all(up in done for up in self.upstream[n.name])]
+            ready = [
+                n for n in waiting if all(up in done for up in self.upstream[n.name])
+            ]
             if not ready:
                 break
             done.update((node.name, node) for node in ready)

@@ -40,7 +40,9 @@ class Document:
 
     def fault(self, where: tuple[str, ...], message: str) -> None:
         """Note that something is wrong at a place."""
-        self.faults.append(Fault(message=message, file=self.file, line=self.line_of(where)))
+        self.faults.append(
+            Fault(message=message, file=self.file, line=self.line_of(where))
+        )
 
     def take(self, problem: Problem) -> None:
         """Note a problem that a check found."""
@@ -71,7 +73,9 @@ class Section:
         if isinstance(node, yaml.MappingNode):
             self._read(node)
         elif node is not None and not _is_null(node):
-            document.fault(where, f"expected a mapping of keys here, found {_what(node)}")
+            document.fault(
+                where, f"expected a mapping of keys here, found {_what(node)}"
+            )
 
     def __contains__(self, key: str) -> bool:
         """Tell whether the section has a key."""
@@ -167,7 +171,9 @@ class Section:
             if isinstance(item, yaml.ScalarNode):
                 yield item.value
             else:
-                self._fault(key, f"{key!r} must be a list of texts, found {_what(item)}")
+                self._fault(
+                    key, f"{key!r} must be a list of texts, found {_what(item)}"
+                )
 
     def _scalar(
         self,
@@ -184,12 +190,16 @@ class Section:
             return harmless if default is None else default
         wanted = [f"tag:yaml.org,2002:{tag}" for tag in tags]
         if not isinstance(node, yaml.ScalarNode) or node.tag not in wanted:
-            self._fault(key, f"{key!r} must be {_WORDS[wanted[0]]}, found {_what(node)}")
+            self._fault(
+                key, f"{key!r} must be {_WORDS[wanted[0]]}, found {_what(node)}"
+            )
             return harmless
         try:
             return convert(node.value)
         except ValueError:
-            self._fault(key, f"{key!r} must be {_WORDS[wanted[0]]}, found {node.value!r}")
+            self._fault(
+                key, f"{key!r} must be {_WORDS[wanted[0]]}, found {node.value!r}"
+            )
             return harmless
 
 

@@ -244,7 +244,9 @@ def _step(name: str, section: Section) -> Step:
         return DaskFunctionStep(function=section.text("dask_function"))
     word = section.text("step", DATA_RECEIPT)
     if word != DATA_RECEIPT:
-        section.fault("step", f"unknown step {word!r}{suggestion(word, [DATA_RECEIPT])}")
+        section.fault(
+            "step", f"unknown step {word!r}{suggestion(word, [DATA_RECEIPT])}"
+        )
     return DataReceiptStep()
 
 
@@ -276,11 +278,15 @@ def _lean(content: object) -> object:
     """Drop empty values, at every level but for the entries of named things."""
     if not isinstance(content, dict):
         return content
-    return {key: value for key, value in content.items() if value not in (None, "", [], {})}
+    return {
+        key: value for key, value in content.items() if value not in (None, "", [], {})
+    }
 
 
 def _set_content(one: ParameterSet) -> dict[str, object]:
-    return {parameter.name: _parameter_content(parameter) for parameter in one.parameters}
+    return {
+        parameter.name: _parameter_content(parameter) for parameter in one.parameters
+    }
 
 
 def _parameter_content(one: Parameter) -> object:

@@ -91,7 +91,9 @@ class Cluster:
     @property
     def pipelines(self) -> dict[str, StoredPipeline]:
         """The newest version of every registered pipeline, by name."""
-        return {one.pipeline.name: one for one in library.pipelines(self._site.database)}
+        return {
+            one.pipeline.name: one for one in library.pipelines(self._site.database)
+        }
 
     def parameter_sets(self, pipeline: str) -> dict[str, StoredSet]:
         """Return the newest version of each parameter set of a pipeline, by name."""
@@ -234,7 +236,9 @@ class Cluster:
         """
         name = pipeline or self._only_receiver()
         definition = library.pipeline(self._site.database, name).pipeline
-        nodes = [n.name for n in definition.nodes if isinstance(n.step, DataReceiptStep)]
+        nodes = [
+            n.name for n in definition.nodes if isinstance(n.step, DataReceiptStep)
+        ]
         if not nodes:
             raise DefinitionError(f"pipeline {name!r} has no data receipt node")
         if not Path(directory).is_dir():

@@ -42,7 +42,9 @@ def show(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
         right = isinstance(value, int | float) and not isinstance(value, bool)
         table.add_column(name.replace("_", " "), justify="right" if right else "left")
     for row in rows:
-        table.add_row(*(Text(_text(value), style=_style(value)) for value in row.values()))
+        table.add_row(
+            *(Text(_text(value), style=_style(value)) for value in row.values())
+        )
     console().print(table)
 
 

@@ -86,7 +86,9 @@ def picture_of(plan: Plan) -> Picture:
     for task in plan.tasks:
         if task.index not in drawn:
             name = f"{task.node}-{task.index}"
-            dots[name] = Dot(name=name, node=task.node, label=task.unit.name, is_open=True)
+            dots[name] = Dot(
+                name=name, node=task.node, label=task.unit.name, is_open=True
+            )
     lines = {**_lines(graphs, names), **_open_lines(plan, drawn, dots)}
     return Picture(dots=tuple(dots.values()), lines=tuple(lines))
 
@@ -118,7 +120,9 @@ def _dots_of(graph: TaskGraph, crowded: set[str]) -> Iterator[tuple[Dot, list[Ke
         yield Dot(name=name, node=task.node, label=items, is_open=False), [batch.key]
 
 
-def _lines(graphs: list[TaskGraph], names: dict[Key, str]) -> dict[tuple[str, str], None]:
+def _lines(
+    graphs: list[TaskGraph], names: dict[Key, str]
+) -> dict[tuple[str, str], None]:
     merges = {key: below for graph in graphs for key, below in graph.merges.items()}
     lines: dict[tuple[str, str], None] = {}
     for graph in graphs:
@@ -198,7 +202,9 @@ def _draw(axes: Axes, picture: Picture, places: dict[str, tuple[float, float]]) 
     for dot in picture.dots:
         x, y = places[dot.name]
         face = "white" if dot.is_open else "#0072b2"
-        axes.plot(x, y, "o", color="#0072b2", markerfacecolor=face, markersize=7, zorder=2)
+        axes.plot(
+            x, y, "o", color="#0072b2", markerfacecolor=face, markersize=7, zorder=2
+        )
         axes.annotate(
             dot.label,
             (x, y),

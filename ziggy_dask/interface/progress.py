@@ -137,7 +137,9 @@ class Lines:
         if now - self._told.get(event.node, -_LINE_S) >= _LINE_S:
             self._told[event.node] = now
             failures = f", {_failures(new.failed)}" if new.failed else ""
-            self._write(f"{event.node}: {new.complete}/{new.subtasks} subtasks{failures}")
+            self._write(
+                f"{event.node}: {new.complete}/{new.subtasks} subtasks{failures}"
+            )
 
     def _write(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

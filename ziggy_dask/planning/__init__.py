@@ -1,6 +1,7 @@
 """From a definition and a snapshot to tasks, subtasks and a Dask graph; all pure."""
 
 from ziggy_dask.planning.graph import (
+    OURS,
     Batch,
     Calls,
     Key,
@@ -26,6 +27,7 @@ from ziggy_dask.planning.spec import task_from_json, task_to_json
 from ziggy_dask.planning.units import Holding, Unit, Where
 
 __all__ = [
+    "OURS",
     "Batch",
     "Calls",
     "Feed",

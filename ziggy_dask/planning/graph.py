@@ -19,6 +19,8 @@ from ziggy_dask.planning.plan import Feed, Span, TaskPlan
 
 Key = tuple[str, int, int]
 
+OURS = "ziggy/"
+"""Begins the names of keys that belong to no node; no node can have such a name."""
 _MERGE_WIDTH = 64
 
 
@@ -93,7 +95,7 @@ def batch_size(count: int, duration_s: float, slots: int) -> int:
     if duration_s <= 0:
         return 1
     fair = max(1, count // (8 * max(1, slots)))
-    return max(1, min(int(0.5 / duration_s), fair, 256))
+    return max(1, int(min(0.5 / duration_s, fair, 256)))
 
 
 def layout_graph(
@@ -172,7 +174,7 @@ def dask_graph(
     dsk: dict[Hashable, task_spec.Task] = {}
     for graph in graphs:
         index = graph.task.index
-        work: Key = (f"work-{token}", index, 0)
+        work: Key = (f"{OURS}work-{token}", index, 0)
         dsk[work] = task_spec.Task(work, calls.work, works[index])
         for key, part in recorded.get(index, NOTHING_RECORDED).parts.items():
             dsk[key] = task_spec.Task(key, _itself, part)
@@ -191,7 +193,7 @@ def dask_graph(
 
 def merge_key(task: TaskPlan, token: str) -> Key:
     """Return the key whose result is all of a task."""
-    return (f"{task.node}-merge-{token}", task.index, 0)
+    return (f"{OURS}merge-{task.node}-{token}", task.index, 0)
 
 
 def _itself(value: Any) -> Any:

@@ -17,10 +17,8 @@ from ziggy_dask.datastore import Labels, find_products, read_product
 from ziggy_dask.definitions import (
     DaskFunctionStep,
     DataReceiptStep,
-    DataType,
     Node,
     Pipeline,
-    ProductKind,
 )
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError
@@ -286,7 +284,7 @@ def _plan_task(
     is_open = isinstance(node.step, DaskFunctionStep)
     for one, holding in zip(node.inputs, holdings, strict=True):
         data_type = pipeline.types[one.data_type]
-        sliced = not whole and not one.all_subtasks and _has_items(data_type)
+        sliced = not whole and not one.all_subtasks and data_type.has_items
         is_open |= sliced and not holding.labels_known
         feeds.append(
             Feed(
@@ -314,17 +312,13 @@ def _plan_task(
     )
 
 
-def _has_items(data_type: DataType) -> bool:
-    return bool(data_type.subtask) or data_type.kind is not ProductKind.ARRAY
-
-
 def _is_whole(pipeline: Pipeline, node: Node) -> bool:
     """Tell whether one subtask of a node gets everything."""
     return (
         node.single_subtask
         or isinstance(node.step, DaskFunctionStep)
         or not any(
-            _has_items(pipeline.types[one.data_type]) and not one.all_subtasks
+            pipeline.types[one.data_type].has_items and not one.all_subtasks
             for one in node.inputs
         )
     )
@@ -379,7 +373,7 @@ def _add_outputs(
             values=values,
             labels=task.labels if inherits else None,
             task=task.index,
-            labels_known=inherits or not _has_items(data_type),
+            labels_known=inherits or not data_type.has_items,
         )
 
 
@@ -415,6 +409,4 @@ def _why_no_units(
                 f"node {node.name!r} has nothing to do: none of the {len(held)} products "
                 f"at '{location}' is among the chosen units of work"
             )
-    return (
-        f"node {node.name!r} has nothing to do: its inputs have no unit of work in common"
-    )
+    return f"node {node.name!r} has nothing to do: its inputs have no unit of work in common"

@@ -27,7 +27,9 @@ def task_to_json(task: TaskPlan) -> dict[str, Any]:
     }
 
 
-def task_from_json(content: Mapping[str, Any], interned: dict[Labels, Labels]) -> TaskPlan:
+def task_from_json(
+    content: Mapping[str, Any], interned: dict[Labels, Labels]
+) -> TaskPlan:
     """Return the plan that `task_to_json` described.
 
     Parameters

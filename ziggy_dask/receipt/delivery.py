@@ -6,8 +6,11 @@ left where it is, with an acknowledgement that says why.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +21,15 @@ from ziggy_dask.receipt.manifest import (
     Acknowledgement,
     Manifest,
     ManifestFile,
+    TransferStatus,
+    ValidationStatus,
+    acknowledgement_name,
     is_own_file,
-    visible_files,
 )
+
+logger = logging.getLogger(__name__)
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +41,7 @@ class Delivery:
     directory: Path
     """The directory."""
     is_inside: bool
-    """Whether it is a sub-directory of the receipt directory, and goes away when done."""
+    """Whether it is below the receipt directory, and goes away when done."""
 
 
 def find_deliveries(directory: Path) -> tuple[Delivery, ...]:
@@ -40,15 +49,25 @@ def find_deliveries(directory: Path) -> tuple[Delivery, ...]:
 
     With a manifest directly in it, the directory is one delivery; else each
     sub-directory with a manifest is one.
+
+    Raises
+    ------
+    DeliveryError
+        If the directory can't be read, or a link to a directory poses as a delivery.
     """
     if not directory.is_dir():
         return ()
-    if _manifests(directory):
-        return (Delivery(name=directory.name, directory=directory, is_inside=False),)
+    here = directory.absolute()
+    try:
+        if _manifests(here):
+            return (Delivery(name=here.name, directory=here, is_inside=False),)
+        found = [entry for entry in sorted(here.iterdir()) if _holds_manifest(entry)]
+    except OSError as error:
+        raise DeliveryError(f"{here}: can't be read: {error.strerror}") from error
+    for entry in found:
+        _require_own(entry)
     return tuple(
-        Delivery(name=entry.name, directory=entry, is_inside=True)
-        for entry in sorted(directory.iterdir())
-        if entry.is_dir() and not entry.name.startswith(".") and _manifests(entry)
+        Delivery(name=one.name, directory=one, is_inside=True) for one in found
     )
 
 
@@ -58,15 +77,19 @@ def manifest_path(directory: Path) -> Path | None:
     Raises
     ------
     DeliveryError
-        If there are several.
+        If there are several, it is a link out of the directory, or the directory
+        can't be read.
     """
-    found = _manifests(directory)
+    try:
+        found = _manifests(directory)
+    except OSError as error:
+        raise DeliveryError(f"{directory}: can't be read: {error.strerror}") from error
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise DeliveryError(
             f"{directory}: has {len(found)} manifests ({names}); a delivery has one"
         )
-    return found[0] if found else None
+    return require_inside(directory, found[0].name) if found else None
 
 
 def validate(
@@ -87,14 +110,16 @@ def validate(
     Raises
     ------
     DeliveryError
-        If a link leads out of the delivery.
+        If a link leads out of the delivery, or a file can't be read.
     """
     allowed = int(len(manifest.files) * max_failure_percentage / 100)
     files: list[AcknowledgedFile] = []
     failures = 0
     for one in manifest.files:
         checked = (
-            _absent(one.name) if failures > allowed else _check(directory, manifest, one)
+            _absent(one.name)
+            if failures > allowed
+            else _check(directory, manifest, one)
         )
         failures += not checked.is_valid
         files.append(checked)
@@ -106,14 +131,21 @@ def validate(
 
 
 def extra_files(directory: Path, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the visible files of a delivery that are not among `names`."""
+    """Return the visible files of a delivery that are not among `names`.
+
+    The manifest and its acknowledgement don't count. No link is followed: one that
+    is neither listed nor on the way to a listed file is itself a file too many.
+
+    Raises
+    ------
+    DeliveryError
+        If the delivery can't be read, or has several manifests.
+    """
     expected = set(names)
-    found = (path.relative_to(directory).as_posix() for path in visible_files(directory))
-    return tuple(
-        name
-        for name in found
-        if name not in expected and not ("/" not in name and is_own_file(name))
-    )
+    own = manifest_path(directory)
+    if own is not None:
+        expected |= {own.name, acknowledgement_name(own.name)}
+    return _unexpected(directory, expected)
 
 
 def require_inside(directory: Path, name: str) -> Path:
@@ -126,12 +158,15 @@ def require_inside(directory: Path, name: str) -> Path:
     """
     path = directory / name
     try:
-        real = path.resolve()
-    except (OSError, RuntimeError) as error:
-        raise DeliveryError(f"{path}: links go in circles") from error
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DeliveryError(f"{path}: links go in circles") from error
+    real = path.resolve()
     if not real.is_relative_to(directory.resolve()):
         raise DeliveryError(
-            f"{path}: is a link to {real}, outside the delivery; deliver the file itself"
+            f"{path}: is a link to {real}, outside the delivery; "
+            "deliver the file itself"
         )
     return path
 
@@ -139,69 +174,176 @@ def require_inside(directory: Path, name: str) -> Path:
 def clean_up(delivery: Delivery, names: Iterable[str]) -> None:
     """Remove what was taken from a delivery, and then its empty directories.
 
-    It may run again after it was interrupted. Hidden files go, too.
+    Hidden files go, too. It may run again after it was interrupted: the manifest,
+    by which a delivery is found, goes last. No link is followed.
 
     Parameters
     ----------
     delivery
         The delivery.
     names
-        The files that were taken.
+        The files that were taken, manifest and acknowledgement among them.
 
     Raises
     ------
     DeliveryError
-        If a visible file is left that was not taken.
+        If a visible file is left that was not taken, or one can't be removed.
     """
-    for name in names:
-        (delivery.directory / name).unlink(missing_ok=True)
-    if not delivery.directory.is_dir():
+    directory = delivery.directory
+    if not directory.is_dir():
         return
-    left = [
-        path.relative_to(delivery.directory) for path in visible_files(delivery.directory)
-    ]
+    if delivery.is_inside:
+        _require_own(directory)
+        root = directory.parent.resolve() / directory.name
+    else:
+        root = directory.resolve()
+    taken = frozenset(names)
+    try:
+        left = _empty(root, taken)
+        if delivery.is_inside and not left:
+            root.rmdir()
+    except (OSError, RecursionError) as error:
+        raise DeliveryError(f"{directory}: can't be cleaned up: {error}") from error
     if left:
         raise DeliveryError(
-            f"{delivery.directory}: {len(left)} files are left that were not taken, "
-            f"e.g. {str(left[0])!r}"
+            f"{directory}: {len(left)} files are left that were not taken, "
+            f"e.g. {left[0]!r}; deliver them with a manifest, or take them away"
         )
-    for top, directories, files in os.walk(delivery.directory, topdown=False):
-        for name in files:
-            (Path(top) / name).unlink()
+
+
+def _empty(root: Path, taken: Set[str]) -> tuple[str, ...]:
+    """Remove what was taken, manifest last; return what else is left."""
+    own = {name for name in taken if "/" not in name and is_own_file(name)}
+    _remove_files(root, lambda name: name in taken and name not in own)
+    left = _unexpected(root, taken)
+    if not left:
+        links = _parents(taken)
+        _remove_files(root, lambda name: _is_hidden(name) or name in links)
+        _remove_directories(root)
+    for name in sorted(own, key=lambda name: name.endswith(MANIFEST_ENDING)):
+        (root / name).unlink(missing_ok=True)
+    return left
+
+
+def _remove_files(root: Path, is_wanted: Callable[[str], bool]) -> None:
+    """Remove files and links, by handles so that no link can be slid in."""
+    for top, directories, files, handle in os.fwalk(root):
+        place = Path(top).relative_to(root)
+        for name in (*files, *directories):
+            if is_wanted((place / name).as_posix()) and not _is_directory(name, handle):
+                os.unlink(name, dir_fd=handle)
+
+
+def _remove_directories(root: Path) -> None:
+    """Remove all directories; a file that came in the meantime makes this fail."""
+    for _, directories, _, handle in os.fwalk(root, topdown=False):
         for name in directories:
-            path = Path(top) / name
-            if path.is_symlink():
-                path.unlink()
-            else:
-                path.rmdir()
-    if delivery.is_inside:
-        delivery.directory.rmdir()
+            os.rmdir(name, dir_fd=handle)
+
+
+def _is_directory(name: str, handle: int) -> bool:
+    status = os.stat(name, dir_fd=handle, follow_symlinks=False)
+    return stat.S_ISDIR(status.st_mode)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or "/." in name
+
+
+def _unexpected(directory: Path, expected: Set[str]) -> tuple[str, ...]:
+    """Return what is visible but neither a directory, nor expected, nor on the way."""
+    passed = _parents(expected)
+    found = (path.relative_to(directory).as_posix() for path in _entries(directory))
+    return tuple(
+        sorted(one for one in found if one not in expected and one not in passed)
+    )
+
+
+def _entries(directory: Path) -> Iterator[Path]:
+    """Yield all that is visible but directories; links are not followed."""
+    waiting = [directory]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        yield Path(entry.path)
+        except OSError as error:
+            raise DeliveryError(f"{place}: can't be read: {error.strerror}") from error
+
+
+def _parents(names: Iterable[str]) -> Set[str]:
+    """Return the directories on the way to files."""
+    found: set[str] = set()
+    for name in names:
+        parent = name.rpartition("/")[0]
+        while parent and parent not in found:
+            found.add(parent)
+            parent = parent.rpartition("/")[0]
+    return found
 
 
 def _manifests(directory: Path) -> list[Path]:
     return sorted(
         path
-        for path in directory.glob(f"*{MANIFEST_ENDING}")
-        if path.is_file() and not path.name.startswith(".")
+        for path in directory.iterdir()
+        if path.name.endswith(MANIFEST_ENDING)
+        and not path.name.startswith(".")
+        and path.is_file()
     )
+
+
+def _holds_manifest(entry: Path) -> bool:
+    if entry.name.startswith(".") or not entry.is_dir():
+        return False
+    try:
+        return bool(_manifests(entry))
+    except OSError as error:
+        logger.warning(
+            "%s: can't be read, so it is passed over: %s", entry, error.strerror
+        )
+        return False
+
+
+def _require_own(directory: Path) -> None:
+    if directory.is_symlink():
+        raise DeliveryError(
+            f"{directory}: is a link to {directory.resolve()}; a delivery is a "
+            "directory of its own, so move it here"
+        )
 
 
 def _check(directory: Path, manifest: Manifest, one: ManifestFile) -> AcknowledgedFile:
     path = require_inside(directory, one.name)
-    if not path.is_file():
-        return _absent(one.name)
-    size = path.stat().st_size
-    checksum = manifest.checksum_type.of_file(path)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return _absent(one.name)
+        checksum = manifest.checksum_type.of_file(path)
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return _absent(one.name)
+        raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
+    is_same = status.st_size == one.size_bytes and checksum == one.checksum.lower()
     return AcknowledgedFile(
         name=one.name,
-        size_bytes=size,
+        size_bytes=status.st_size,
         checksum=checksum,
-        is_present=True,
-        is_valid=size == one.size_bytes and checksum == one.checksum,
+        transfer=TransferStatus.PRESENT,
+        validation=ValidationStatus.VALID if is_same else ValidationStatus.INVALID,
     )
 
 
 def _absent(name: str) -> AcknowledgedFile:
     return AcknowledgedFile(
-        name=name, size_bytes=0, checksum="", is_present=False, is_valid=False
+        name=name,
+        size_bytes=0,
+        checksum="",
+        transfer=TransferStatus.ABSENT,
+        validation=ValidationStatus.INVALID,
     )

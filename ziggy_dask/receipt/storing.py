@@ -120,7 +120,9 @@ def _store_array(
             layout = read_layout(session, path, data_type.subtask)
         reason = misfit(layout, piece, 1)
         if reason:
-            raise DeliveryError(f"the file {one.name!r} does not fit '{path}': {reason}")
+            raise DeliveryError(
+                f"the file {one.name!r} does not fit '{path}': {reason}"
+            )
         assert layout.labels is not None
         position = layout.labels.positions(Labels.of([one.item]))[0]
         write_slice(layout, session, piece, int(position))
@@ -158,7 +160,11 @@ def _store_items(
     root = zarr.open_group(session.store, mode="a")
     for one, content in _read_all(data_type, directory, files):
         is_whole = data_type.kind is ProductKind.ARRAY
-        name = one.item if data_type.kind is ProductKind.COLLECTION else Path(one.name).name
+        name = (
+            one.item
+            if data_type.kind is ProductKind.COLLECTION
+            else Path(one.name).name
+        )
         place = path if is_whole else f"{path}/{name}"
         if place in root:
             del root[place]
@@ -166,7 +172,9 @@ def _store_items(
         if data_type.kind is ProductKind.FILE:
             data = (directory / one.name).read_bytes()
             item = (
-                content if isinstance(content, FileItem) else FileItem(name=name, data=data)
+                content
+                if isinstance(content, FileItem)
+                else FileItem(name=name, data=data)
             )
             write_file_item(session, path, item)
         elif isinstance(content, FileItem):
@@ -200,7 +208,9 @@ def _store_models(
         root.require_group(path)
         for version in name_models(model_type, before, list(names), today):
             if f"{path}/{version.stored}" in root:
-                raise DeliveryError(f"the model '{path}/{version.stored}' is here already")
+                raise DeliveryError(
+                    f"the model '{path}/{version.stored}' is here already"
+                )
             data = (directory / names[version.original]).read_bytes()
             write_file_item(session, path, FileItem(name=version.stored, data=data))
             _sign_model(session, path, model_type, version, origin)

@@ -100,7 +100,9 @@ def create_database(url: str) -> Database:
             command.upgrade(config, "head")
             connection.commit()
     except (SQLAlchemyError, OSError) as error:
-        raise RecordsError(f"database {_shown(url)}: can't be created: {error}") from error
+        raise RecordsError(
+            f"database {_shown(url)}: can't be created: {error}"
+        ) from error
     return Database(engine)
 
 
@@ -125,7 +127,9 @@ def open_database(url: str) -> Database:
             query = text("SELECT version_num FROM alembic_version")
             version = connection.execute(query).scalar_one_or_none()
     except SQLAlchemyError as error:
-        raise RecordsError(f"database {_shown(url)}: can't be opened: {error}") from error
+        raise RecordsError(
+            f"database {_shown(url)}: can't be opened: {error}"
+        ) from error
     if version != SCHEMA_VERSION:
         raise RecordsError(
             f"database {_shown(url)}: its tables are of version {version}, but this "

@@ -165,7 +165,8 @@ def create_tasks(
         ids: list[int] = []
         if rows:
             made = connection.execute(
-                insert(TaskRow).returning(TaskRow.id, sort_by_parameter_order=True), rows
+                insert(TaskRow).returning(TaskRow.id, sort_by_parameter_order=True),
+                rows,
             )
             ids = [int(key) for key in made.scalars()]
         connection.execute(
@@ -179,15 +180,21 @@ def create_tasks(
 def create_task(database: Database, instance: int, task: NewTask) -> int:
     """Make one task ahead of the plan: a data receipt."""
     with database.writing() as connection:
-        query = insert(TaskRow).values(**_new_task(instance, task)).returning(TaskRow.id)
+        query = (
+            insert(TaskRow).values(**_new_task(instance, task)).returning(TaskRow.id)
+        )
         return int(connection.execute(query).scalar_one())
 
 
-def settle_task(database: Database, task: int, plan: Mapping[str, Any], total: int) -> None:
+def settle_task(
+    database: Database, task: int, plan: Mapping[str, Any], total: int
+) -> None:
     """Give a task the subtasks that were not known before."""
     with database.writing() as connection:
         connection.execute(
-            update(TaskRow).where(TaskRow.id == task).values(plan=dict(plan), total=total)
+            update(TaskRow)
+            .where(TaskRow.id == task)
+            .values(plan=dict(plan), total=total)
         )
 
 
@@ -256,7 +263,9 @@ def instance(database: Database, number: int) -> InstanceRecord:
         If there is none of that number.
     """
     with database.reading() as connection:
-        row = connection.execute(_instance_query().where(InstanceRow.id == number)).first()
+        row = connection.execute(
+            _instance_query().where(InstanceRow.id == number)
+        ).first()
         if row is None:
             last = connection.execute(select(func.max(InstanceRow.id))).scalar()
             raise RecordsError(
@@ -271,7 +280,9 @@ def instance_pipeline(
 ) -> tuple[Pipeline, dict[str, ParameterSet]]:
     """Return the exact definition and the parameter sets that an instance uses."""
     with database.reading() as connection:
-        row = connection.execute(_instance_query().where(InstanceRow.id == number)).one()
+        row = connection.execute(
+            _instance_query().where(InstanceRow.id == number)
+        ).one()
         stored = library.pipeline_version(connection, row.pipeline_id)
     sets = {
         name: library.set_from_json(name, one["content"])
@@ -386,7 +397,9 @@ def _instance_from_row(row: Any) -> InstanceRecord:
     )
 
 
-_TASK_COLUMNS = [column for column in TaskRow.__table__.columns if column.name != "plan"]
+_TASK_COLUMNS = [
+    column for column in TaskRow.__table__.columns if column.name != "plan"
+]
 
 
 def _task_from_row(row: Any) -> TaskRecord:

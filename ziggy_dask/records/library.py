@@ -99,7 +99,9 @@ def register(database: Database, pipeline: Pipeline) -> list[Registered]:
 
 def pipelines(database: Database) -> list[StoredPipeline]:
     """Return the newest version of every pipeline, by name."""
-    query = select(PipelineRow.__table__).order_by(PipelineRow.name, PipelineRow.version)
+    query = select(PipelineRow.__table__).order_by(
+        PipelineRow.name, PipelineRow.version
+    )
     with database.reading() as connection:
         rows = connection.execute(query).all()
     newest = {row.name: row for row in rows}
@@ -200,7 +202,9 @@ def _save_pipeline(connection: Connection, one: Pipeline, text: str) -> Register
     return _save(connection, "pipeline", PipelineRow, latest, values, same=same)
 
 
-def _save_set(connection: Connection, pipeline_name: str, one: ParameterSet) -> Registered:
+def _save_set(
+    connection: Connection, pipeline_name: str, one: ParameterSet
+) -> Registered:
     values = {
         "pipeline": pipeline_name,
         "name": one.name,
@@ -209,12 +213,16 @@ def _save_set(connection: Connection, pipeline_name: str, one: ParameterSet) -> 
     }
     query = (
         select(ParameterSetRow.__table__)
-        .where(ParameterSetRow.pipeline == pipeline_name, ParameterSetRow.name == one.name)
+        .where(
+            ParameterSetRow.pipeline == pipeline_name, ParameterSetRow.name == one.name
+        )
         .order_by(ParameterSetRow.version.desc())
     )
     latest = connection.execute(query).first()
     same = latest is not None and latest.digest == one.digest
-    return _save(connection, "parameter set", ParameterSetRow, latest, values, same=same)
+    return _save(
+        connection, "parameter set", ParameterSetRow, latest, values, same=same
+    )
 
 
 def _save(
@@ -228,7 +236,9 @@ def _save(
 ) -> Registered:
     name = values["name"]
     if same:
-        return Registered(kind=kind, name=name, version=latest.version, change=Change.SAME)
+        return Registered(
+            kind=kind, name=name, version=latest.version, change=Change.SAME
+        )
     if latest is not None and not latest.is_locked:
         connection.execute(update(table).where(table.id == latest.id).values(**values))
         version = latest.version

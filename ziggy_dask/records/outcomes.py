@@ -79,7 +79,11 @@ def record(database: Database, results: Sequence[tuple[int, BatchResult]]) -> No
         passed over; a recorded failure is replaced.
     """
     ended = [
-        (task, result, [o for o in result.outcomes if o.state is not SubtaskState.BLOCKED])
+        (
+            task,
+            result,
+            [o for o in result.outcomes if o.state is not SubtaskState.BLOCKED],
+        )
         for task, result in results
     ]
     ended = [one for one in ended if one[2]]
@@ -98,9 +102,9 @@ def recorded_parts(database: Database, task: int) -> dict[int, BatchResult]:
     subtasks = select(
         SubtaskRow.part_id, SubtaskRow.number, SubtaskRow.state, SubtaskRow.outputs
     ).where(SubtaskRow.task_id == task)
-    change_sets = select(ChangeSetRow.part_id, ChangeSetRow.path, ChangeSetRow.data).where(
-        ChangeSetRow.task_id == task
-    )
+    change_sets = select(
+        ChangeSetRow.part_id, ChangeSetRow.path, ChangeSetRow.data
+    ).where(ChangeSetRow.task_id == task)
     outcomes: dict[int, list[Outcome]] = {}
     forks: dict[int, dict[str, bytes]] = {}
     with database.reading() as connection:
@@ -114,7 +118,9 @@ def recorded_parts(database: Database, task: int) -> dict[int, BatchResult]:
         for part, path, data in connection.execute(change_sets):
             forks.setdefault(part, {})[path] = data
     return {
-        part: BatchResult(index=0, outcomes=tuple(some), change_sets=forks.get(part, {}))
+        part: BatchResult(
+            index=0, outcomes=tuple(some), change_sets=forks.get(part, {})
+        )
         for part, some in outcomes.items()
     }
 
@@ -180,7 +186,8 @@ def logs(database: Database, task: int, number: int | None = None) -> list[Subta
     with database.reading() as connection:
         rows = connection.execute(query.order_by(LogRow.number)).all()
     return [
-        SubtaskLog(number=row.number, log=row.log, traceback=row.traceback) for row in rows
+        SubtaskLog(number=row.number, log=row.log, traceback=row.traceback)
+        for row in rows
     ]
 
 
@@ -225,7 +232,8 @@ def _drop_failures(connection: Connection, ended: _Ended) -> Counter[int]:
 
 
 def _insert(
-    connection: Connection, ended: list[tuple[int, tuple[int, BatchResult, list[Outcome]]]]
+    connection: Connection,
+    ended: list[tuple[int, tuple[int, BatchResult, list[Outcome]]]],
 ) -> None:
     rows = [
         _subtask_row(task, part, result, one)
@@ -250,7 +258,9 @@ def _insert(
         connection.execute(insert(ChangeSetRow), forks)
 
 
-def _subtask_row(task: int, part: int, result: BatchResult, one: Outcome) -> dict[str, Any]:
+def _subtask_row(
+    task: int, part: int, result: BatchResult, one: Outcome
+) -> dict[str, Any]:
     return {
         "task_id": task,
         "number": one.subtask,

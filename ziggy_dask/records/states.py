@@ -107,7 +107,9 @@ def count_tasks(tasks: Iterable[tuple[TaskStep, bool]]) -> Counts:
             complete += 1
         else:
             processing += 1
-    return Counts(waiting=waiting, processing=processing, complete=complete, failed=failed)
+    return Counts(
+        waiting=waiting, processing=processing, complete=complete, failed=failed
+    )
 
 
 def instance_state(counts: Counts, *, can_go_on: bool) -> InstanceState:

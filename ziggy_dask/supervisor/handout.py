@@ -88,7 +88,8 @@ def work_of(
         root=facts.pipeline.root,
         code_version=facts.code_version,
         parameters={
-            one.name: facts.sets[one.name].values for one in facts.pipeline.sets_of(node)
+            one.name: facts.sets[one.name].values
+            for one in facts.pipeline.sets_of(node)
         },
         models={name: facts.models[name] for name in node.models},
         sources=tuple(_source(facts, feed, snapshots) for feed in task.feeds),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ziggy_dask.datastore import Labels
-from ziggy_dask.definitions import DataReceiptStep, Pipeline, ProductKind
+from ziggy_dask.definitions import DataReceiptStep, Pipeline
 from ziggy_dask.errors import DatastoreError, DeliveryError
 from ziggy_dask.planning import Holding, selected_nodes
 from ziggy_dask.receipt import (
@@ -103,7 +103,9 @@ def receive_deliveries(
     good = True
     for place, name in enumerate(names):
         task = known.get(name) or _new_task(site, instance, node, name, place)
-        good &= _receive(site, pipeline, task, by_name.get(name), listen, needs_manifest)
+        good &= _receive(
+            site, pipeline, task, by_name.get(name), listen, needs_manifest
+        )
     return good
 
 
@@ -116,7 +118,9 @@ def deliveries_in(directory: Path, needs_manifest: bool) -> Sequence[Delivery]:
     return (Delivery(name=directory.name, directory=directory, is_inside=False),)
 
 
-def _new_task(site: Site, instance: int, node: str, unit: str, place: int) -> TaskRecord:
+def _new_task(
+    site: Site, instance: int, node: str, unit: str, place: int
+) -> TaskRecord:
     number = instances.create_task(
         site.database,
         instance,
@@ -217,7 +221,9 @@ def _store(
     """Put a delivery into the datastore: one commit, then the records."""
     manifest = accepted.manifest
     delivery = sort_files(pipeline, [one.name for one in manifest.files])
-    instances.move_tasks(site.database, [task.id], TaskStep.STORING, [TaskStep.EXECUTING])
+    instances.move_tasks(
+        site.database, [task.id], TaskStep.STORING, [TaskStep.EXECUTING]
+    )
     tip, session = site.repository.writing()
     now = datetime.now(UTC)
     store_delivery(
@@ -337,11 +343,12 @@ def expected_products(
         listed = [one.name for one in read_manifest(path).files]
         for (name, place), files in sort_files(pipeline, listed).products.items():
             data_type = pipeline.types[name]
-            has_items = data_type.subtask or data_type.kind is not ProductKind.ARRAY
             holding = Holding(
                 path=place,
                 values=data_type.location.match(place, pipeline.patterns) or {},
-                labels=Labels.of([one.item for one in files]) if has_items else None,
+                labels=Labels.of([one.item for one in files])
+                if data_type.has_items
+                else None,
             )
             expected.setdefault(name, {})[place] = holding
     return {name: list(held.values()) for name, held in expected.items()}

@@ -181,5 +181,8 @@ def _together(stored: Holding | None, arriving: Holding) -> Holding:
         return arriving
     texts = [*stored.labels, *arriving.labels.without(stored.labels)]
     return Holding(
-        path=stored.path, values=stored.values, labels=Labels.of(texts), task=arriving.task
+        path=stored.path,
+        values=stored.values,
+        labels=Labels.of(texts),
+        task=arriving.task,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ziggy_dask.datastore import Labels
-from ziggy_dask.planning import Key, Recorded, TaskPlan, task_from_json
+from ziggy_dask.planning import OURS, Key, Recorded, TaskPlan, task_from_json
 from ziggy_dask.records import Database, instances, outcomes
 from ziggy_dask.supervisor.events import NodeTotals
 from ziggy_dask.workers import BatchResult, SubtaskState
@@ -142,7 +142,9 @@ class Ledger:
         return False
 
 
-def recorded_earlier(database: Database, ledger: Ledger, token: str) -> dict[int, Recorded]:
+def recorded_earlier(
+    database: Database, ledger: Ledger, token: str
+) -> dict[int, Recorded]:
     """Return what earlier runs recorded of tasks that are not published, by index.
 
     The outcomes count in the ledger afterwards.
@@ -154,7 +156,7 @@ def recorded_earlier(database: Database, ledger: Ledger, token: str) -> dict[int
         by_key: dict[Key, BatchResult] = {}
         part_of: dict[int, Key] = {}
         for part, result in parts.items():
-            key: Key = (f"recorded-{token}", index, part)
+            key: Key = (f"{OURS}recorded-{token}", index, part)
             by_key[key] = BatchResult(
                 index=index, outcomes=result.outcomes, change_sets=result.change_sets
             )

@@ -22,6 +22,7 @@ from ziggy_dask.errors import ClusterError
 from ziggy_dask.planning import (
     Batch,
     Calls,
+    Key,
     TaskGraph,
     TaskPlan,
     batch_size,
@@ -49,6 +50,7 @@ from ziggy_dask.workers import (
     SubtaskState,
     load_work,
     merge_results,
+    remember,
     run_batch,
 )
 
@@ -87,6 +89,7 @@ class InstanceRun:
         self._recorded = recorded_earlier(site.database, self._ledger, self._token)
         self._batches: dict[Any, Batch] = {}
         self._futures: dict[Any, Future[Any]] = {}
+        self._needed: set[Any] = set()
         self._completed = as_completed([], loop=client.loop)
         self._slots = sum(client.nthreads().values()) or 1
         self._durations = outcomes.typical_seconds(site.database, facts.pipeline.name)
@@ -101,7 +104,11 @@ class InstanceRun:
             self._advance()
             self._hand_out()
             for futures in self._ended_futures():
-                self._record(self._results_of(futures))
+                results = self._results_of(futures)
+                remember(
+                    self._client, {k: results[k] for k in self._needed & results.keys()}
+                )
+                self._record(list(results.values()))
                 self._advance()
                 self._hand_out()
         finally:
@@ -145,7 +152,9 @@ class InstanceRun:
                 self._fail(task)
             elif self._ledger.is_published(task.upstream):
                 inputs = input_snapshots(self._facts, task.plan, snapshots)
-                finished.append(Finished(number=task.number, plan=task.plan, inputs=inputs))
+                finished.append(
+                    Finished(number=task.number, plan=task.plan, inputs=inputs)
+                )
         return finished
 
     def _fail(self, task: Progress) -> None:
@@ -155,7 +164,9 @@ class InstanceRun:
             self._site.database, task.number, TaskStep.WAITING_TO_STORE, reason
         )
         running = self._ledger.can_go_on()
-        state = InstanceState.ERRORS_RUNNING if running else InstanceState.ERRORS_STALLED
+        state = (
+            InstanceState.ERRORS_RUNNING if running else InstanceState.ERRORS_STALLED
+        )
         instances.set_instance_state(self._site.database, self._facts.number, state)
         self._tell_ended(task, reason)
 
@@ -216,10 +227,15 @@ class InstanceRun:
             if not task.plan.is_open or not self._ledger.is_published(task.upstream):
                 continue
             session = self._site.repository.reading()
-            stored = {f.path: read_product(session, f.path).labels for f in task.plan.feeds}
+            stored = {
+                f.path: read_product(session, f.path).labels for f in task.plan.feeds
+            }
             task.plan = settle(task.plan, self._facts.pipeline, stored)
             instances.settle_task(
-                self._site.database, task.number, task_to_json(task.plan), task.plan.count
+                self._site.database,
+                task.number,
+                task_to_json(task.plan),
+                task.plan.count,
             )
             settled = True
         if settled:
@@ -238,6 +254,15 @@ class InstanceRun:
             return
         futures = self._client.get(dsk, list(batches), sync=False)
         self._batches.update(batches)
+        self._needed.update(
+            key
+            for graph in graphs
+            for waited in (
+                *(batch.waits_for for batch in graph.batches),
+                *graph.merges.values(),
+            )
+            for key in waited
+        )
         self._futures.update(zip(batches, futures, strict=True))
         self._completed.update(futures)
 
@@ -250,7 +275,9 @@ class InstanceRun:
             self._ledger[plan.index].number,
             token=self._token,
             snapshots=self._ledger.snapshots(),
-            allocations={k: fork for part in parts for k, fork in part.change_sets.items()},
+            allocations={
+                k: fork for part in parts for k, fork in part.change_sets.items()
+            },
         )
         return pickle.dumps(work)
 
@@ -276,18 +303,25 @@ class InstanceRun:
             yield some
             time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
 
-    def _results_of(self, futures: Sequence[Future[Any]]) -> list[BatchResult]:
-        for future in futures:
-            if future.status in ("cancelled", "lost"):
-                raise ClusterError(
-                    "the compute environment dropped subtasks; what is recorded is kept, "
-                    "go on with: ziggy run --continue"
-                )
-        good = [future for future in futures if future.status == "finished"]
-        results: list[BatchResult] = self._client.gather(good)
-        bad = [future for future in futures if future.status == "error"]
-        results.extend(self._lost(future) for future in bad)
-        for future in futures:
+    def _results_of(self, futures: Sequence[Future[Any]]) -> dict[Key, BatchResult]:
+        """Return the results of ended futures by key, and let the futures go."""
+        status = {future.key: future.status for future in futures}
+        if "cancelled" in status.values():
+            raise ClusterError(
+                "the compute environment dropped subtasks; what is recorded is kept, "
+                "go on with: ziggy run --continue"
+            )
+        good = [future for future in futures if status[future.key] == "finished"]
+        bad = [future for future in futures if status[future.key] == "error"]
+        # What was lost with its worker since it ended is on its way once more.
+        again = [f for f in futures if status[f.key] in ("pending", "lost")]
+        self._completed.update(again)
+        gathered: list[BatchResult] = self._client.gather(good)
+        results: dict[Any, BatchResult] = {
+            f.key: one for f, one in zip(good, gathered, strict=True)
+        }
+        results.update((future.key, self._lost(future)) for future in bad)
+        for future in (*good, *bad):
             del self._futures[future.key]
             future.release()
         return results
@@ -318,7 +352,7 @@ class InstanceRun:
     def _let_go(self) -> None:
         """Release what is left on the scheduler."""
         for future in self._futures.values():
-            future.cancel()
+            future.release()
         self._futures.clear()
         self._client.unsubscribe_topic(f"ziggy-{self._token}")
 

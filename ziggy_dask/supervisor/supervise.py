@@ -110,7 +110,9 @@ def continue_instance(
     with in_charge(site):
         if number is None:
             number = _newest_unended(site)
-        return _work_on(site, instances.instance(site.database, number).id, client, listen)
+        return _work_on(
+            site, instances.instance(site.database, number).id, client, listen
+        )
 
 
 @contextmanager
@@ -244,7 +246,9 @@ def _has_work(site: Site, number: int) -> bool:
     )
 
 
-def _run_tasks(site: Site, number: int, client: Client | None, listen: Listener) -> None:
+def _run_tasks(
+    site: Site, number: int, client: Client | None, listen: Listener
+) -> None:
     record = instances.instance(site.database, number)
     facts = instance_facts(site, record)
     opened: AbstractContextManager[Client] = (

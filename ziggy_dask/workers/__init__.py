@@ -1,6 +1,6 @@
 """What runs on a worker: subtasks, their inputs and outputs, and what they report."""
 
-from ziggy_dask.workers.agreement import Agreement
+from ziggy_dask.workers.agreement import Agreement, remember
 from ziggy_dask.workers.batch import (
     Context,
     load_work,
@@ -37,5 +37,6 @@ __all__ = [
     "load_work",
     "merge_forks",
     "merge_results",
+    "remember",
     "run_batch",
 ]

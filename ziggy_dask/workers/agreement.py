@@ -8,16 +8,25 @@ descend from one, and can be merged.
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dask._task_spec import Task
 from distributed import get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.utils import sync
 
-if TYPE_CHECKING:
-    from distributed import Scheduler
+from ziggy_dask.planning import OURS
 
-_HANDLER = "ziggy_agree"
+if TYPE_CHECKING:
+    from distributed import Client, Scheduler
+
+    from ziggy_dask.planning import Key
+    from ziggy_dask.workers.work import BatchResult
+
+_AGREE = "ziggy_agree"
+_REMEMBER = "ziggy_remember"
 _here: dict[str, bytes] = {}
 
 
@@ -35,7 +44,8 @@ class Agreement(SchedulerPlugin):
     async def start(self, scheduler: Scheduler) -> None:
         """Make this plugin reachable for workers."""
         self._scheduler = scheduler
-        scheduler.handlers[_HANDLER] = self.agree
+        scheduler.handlers[_AGREE] = self.agree
+        scheduler.handlers[_REMEMBER] = self.remember
 
     async def agree(
         self, comm: Any = None, key: str = "", offer: bytes | None = None
@@ -45,6 +55,19 @@ class Agreement(SchedulerPlugin):
             return self._offers.get(key)
         return self._offers.setdefault(key, offer)
 
+    async def remember(self, comm: Any = None, recorded: bytes = b"") -> None:
+        """Let keys whose results are on record return them if they must run again.
+
+        A worker that dies takes results along that other keys still need; Dask then
+        runs their keys once more, and that must not run an algorithm twice.
+        """
+        if self._scheduler is None:
+            return
+        for key, result in pickle.loads(recorded).items():
+            task = self._scheduler.tasks.get(key)
+            if task is not None:
+                task.run_spec = Task(key, pickle.loads, result)
+
     def transition(
         self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any
     ) -> None:
@@ -52,7 +75,7 @@ class Agreement(SchedulerPlugin):
         if finish != "processing" or not isinstance(key, tuple) or len(key) != 3:
             return
         token, index = str(key[0])[-32:], key[1]
-        if str(key[0]).startswith(("work-", "recorded-")) or (token, index) in self._begun:
+        if str(key[0]).startswith(OURS) or (token, index) in self._begun:
             return
         self._begun.add((token, index))
         if self._scheduler is not None:
@@ -60,8 +83,19 @@ class Agreement(SchedulerPlugin):
 
     def forget(self, token: str) -> None:
         """Drop all that belongs to a run of the supervisor."""
-        self._offers = {k: v for k, v in self._offers.items() if not k.startswith(token)}
+        self._offers = {
+            k: v for k, v in self._offers.items() if not k.startswith(token)
+        }
         self._begun = {pair for pair in self._begun if pair[0] != token}
+
+
+def remember(client: Client, results: Mapping[Key, BatchResult]) -> None:
+    """Tell the scheduler of results that are about to be recorded."""
+    if results:
+        pickled = {key: pickle.dumps(result) for key, result in results.items()}
+        client.sync(
+            getattr(client.scheduler, _REMEMBER), recorded=pickle.dumps(pickled)
+        )
 
 
 def agreed(key: str) -> bytes | None:
@@ -81,6 +115,6 @@ def _ask(key: str, offer: bytes | None) -> bytes | None:
     except ValueError:
         return _here.get(key) if offer is None else _here.setdefault(key, offer)
     winner: bytes | None = sync(
-        worker.loop, getattr(worker.scheduler, _HANDLER), key=key, offer=offer
+        worker.loop, getattr(worker.scheduler, _AGREE), key=key, offer=offer
     )
     return winner

@@ -122,11 +122,18 @@ def _install() -> None:
             sys.stderr = _Stream(sys.stderr)
         if _handler not in logging.getLogger().handlers:
             logging.getLogger().addHandler(_handler)
-            warnings.showwarning = _show(warnings.showwarning)
+        if not isinstance(warnings.showwarning, _ShownWarning):
+            warnings.showwarning = _ShownWarning(warnings.showwarning)
 
 
-def _show(usual: Callable[..., None]) -> Callable[..., None]:
-    def show(
+class _ShownWarning:
+    """Sends warnings to the capture of the calling thread, if it has one."""
+
+    def __init__(self, usual: Callable[..., None]) -> None:
+        self._usual = usual
+
+    def __call__(
+        self,
         message: Warning | str,
         category: type[Warning],
         filename: str,
@@ -136,8 +143,8 @@ def _show(usual: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         tail = getattr(_threads, "tail", None)
         if tail is None or file is not None:
-            usual(message, category, filename, lineno, file, line)
+            self._usual(message, category, filename, lineno, file, line)
         else:
-            tail.write(warnings.formatwarning(message, category, filename, lineno, line))
-
-    return show
+            tail.write(
+                warnings.formatwarning(message, category, filename, lineno, line)
+            )

@@ -32,7 +32,9 @@ def open_lazily(work: Work) -> dict[str, xr.Dataset]:
     return {source.name: _open(work, source) for source in work.sources}
 
 
-def compute_and_write(work: Work, returned: Mapping[str, xr.Dataset]) -> dict[str, bytes]:
+def compute_and_write(
+    work: Work, returned: Mapping[str, xr.Dataset]
+) -> dict[str, bytes]:
     """Compute lazy outputs on all workers and write them.
 
     Parameters
@@ -59,7 +61,9 @@ def compute_and_write(work: Work, returned: Mapping[str, xr.Dataset]) -> dict[st
 
 def _open(work: Work, source: Source) -> xr.Dataset:
     if source.snapshot is None:
-        raise TaskError(f"the input {source.data_type!r} of a dask function is not stored")
+        raise TaskError(
+            f"the input {source.data_type!r} of a dask function is not stored"
+        )
     session = shared_repository(work.datastore).reading(source.snapshot)
     dataset: xr.Dataset = xr.open_zarr(
         session.store, group=source.path, consolidated=False, chunks="auto"
@@ -113,7 +117,9 @@ def _aligned(variable: xr.Variable, chunks: tuple[int, ...]) -> xr.Variable:
     """Return a variable whose blocks cover whole stored chunks."""
     lazy = variable if variable.chunks else variable.chunk()
     wanted = {}
-    for dimension, size, blocks in zip(lazy.dims, chunks, lazy.chunks or (), strict=True):
+    for dimension, size, blocks in zip(
+        lazy.dims, chunks, lazy.chunks or (), strict=True
+    ):
         if any(block % size for block in blocks[:-1]):
             wanted[dimension] = math.ceil(max(blocks) / size) * size
     return lazy.chunk(wanted) if wanted else lazy

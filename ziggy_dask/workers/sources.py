@@ -87,7 +87,9 @@ class Inputs:
         datasets = [piece for piece in pieces if isinstance(piece, xr.Dataset)]
         return xr.concat(datasets, source.dimension)
 
-    def _read(self, source: Source, session: icechunk.Session, items: Selection) -> Given:
+    def _read(
+        self, source: Source, session: icechunk.Session, items: Selection
+    ) -> Given:
         """Read items, given by position among the task's own."""
         labels = self._work.labels
         assert labels is not None
@@ -124,7 +126,9 @@ class Inputs:
                     raise MissingItems(_no_output(source, subtask))
             elif any(one.subtask == subtask for one in result.outcomes):
                 return _checked_result(source, result, subtask)
-        raise BlockedSubtask(f"subtask {subtask} of what makes '{source.path}' did not run")
+        raise BlockedSubtask(
+            f"subtask {subtask} of what makes '{source.path}' did not run"
+        )
 
     def _session(self, source: Source, result: Result) -> icechunk.Session:
         key = (id(result), source.path)
@@ -170,7 +174,9 @@ def _no_output(source: Source, subtask: int) -> str:
     return f"subtask {subtask} of what makes '{source.path}' had no output"
 
 
-def _open_whole(source: Source, session: icechunk.Session, labels: Labels | None) -> Given:
+def _open_whole(
+    source: Source, session: icechunk.Session, labels: Labels | None
+) -> Given:
     if source.kind is ProductKind.ARRAY:
         dataset = open_dataset(session, source.path)
         if labels is None or not source.dimension:
@@ -210,7 +216,9 @@ def _positions(
     key = (work.token, source.path)
     if key not in _position_cache:
         _trim(_position_cache)
-        same = layout.labels is None or work.labels is None or layout.labels == work.labels
+        same = (
+            layout.labels is None or work.labels is None or layout.labels == work.labels
+        )
         _position_cache[key] = (
             None
             if same or layout.labels is None or work.labels is None

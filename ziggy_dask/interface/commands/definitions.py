@@ -25,7 +25,9 @@ def import_(
 
     cluster = opened_cluster(ctx)
     read = [read_pipeline(path) for path in paths]
-    done = [one for pipeline in read for one in cluster.register(pipeline, dry_run=dry_run)]
+    done = [
+        one for pipeline in read for one in cluster.register(pipeline, dry_run=dry_run)
+    ]
     rows = [
         {
             "kind": one.kind,

@@ -10,8 +10,12 @@ from ziggy_dask.interface.commands.here import json_option, opened_cluster
 
 
 @click.command()
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--dataset-id", type=int, required=True, help="Id; ≤ 0 may be used again.")
+@click.argument(
+    "directory", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--dataset-id", type=int, required=True, help="Id; ≤ 0 may be used again."
+)
 @click.option("--name", default="", help="File name; default: that of DIRECTORY.")
 @click.option(
     "--checksum",
@@ -37,10 +41,16 @@ def manifest(directory: Path, dataset_id: int, name: str, checksum: str) -> None
 
 
 @click.command()
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--pipeline", help="Whose data types; needed if several have data receipt.")
+@click.argument(
+    "directory", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
 @click.option(
-    "--no-manifest", is_flag=True, help="Take all files as they are, and leave them there."
+    "--pipeline", help="Whose data types; needed if several have data receipt."
+)
+@click.option(
+    "--no-manifest",
+    is_flag=True,
+    help="Take all files as they are, and leave them there.",
 )
 @click.pass_context
 def receive(

@@ -46,7 +46,9 @@ def tasks(ctx: click.Context, instance: int, as_json: bool) -> None:
             "worker": one.worker,
             "message": one.message,
         }
-        for one in (task.record for task in opened_cluster(ctx).instance(instance).tasks)
+        for one in (
+            task.record for task in opened_cluster(ctx).instance(instance).tasks
+        )
     ]
     show(rows, as_json=as_json, empty=f"instance {instance} has no tasks")
 

@@ -16,7 +16,9 @@ def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose nodes and units of work."""
     for option in (
         click.option("--start", metavar="NODE", help="First node. Default: all roots."),
-        click.option("--stop", metavar="NODE", help="Leave out what follows this node."),
+        click.option(
+            "--stop", metavar="NODE", help="Leave out what follows this node."
+        ),
         click.option(
             "--where",
             multiple=True,

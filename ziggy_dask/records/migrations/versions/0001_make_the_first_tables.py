@@ -125,14 +125,18 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("log", sa.String(), nullable=False),
         sa.Column("traceback", sa.String(), nullable=False),
-        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_logs_task_id")),
+        sa.ForeignKeyConstraint(
+            ["task_id"], ["tasks.id"], name=op.f("fk_logs_task_id")
+        ),
         sa.PrimaryKeyConstraint("task_id", "number", name=op.f("pk_logs")),
     )
     op.create_table(
         "parts",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("task_id", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_parts_task_id")),
+        sa.ForeignKeyConstraint(
+            ["task_id"], ["tasks.id"], name=op.f("fk_parts_task_id")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_parts")),
     )
     with op.batch_alter_table("parts", schema=None) as batch_op:

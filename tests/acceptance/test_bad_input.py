@@ -1,0 +1,134 @@
+"""Every file of the corpus is refused with its message, and nothing is changed."""
+
+import hashlib
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ziggy_dask.errors import ZiggyError
+from ziggy_dask.interface.main import ziggy
+
+CORPUS = Path(__file__).parents[1] / "corpus"
+
+
+def files(kind: str, ending: str) -> list:
+    found = sorted((CORPUS / kind).glob(f"*{ending}"))
+    return [pytest.param(path, id=path.stem) for path in found]
+
+
+def expected(path: Path) -> list[str]:
+    found = re.findall(r"^(?:#|<!--) expect: (.*?)(?: -->)?$", path.read_text(), re.M)
+    assert found, f"{path} says nothing of what it expects"
+    return found
+
+
+def fingerprint(cluster) -> str:
+    """Return a digest of all that is on record, and the newest snapshot."""
+    path = cluster._site.cluster.home / "ziggy.db"
+    with sqlite3.connect(path) as connection:
+        dump = "\n".join(connection.iterdump())
+    connection.close()
+    return hashlib.sha256(dump.encode()).hexdigest() + cluster.datastore.snapshot
+
+
+def refusal(*arguments: object) -> ZiggyError:
+    with pytest.raises(ZiggyError) as caught:
+        ziggy.main([str(one) for one in arguments], standalone_mode=False)
+    return caught.value
+
+
+@pytest.mark.parametrize("path", files("pipelines", ".yaml"))
+def test_a_bad_definition_is_refused(cluster, path):
+    before = fingerprint(cluster)
+    error = refusal("--cluster", cluster._site.cluster.path, "import", path)
+    for words in expected(path):
+        assert words in str(error)
+    assert str(path) in str(error)
+    assert error.exit_code == 3
+    assert fingerprint(cluster) == before
+
+
+@pytest.mark.parametrize("path", files("clusters", ".yaml"))
+def test_a_bad_cluster_file_is_refused(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = refusal("cluster", "init", path)
+    for words in expected(path):
+        assert words in str(error)
+    assert f"{path}:" in str(error)
+    assert error.exit_code == 3
+    assert list(tmp_path.iterdir()) == []
+    assert not (path.parents[1] / ".ziggy").exists()
+
+
+@pytest.mark.parametrize("path", files("manifests", ".xml"))
+def test_a_bad_manifest_is_refused(cluster, path, tmp_path):
+    sample = Path(__file__).parents[2] / "pipelines" / "sample"
+    cluster.register(sample)
+    delivery = tmp_path / "delivery"
+    delivery.mkdir()
+    (delivery / "x-manifest.xml").write_bytes(path.read_bytes())
+    (delivery / "a.png").write_bytes(b"abc")
+    snapshot = cluster.datastore.snapshot
+    instance = cluster.receive(delivery)
+    message = instance.tasks[0].record.message
+    for words in expected(path):
+        assert words in message
+    assert instance.state.value == "ERRORS_STALLED"
+    assert cluster.datastore.snapshot == snapshot
+    assert cluster.deliveries == []
+    assert (delivery / "a.png").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "smaple"], "no pipeline is called 'smaple'; did you mean 'sample'"),
+        (["run", "sample", "--set", "pause=1"], "write 'Set.parameter=value'"),
+        (
+            ["run", "sample", "--set", "Algorithm Parameter.x=1"],
+            "did you mean 'Algorithm P",
+        ),
+        (
+            ["run", "sample", "--set", "Algorithm Parameters.execution_pause_second=1"],
+            "did you mean 'execution_pause_seconds'",
+        ),
+        (
+            [
+                "run",
+                "sample",
+                "--set",
+                "Algorithm Parameters.execution_pause_seconds=x",
+            ],
+            "'x' is no number",
+        ),
+        (
+            [
+                "run",
+                "sample",
+                "--set",
+                "Algorithm Parameters.throw_exception_subtask_0=x",
+            ],
+            "neither 'true' nor 'false'",
+        ),
+        (["run", "sample", "--start", "flipp"], "no node 'flipp'; did you mean 'flip'"),
+        (["plan", "sample", "--stop", "x"], "no node 'x'"),
+        (["plan", "sample", "--where", "datast=1"], "write 'name=expression'"),
+        (["plan", "sample", "--where", "dataset=["], "is no regular expression"),
+        (["graph", "sample", "-o", "x.bmp"], "use one of: .svg, .png, .pdf, .dot"),
+        (["graph", "sample", "-o", "x.svg"], "there is nothing to draw"),
+        (["tasks", "7"], "there is no instance 7"),
+        (["subtasks", "7"], "there is no task 7"),
+        (["run", "--continue"], "no instance is left to go on with"),
+        (["datastore", "show", "set-1/L9"], "no product at 'set-1/L9'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_a_bad_request_is_refused(cluster, arguments, words):
+    cluster.register(Path(__file__).parents[2] / "pipelines" / "sample")
+    before = fingerprint(cluster)
+    error = refusal("--cluster", cluster._site.cluster.path, *arguments)
+    assert words in str(error)
+    assert error.exit_code in (3, 4)
+    assert fingerprint(cluster) == before

@@ -1,0 +1,111 @@
+"""What many tests start from: small clusters, small pipelines, a Dask client."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from distributed import Client, LocalCluster
+
+import ziggy_dask as z
+from ziggy_dask.datastore import Repository, Storage, storable
+from ziggy_dask.datastore.allocation import write_whole
+from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.interface.cluster import create_cluster
+
+
+@pytest.fixture(scope="session")
+def client():
+    """A Dask client whose workers are threads of this process."""
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=2,
+            processes=False,
+            dashboard_address=None,
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def cluster(tmp_path) -> z.Cluster:
+    """A new cluster in a directory of its own."""
+    file = tmp_path / "cluster.yaml"
+    file.write_text("cluster: test\nhome: ./home\ncompute: {local: {workers: 2}}\n")
+    return create_cluster(file)
+
+
+@pytest.fixture
+def code(tmp_path):
+    """Write a module of algorithms and return its directory."""
+
+    def write(text: str, name: str = "algorithms.py") -> Path:
+        root = tmp_path / "code"
+        root.mkdir(exist_ok=True)
+        (root / name).write_text(textwrap.dedent(text))
+        return root
+
+    return write
+
+
+def data_type(name: str, place: str, **options) -> z.DataType:
+    """Return a data type below ``{dataset}``, with items along ``item``."""
+    values = {"subtask": "item", "external": True} | options
+    return z.DataType(name=name, location=z.Location(f"{{dataset}}/{place}"), **values)
+
+
+def node(name: str, function: str, inputs: str, outputs: str, **options) -> z.Node:
+    """Return a node with a function step; names are separated by spaces."""
+    return z.Node(
+        name=name,
+        step=z.FunctionStep(function=f"algorithms:{function}"),
+        inputs=tuple(z.Input(data_type=one) for one in inputs.split()),
+        outputs=tuple(outputs.split()),
+        **options,
+    )
+
+
+def pipeline(root: Path | None, *parts, name: str = "test", **options) -> z.Pipeline:
+    """Return a pipeline of data types and nodes."""
+    return z.Pipeline(
+        name=name,
+        placeholders=(z.Placeholder(name="dataset", pattern="set-[0-9]+"),),
+        data_types=tuple(one for one in parts if isinstance(one, z.DataType)),
+        nodes=tuple(one for one in parts if isinstance(one, z.Node)),
+        root=root,
+        **options,
+    )
+
+
+def images(count: int, seed: int = 0) -> xr.Dataset:
+    """Return small images: ``pixels`` (item, y, x), float64, labels ``i0``, ``i1``, …"""
+    values = np.random.default_rng(seed).random((count, 4, 5))
+    labels = [f"i{number}" for number in range(count)]
+    return xr.Dataset({"pixels": (("item", "y", "x"), values)}, coords={"item": labels})
+
+
+def store(cluster: z.Cluster, products: dict[str, xr.Dataset], dimension: str = "item"):
+    """Put array products into the datastore, as another program would."""
+    repository: Repository = cluster._site.repository
+    tip, session = repository.writing()
+    root = zarr.open_group(session.store, mode="a")
+    for path, dataset in products.items():
+        root.require_group(path.rpartition("/")[0])
+        storage = Storage(dimension=dimension, chunk=1, chunks=(), compression="none")
+        write_whole(session, path, storable(dataset), storage)
+        group = zarr.open_group(session.store, path=path, mode="a")
+        group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": dimension}
+    repository.finish_writing(tip, session, "Seed", {})
+
+
+def states(instance: z.Instance) -> dict[str, str]:
+    """Return the states of an instance's tasks by node and unit of work."""
+    records = [task.record for task in instance.tasks]
+    return {f"{one.node} {one.unit}": one.state for one in records}

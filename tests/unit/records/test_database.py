@@ -1,0 +1,271 @@
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import select, text, update
+
+import ziggy_dask as z
+from ziggy_dask.errors import LeaseError, RecordsError
+from ziggy_dask.records import (
+    create_database,
+    instances,
+    library,
+    open_database,
+    outcomes,
+)
+from ziggy_dask.records.lease import (
+    LEASE_S,
+    current_lease,
+    give_back_lease,
+    refresh_lease,
+    take_lease,
+)
+from ziggy_dask.records.tables import LeaseRow, Table
+from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
+    yield database
+    database.close()
+
+
+def small_pipeline(value=1):
+    from ziggy_dask.definitions import parameter_from_value
+
+    return z.Pipeline(
+        name="small",
+        parameter_sets=(
+            z.ParameterSet(name="S", parameters=(parameter_from_value("a", value),)),
+        ),
+    )
+
+
+def new_instance(database, **tasks):
+    """Make an instance with tasks, given as name and number of subtasks."""
+    library.register(database, small_pipeline())
+    stored = library.pipeline(database, "small")
+    sets = library.parameter_sets(database, "small")
+    number = instances.create_instance(
+        database,
+        instances.NewInstance(
+            name="",
+            pipeline_id=stored.id,
+            code_version="",
+            options={},
+            parameters={},
+            set_ids=[one.id for one in sets.values()],
+            software={},
+            base_snapshot="",
+        ),
+    )
+    new = [
+        instances.NewTask(position=n, node=name, unit="[x]", plan={"n": n}, total=count)
+        for n, (name, count) in enumerate(tasks.items())
+    ]
+    return number, instances.create_tasks(database, number, new, base_snapshot="A")
+
+
+def result(*numbers, state=SubtaskState.COMPLETE, data=b"fork"):
+    cause = Cause.EXCEPTION if state is SubtaskState.FAILED else Cause.NONE
+    made = tuple(
+        Outcome(subtask=n, state=state, cause=cause, outputs=("p",), log=f"log {n}")
+        for n in numbers
+    )
+    return BatchResult(
+        index=0, outcomes=made, change_sets={"p": data}, host="h", worker="w"
+    )
+
+
+def test_migrations_make_exactly_the_tables_that_the_code_uses(database):
+    with database.reading() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, Table.metadata) == []
+
+
+def test_creating_twice_keeps_what_is_there(database, tmp_path):
+    number, _ = new_instance(database, work=1)
+    again = create_database(f"sqlite:///{tmp_path}/ziggy.db")
+    assert instances.instance(again, number).id == number
+    again.close()
+
+
+def test_a_database_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(
+        RecordsError, match="there is none; make it with: ziggy cluster init"
+    ):
+        open_database(f"sqlite:///{tmp_path}/nothing.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_another_version_is_refused(database, tmp_path):
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(RecordsError, match="of version 9999, but this program wants"):
+        open_database(f"sqlite:///{tmp_path}/ziggy.db")
+
+
+def test_what_fails_half_way_changes_nothing(database):
+    number, _ = new_instance(database, work=1)
+
+    def interrupted():
+        with database.writing() as connection:
+            connection.execute(text("UPDATE instances SET name = 'half'"))
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert instances.instance(database, number).name == ""
+
+
+def test_a_password_is_never_shown():
+    with pytest.raises(RecordsError) as caught:
+        open_database(
+            "postgresql+psycopg://me:secret@127.0.0.1:1/none?connect_timeout=1"
+        )
+    assert "secret" not in str(caught.value)
+
+
+# -- versions and locks ----------------------------------------------------------
+
+
+def test_a_set_changes_in_place_until_it_is_locked(database):
+    library.register(database, small_pipeline(1))
+    library.register(database, small_pipeline(100))
+    stored = library.parameter_sets(database, "small")["S"]
+    assert (stored.version, stored.is_locked, stored.content.values) == (
+        0,
+        False,
+        {"a": 100},
+    )
+
+
+def test_a_change_after_locking_makes_a_new_version(database):
+    new_instance(database)
+    assert library.parameter_sets(database, "small")["S"].is_locked
+    library.register(database, small_pipeline(100))
+    stored = library.parameter_sets(database, "small")["S"]
+    assert (stored.version, stored.is_locked, stored.content.values) == (
+        1,
+        False,
+        {"a": 100},
+    )
+
+
+def test_a_locked_set_that_does_not_change_stays_as_it_is(database):
+    new_instance(database)
+    done = library.register(database, small_pipeline(1))
+    assert [(one.change.value, one.version) for one in done] == [
+        ("SAME", 0),
+        ("SAME", 0),
+    ]
+    assert library.parameter_sets(database, "small")["S"].is_locked
+
+
+# -- outcomes ---------------------------------------------------------------------
+
+
+def test_outcomes_are_kept_with_their_data_until_published(database):
+    _, (task,) = new_instance(database, work=3)
+    outcomes.record(database, [(task, result(0, 2)), (task, result(1, data=b"other"))])
+    parts = outcomes.recorded_parts(database, task)
+    assert sorted(sorted(o.subtask for o in p.outcomes) for p in parts.values()) == [
+        [0, 2],
+        [1],
+    ]
+    assert sorted(outcomes.change_sets(database, task, "p")) == [b"fork", b"other"]
+    assert outcomes.subtasks_with_output(database, task) == {"p": {0, 1, 2}}
+    outcomes.publish(database, "SNAP", {task: {"in": "A"}})
+    assert list(outcomes.change_sets(database, task, "p")) == []
+    record = instances.task(database, task)
+    assert (record.state, record.snapshot, record.inputs) == (
+        "COMPLETE",
+        "SNAP",
+        {"in": "A"},
+    )
+
+
+def test_counts_follow_outcomes_also_when_a_failure_is_replaced(database):
+    _, (task,) = new_instance(database, work=4)
+    outcomes.record(database, [(task, result(0)), (task, result(1, 2, state=FAILED))])
+    record = instances.task(database, task)
+    assert (record.complete, record.failed) == (1, 2)
+    outcomes.record(database, [(task, result(2))])
+    record = instances.task(database, task)
+    assert (record.complete, record.failed) == (2, 1)
+    assert [one.number for one in outcomes.subtasks(database, task, FAILED)] == [1]
+
+
+def test_blocked_subtasks_are_not_on_record(database):
+    _, (task,) = new_instance(database, work=2)
+    outcomes.record(database, [(task, result(0, state=SubtaskState.BLOCKED))])
+    assert outcomes.subtasks(database, task) == []
+
+
+FAILED = SubtaskState.FAILED
+
+
+def test_missing_things_are_named(database):
+    with pytest.raises(
+        RecordsError, match="there is no instance 3; none has been run yet"
+    ):
+        instances.instance(database, 3)
+    _, (task,) = new_instance(database, work=1)
+    with pytest.raises(RecordsError, match=f"no task 99; the last one is {task}"):
+        instances.task(database, 99)
+
+
+# -- the lease ---------------------------------------------------------------------
+
+
+def test_a_second_supervisor_is_refused_with_who_holds_the_lease(database, tmp_path):
+    lease = take_lease(database)
+    other = open_database(f"sqlite:///{tmp_path}/ziggy.db")
+    with pytest.raises(LeaseError, match=f"process {os.getpid()} on .*, since 2"):
+        take_lease(other)
+    give_back_lease(database, lease)
+    give_back_lease(other, take_lease(other))
+    other.close()
+
+
+def test_the_lease_of_a_dead_process_is_free_at_once(database, tmp_path):
+    code = (
+        "from ziggy_dask.records import open_database\n"
+        "from ziggy_dask.records.lease import take_lease\n"
+        f"take_lease(open_database('sqlite:///{tmp_path}/ziggy.db'))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert current_lease(database) is None
+    give_back_lease(database, take_lease(database))
+
+
+def test_a_lease_that_is_not_refreshed_runs_out(database, tmp_path):
+    lease = take_lease(database)
+    other = open_database(f"sqlite:///{tmp_path}/ziggy.db")
+    late = datetime.now(UTC) - timedelta(seconds=LEASE_S + 1)
+    with other.writing() as connection:
+        connection.execute(update(LeaseRow).values(heartbeat=late, host="elsewhere"))
+    taken = take_lease(other)
+    with pytest.raises(LeaseError, match="no longer in charge"):
+        refresh_lease(database, lease)
+    with pytest.raises(LeaseError, match="no longer in charge"):
+        outcomes.record(database, [(1, result(0))])
+    with other.reading() as connection:
+        assert connection.execute(select(LeaseRow.token)).scalar_one() == taken.token
+    other.close()
+
+
+def test_refreshing_keeps_the_lease(database):
+    lease = take_lease(database)
+    late = datetime.now(UTC) - timedelta(seconds=LEASE_S + 1)
+    with database.writing() as connection:
+        connection.execute(update(LeaseRow).values(heartbeat=late))
+    refresh_lease(database, lease)
+    found = current_lease(database)
+    assert found is not None
+    assert found.token == lease.token
