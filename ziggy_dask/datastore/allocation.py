@@ -184,8 +184,13 @@ def _template(first: xr.Dataset, storage: Storage, labels: Labels | None) -> xr.
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return an array that stands for room to be made; none of it may be written.
+
+    Chunks that an allocation wrote would come back when forks are merged, in place of
+    what other forks have written there.
+    """
     if dtype.kind == "T":
-        return np.full(shape, "", dtype=dtype)
+        return da.full(shape, "", dtype=dtype, chunks=-1)
     return da.zeros(shape, dtype=dtype, chunks=-1)
 
 

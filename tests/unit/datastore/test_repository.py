@@ -65,6 +65,22 @@ def test_what_workers_wrote_is_published_in_one_step(repository):
         open_dataset(repository.reading(before), "set-1/L1")
 
 
+def test_every_sort_of_variable_survives_the_merging_of_forks(repository):
+    count = np.arange(5)
+    dataset = images(5).assign(
+        name=("item", np.array([f"name {n}" for n in count])),
+        when=(
+            "item",
+            np.datetime64("2026-01-01", "ns") + count * np.timedelta64(1, "h"),
+        ),
+        flag=("item", count % 2 == 0),
+        number=("item", count),
+    )
+    publish(repository, "set-1/L1", dataset)
+    found = open_dataset(repository.reading(), "set-1/L1").load()
+    xr.testing.assert_equal(storable(found), storable(dataset))
+
+
 def test_a_product_is_replaced_whole_and_the_old_one_stays_readable(repository):
     old, new = images(5, seed=1), images(3, seed=2)
     first = publish(repository, "set-1/L1", old)

@@ -1,0 +1,285 @@
+"""Deliveries, from a directory to the datastore."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ziggy_dask as z
+from tests.conftest import node
+from ziggy_dask.receipt import ChecksumType, generate_manifest, manifest_to_xml
+from ziggy_dask.receipt.manifest import read_acknowledgement
+
+ALGORITHMS = """
+    def name_of_model(raw, models):
+        return raw.assign(version=("item", [models["flat"].data.decode()]))
+"""
+
+
+@pytest.fixture
+def definition(code):
+    """Images, spectra as files, tables as they are, and models."""
+    place = z.Location
+
+    def data_type(name, location, files, reader, **options):
+        return z.DataType(
+            name=name, location=place(location), files=files, reader=reader, **options
+        )
+
+    return z.Pipeline(
+        name="mission",
+        placeholders=(z.Placeholder(name="night", pattern="night-[0-9]"),),
+        data_types=(
+            data_type("raw", "{night}/raw", r"(f[0-9]+)\.png", "image", subtask="item"),
+            data_type(
+                "curve",
+                "{night}/curves",
+                r"(c[0-9]+)\.csv",
+                "csv",
+                kind=z.ProductKind.COLLECTION,
+            ),
+            data_type(
+                "note", "{night}/notes", r".*\.txt", "bytes", kind=z.ProductKind.FILE
+            ),
+            data_type("table", "{night}/table", r"all\.csv", "csv"),
+            z.DataType(name="out", location=place("{night}/out"), subtask="item"),
+        ),
+        model_types=(
+            z.ModelType(name="flat", files=r"flat-([0-9]+)\.txt", version_group=1),
+        ),
+        nodes=(
+            z.Node(name="receive", step=z.DataReceiptStep()),
+            node("use", "name_of_model", "raw", "out", models=("flat",)),
+        ),
+        root=code(ALGORITHMS),
+    )
+
+
+def picture(path, value, size=(3, 4)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full(size, value, dtype="u1")).save(path)
+
+
+def text(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def seal(directory, dataset_id):
+    manifest = generate_manifest(directory, dataset_id, ChecksumType.SHA256)
+    (directory / "x-manifest.xml").write_text(manifest_to_xml(manifest))
+
+
+@pytest.fixture
+def inbox(cluster, definition):
+    """The receipt directory of a cluster that knows the pipeline, with a delivery."""
+    cluster.register(definition)
+    inbox = cluster._site.cluster.receipt
+    for number in range(3):
+        picture(inbox / "one" / "night-1" / "raw" / f"f{number}.png", number)
+        text(
+            inbox / "one" / "night-1" / "curves" / f"c{number}.csv",
+            f"0,{number}\n1,2\n",
+        )
+    text(inbox / "one" / "night-1" / "notes" / "a.txt", "clouds")
+    text(inbox / "one" / "night-1" / "table" / "all.csv", "1,2\n3,4\n")
+    text(inbox / "one" / "models" / "flat-7.txt", "seven")
+    seal(inbox / "one", 12)
+    return inbox
+
+
+def receive(cluster, inbox):
+    return cluster.receive(inbox)
+
+
+def test_every_kind_of_file_gets_to_its_product(cluster, inbox):
+    instance = receive(cluster, inbox)
+    assert instance.state.value == "COMPLETED", instance.tasks[0].record.message
+    night = cluster.datastore
+    assert night["night-1/raw"]["pixels"].values[:, 0, 0].tolist() == [0, 1, 2]
+    assert list(night["night-1/raw"]["item"].values) == ["f0", "f1", "f2"]
+    curves = night["night-1/curves"]
+    assert float(curves["c2"]["flux"][0]) == 2
+    assert night["night-1/notes"] == {"a.txt": b"clouds"}
+    assert night["night-1/table"]["flux"].values.tolist() == [2, 4]
+    assert night["models/flat"].keys() == {
+        name for name in night["models/flat"] if name.endswith("flat-7.txt")
+    }
+
+
+def test_what_was_taken_in_is_cleared_away_and_recorded(cluster, inbox):
+    receive(cluster, inbox)
+    assert list(inbox.iterdir()) == []
+    kept = cluster._site.cluster.home / "log" / "manifests"
+    assert sorted(path.name for path in kept.iterdir()) == [
+        "x-manifest-ack.xml",
+        "x-manifest.xml",
+    ]
+    acknowledgement = read_acknowledgement(kept / "x-manifest-ack.xml")
+    assert acknowledgement.is_valid
+    (delivery,) = cluster.deliveries
+    assert (delivery.dataset_id, delivery.files, delivery.task) == (12, 9, 1)
+    assert "<manifest" in delivery.manifest
+
+
+def test_a_delivery_is_one_commit(cluster, inbox):
+    before = len(cluster.datastore.history())
+    receive(cluster, inbox)
+    assert len(cluster.datastore.history()) == before + 1
+
+
+def test_an_id_can_be_used_only_once(cluster, inbox):
+    receive(cluster, inbox)
+    picture(inbox / "two" / "night-2" / "raw" / "f0.png", 9)
+    seal(inbox / "two", 12)
+    instance = receive(cluster, inbox)
+    assert instance.state.value == "ERRORS_STALLED"
+    assert "datasetId 12 was delivered before" in instance.tasks[0].record.message
+    assert instance.tasks[0].record.state == "ERROR - EXECUTING"
+    assert "night-2/raw" not in cluster.datastore
+    seal(inbox / "two", 0)
+    assert receive(cluster, inbox).state.value == "COMPLETED"
+
+
+def test_a_later_delivery_adds_items_and_replaces_those_that_come_again(cluster, inbox):
+    receive(cluster, inbox)
+    for number, value in ((1, 100), (5, 105)):
+        picture(inbox / "two" / "night-1" / "raw" / f"f{number}.png", value)
+    text(inbox / "two" / "night-1" / "curves" / "c1.csv", "0,7\n1,7\n2,7\n")
+    seal(inbox / "two", 13)
+    assert receive(cluster, inbox).state.value == "COMPLETED"
+    raw = cluster.datastore["night-1/raw"]
+    assert raw["pixels"].values[:, 0, 0].tolist() == [0, 100, 2, 105]
+    assert list(raw["item"].values) == ["f0", "f1", "f2", "f5"]
+    curves = cluster.datastore["night-1/curves"]
+    assert set(curves.children) == {"c0", "c1", "c2"}
+    assert curves["c1"].sizes["time"] == 3
+    then = cluster.datastore.at(1)["night-1/raw"]
+    assert then["pixels"].values[:, 0, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            lambda d: picture(d / "night-1/raw/f1.png", 77),
+            "f1.png' has another size or",
+        ),
+        (lambda d: (d / "night-1/raw/f1.png").unlink(), "f1.png' is missing"),
+        (
+            lambda d: text(d / "night-1/raw/more.png", "x"),
+            "1 files are there that it does",
+        ),
+        (lambda d: text(d / "y-manifest.xml", "<x/>"), "manifests"),
+    ],
+    ids=["corrupt", "missing", "extra", "two manifests"],
+)
+def test_a_bad_delivery_is_refused_whole_and_left_as_it_is(
+    cluster, inbox, spoil, words
+):
+    spoil(inbox / "one")
+    names = sorted(
+        path.name for path in (inbox / "one").rglob("*") if "ack" not in path.name
+    )
+    snapshot = cluster.datastore.snapshot
+    instance = receive(cluster, inbox)
+    assert instance.state.value == "ERRORS_STALLED"
+    assert words in instance.tasks[0].record.message
+    assert cluster.datastore.snapshot == snapshot
+    assert cluster.deliveries == []
+    after = sorted(
+        path.name for path in (inbox / "one").rglob("*") if "ack" not in path.name
+    )
+    assert after == names
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("night-1/raw/g1.png", "belongs to no data type of pipeline 'mission'"),
+        ("night-x/raw/f1.png", "belongs to no data type"),
+        ("f1.png", "belongs to no data type"),
+        ("models/dark-1.txt", "belongs to no model type"),
+        ("models/deep/flat-1.txt", "belongs to no model type"),
+    ],
+)
+def test_a_file_that_belongs_nowhere_is_refused(cluster, inbox, name, words):
+    text(inbox / "two" / name, "x")
+    seal(inbox / "two", 13)
+    snapshot_before = cluster.datastore.history()
+    instance = receive(cluster, inbox)
+    task = next(t.record for t in instance.tasks if t.record.unit == "[two]")
+    assert words in task.message
+    assert len(cluster.datastore.history()) == len(snapshot_before) + 1
+    assert "night-1/raw" in cluster.datastore
+
+
+def test_images_of_different_shapes_are_refused_with_the_mend(cluster, inbox):
+    picture(inbox / "two" / "night-2" / "raw" / "f0.png", 1)
+    picture(inbox / "two" / "night-2" / "raw" / "f1.png", 1, size=(5, 5))
+    seal(inbox / "two", 13)
+    instance = receive(cluster, inbox)
+    task = next(t.record for t in instance.tasks if t.record.unit == "[two]")
+    assert "items of different shapes need 'kind: collection'" in task.message
+    assert "night-2/raw" not in cluster.datastore
+
+
+def test_a_broken_image_is_refused_with_its_name(cluster, inbox):
+    text(inbox / "two" / "night-2" / "raw" / "f0.png", "no image")
+    seal(inbox / "two", 13)
+    instance = receive(cluster, inbox)
+    task = next(t.record for t in instance.tasks if t.record.unit == "[two]")
+    assert "f0.png: the reader 'image' can't read it" in task.message
+
+
+def test_without_a_manifest_the_directory_stays_as_it_is(cluster, definition, tmp_path):
+    cluster.register(definition)
+    picture(tmp_path / "plain" / "night-3" / "raw" / "f0.png", 3)
+    instance = cluster.receive(tmp_path / "plain", needs_manifest=False)
+    assert instance.state.value == "COMPLETED"
+    assert (tmp_path / "plain" / "night-3" / "raw" / "f0.png").exists()
+    assert cluster.datastore["night-3/raw"]["pixels"].shape == (1, 3, 4)
+
+
+def test_the_plan_counts_what_waits_as_received(cluster, inbox):
+    plan = cluster.plan("mission")
+    assert [(t.node, t.unit.name, t.count) for t in plan.tasks] == [
+        ("use", "[night-1]", 3)
+    ]
+    assert "night-1/raw" not in cluster.datastore
+
+
+def test_an_algorithm_gets_the_current_model_under_its_name(cluster, inbox, client):
+    instance = cluster.run("mission", client=client)
+    assert instance.state.value == "COMPLETED", [
+        t.record.message for t in instance.tasks
+    ]
+    assert set(cluster.datastore["night-1/out"]["version"].values) == {"seven"}
+    text(inbox / "two" / "models" / "flat-8.txt", "eight")
+    seal(inbox / "two", 14)
+    second = cluster.run("mission", client=client)
+    assert second.state.value == "COMPLETED"
+    assert set(cluster.datastore["night-1/out"]["version"].values) == {"eight"}
+    assert set(cluster.datastore.at(instance)["night-1/out"]["version"].values) == {
+        "seven"
+    }
+
+
+def test_an_older_model_is_refused(cluster, inbox):
+    receive(cluster, inbox)
+    text(inbox / "two" / "models" / "flat-6.txt", "six")
+    seal(inbox / "two", 15)
+    instance = receive(cluster, inbox)
+    assert "a new version must be greater" in instance.tasks[0].record.message
+
+
+def test_a_model_that_was_never_delivered_is_missed_before_anything_runs(
+    cluster, definition, tmp_path, client
+):
+    cluster.register(definition)
+    picture(tmp_path / "plain" / "night-3" / "raw" / "f0.png", 3)
+    cluster.receive(tmp_path / "plain", needs_manifest=False)
+    with pytest.raises(
+        z.DefinitionError, match="uses the model type 'flat', of which none"
+    ):
+        cluster.run("mission", client=client)
+    assert cluster.instance(2).state.value == "TRANSITION_FAILED"
