@@ -70,11 +70,11 @@ class Bars:
         elif isinstance(event, Progressed):
             self._advance(event)
         elif isinstance(event, TaskEnded) and event.is_error:
-            self._progress.console.print(_failure(event), style="red", highlight=False)
+            self._write(_failure(event), "red")
 
     def _plan(self, event: Planned) -> None:
         for warning in event.warnings:
-            self._progress.console.print(f"warning: {warning}", style="yellow")
+            self._write(f"warning: {warning}", "yellow")
         for node, totals in event.nodes.items():
             if node not in self._bars:
                 self._bars[node] = self._progress.add_task(node, failures="")
@@ -85,6 +85,9 @@ class Bars:
                 completed=totals.complete + totals.failed,
                 failures=_failures(totals.failed),
             )
+
+    def _write(self, text: str, style: str) -> None:
+        self._progress.console.print(text, style=style, highlight=False, markup=False)
 
     def _advance(self, event: Progressed) -> None:
         if event.node not in self._bars:

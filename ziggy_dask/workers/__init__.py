@@ -1,13 +1,8 @@
 """What runs on a worker: subtasks, their inputs and outputs, and what they report."""
 
 from ziggy_dask.workers.agreement import Agreement, remember
-from ziggy_dask.workers.batch import (
-    Context,
-    load_work,
-    merge_forks,
-    merge_results,
-    run_batch,
-)
+from ziggy_dask.workers.batch import Context, load_work, run_batch
+from ziggy_dask.workers.merging import merge_forks, merge_results
 from ziggy_dask.workers.work import (
     BatchResult,
     Cause,

@@ -1,30 +1,32 @@
 """Dask functions: algorithms that get a whole unit of work lazily and return it so.
 
 The function runs in one key of the instance's graph. What it returns is computed
-block by block on all workers, each block written as soon as it is there; the
-blocks' forks are merged into the task's one change set.
+block by block on all workers, reading, computing and writing fused into one key per
+block; the blocks' forks are merged into the task's one change set.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from dask.delayed import delayed
 from distributed import worker_client
 
 from ziggy_dask.datastore import shared_repository, storable
 from ziggy_dask.datastore.allocation import Storage, allocate
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.errors import TaskError
+from ziggy_dask.workers.merging import merge_forks
 from ziggy_dask.workers.work import Sink, Source, Work
 
-Region = tuple[slice, ...]
+_SMALL_BYTES = 4 * 1024 * 1024
+"""Stored chunks smaller than this are read several at a time."""
 
 
 def open_lazily(work: Work) -> dict[str, xr.Dataset]:
@@ -53,9 +55,13 @@ def compute_and_write(
     written: dict[str, bytes] = {}
     with worker_client() as client:
         for path, dataset in returned.items():
-            fork, blocks = _blocks(work, sinks[path], dataset)
-            forks = client.gather(client.compute(blocks))
-            written[path] = _merged([fork, *forks])
+            fork, writes = _writes(work, sinks[path], dataset)
+            forks = [
+                fork
+                for array in client.gather(client.compute(writes))
+                for fork in array.flat
+            ]
+            written[path] = merge_forks([fork, *forks])
     return written
 
 
@@ -66,18 +72,22 @@ def _open(work: Work, source: Source) -> xr.Dataset:
         )
     session = shared_repository(work.datastore).reading(source.snapshot)
     dataset: xr.Dataset = xr.open_zarr(
-        session.store, group=source.path, consolidated=False, chunks="auto"
+        session.store, group=source.path, consolidated=False, chunks={}
     )
     dataset.attrs.pop(ATTRIBUTE, None)
-    return dataset
+    blocks = [math.prod(v.data.chunksize) * v.dtype.itemsize for v in _lazy(dataset)]
+    return dataset if max(blocks, default=0) >= _SMALL_BYTES else dataset.chunk("auto")
 
 
-def _blocks(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[Any]]:
-    """Allocate a product; return the fork, and a delayed write for each block of it."""
+def _lazy(dataset: xr.Dataset) -> list[xr.Variable]:
+    return [one for one in dataset.variables.values() if one.chunks]
+
+
+def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[Any]]:
+    """Allocate a product; return the fork, and an array of lazy writes per variable."""
     lean = storable(dataset)
-    storage = _storage(sink, lean)
     session = pickle.loads(work.scaffold)
-    allocate(session, sink.path, lean, storage, None)
+    allocate(session, sink.path, lean, _storage(sink, lean), None)
     fork: bytes = pickle.dumps(session)
     group = zarr.open_group(session.store, path=sink.path, mode="r")
     writes = []
@@ -85,12 +95,20 @@ def _blocks(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[An
         if name in lean.coords:
             continue
         stored = group[str(name)]
-        assert isinstance(stored, zarr.Array)
-        aligned = _aligned(variable, stored.chunks)
-        for region, block in _regions(aligned):
-            place = f"{sink.path}/{name}"
-            write = delayed(_write_block, name=None, pure=False)
-            writes.append(write(fork, place, region, block))
+        if not isinstance(stored, zarr.Array):
+            raise TaskError(f"variable {name!r} was not allocated")
+        data = _aligned(variable, stored.chunks).data
+        writes.append(
+            da.map_blocks(
+                _write_block,
+                data,
+                fork=fork,
+                place=f"{sink.path}/{name}",
+                dtype=object,
+                chunks=tuple((1,) * len(sizes) for sizes in data.chunks),
+                meta=np.empty((0,) * data.ndim, dtype=object),
+            )
+        )
     return fork, writes
 
 
@@ -125,30 +143,17 @@ def _aligned(variable: xr.Variable, chunks: tuple[int, ...]) -> xr.Variable:
     return lazy.chunk(wanted) if wanted else lazy
 
 
-def _regions(variable: xr.Variable) -> Iterator[tuple[Region, Any]]:
-    data = variable.data
-    ends = [np.cumsum(sizes) for sizes in data.chunks]
-    blocks = data.to_delayed()
-    for index in np.ndindex(*blocks.shape):
-        region = tuple(
-            slice(int(end[i]) - sizes[i], int(end[i]))
-            for i, end, sizes in zip(index, ends, data.chunks, strict=True)
-        )
-        yield region, blocks[index]
-
-
 def _write_block(
-    fork: bytes, place: str, region: Region, block: np.ndarray[Any, np.dtype[Any]]
-) -> bytes:
+    block: np.ndarray[Any, np.dtype[Any]],
+    *,
+    fork: bytes,
+    place: str,
+    block_info: Mapping[int, Mapping[str, Any]],
+) -> np.ndarray[Any, np.dtype[Any]]:
+    """Write one block; return the fork that holds it, as the only element of an array."""
+    region = tuple(slice(*ends) for ends in block_info[0]["array-location"])
     session = pickle.loads(fork)
     zarr.open_array(session.store, path=place, mode="r+")[region] = block
-    written: bytes = pickle.dumps(session)
+    written = np.empty((1,) * block.ndim, dtype=object)
+    written[(0,) * block.ndim] = pickle.dumps(session)
     return written
-
-
-def _merged(forks: list[bytes]) -> bytes:
-    first, *others = (pickle.loads(one) for one in forks)
-    if others:
-        first.merge(*others)
-    merged: bytes = pickle.dumps(first)
-    return merged
