@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 import xarray as xr
 import zarr
-from distributed import Client, LocalCluster, wait
+from distributed import Client, LocalCluster
 
 import ziggy_dask as z
 from ziggy_dask.datastore import Labels, Storage, allocate, storable
@@ -114,7 +114,6 @@ def run_by_hand(client: Client, source: zarr.Array, target: zarr.Array) -> None:
     futures = client.map(
         brighten, range(source.shape[0]), source=source, target=target, pure=False
     )
-    wait(futures)
     assert len(client.gather(futures)) == source.shape[0]
 
 

@@ -33,19 +33,24 @@ def show(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
     if not rows:
         click.echo(empty)
         return
+    console().print(table(rows))
+
+
+def table(rows: Sequence[Row]) -> Any:
+    """Return rows, of which there is at least one, as a table for a rich console."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(name.replace("_", " "), justify="right" if right else "left")
+        made.add_column(name.replace("_", " "), justify="right" if right else "left")
     for row in rows:
-        table.add_row(
+        made.add_row(
             *(Text(_text(value), style=_style(value)) for value in row.values())
         )
-    console().print(table)
+    return made
 
 
 def console() -> Any:

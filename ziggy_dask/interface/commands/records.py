@@ -11,7 +11,7 @@ from ziggy_dask.interface.commands.here import json_option, opened_cluster
 
 if TYPE_CHECKING:
     from ziggy_dask.interface.cluster import Instance
-    from ziggy_dask.records.instances import InstanceRecord
+    from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 
 
 @click.command()
@@ -33,24 +33,9 @@ def tasks(ctx: click.Context, instance: int, as_json: bool) -> None:
     """List the tasks of INSTANCE."""
     from ziggy_dask.interface.output import show
 
-    rows = [
-        {
-            "id": one.id,
-            "node": one.node,
-            "unit": one.unit,
-            "state": one.state,
-            "subtasks": subtask_counts(one.complete, one.total, one.failed),
-            "seconds": (one.finished - one.started).total_seconds()
-            if one.started and one.finished
-            else None,
-            "worker": one.worker,
-            "message": one.message,
-        }
-        for one in (
-            task.record for task in opened_cluster(ctx).instance(instance).tasks
-        )
-    ]
-    show(rows, as_json=as_json, empty=f"instance {instance} has no tasks")
+    records = [task.record for task in opened_cluster(ctx).instance(instance).tasks]
+    empty = f"instance {instance} has no tasks"
+    show(task_rows(records), as_json=as_json, empty=empty)
 
 
 @click.command()
@@ -111,6 +96,25 @@ def instance_rows(records: Sequence[InstanceRecord]) -> list[dict[str, Any]]:
             "seconds": (one.finished - one.created).total_seconds()
             if one.finished
             else None,
+            "message": one.message,
+        }
+        for one in records
+    ]
+
+
+def task_rows(records: Sequence[TaskRecord]) -> list[dict[str, Any]]:
+    """Return the rows of the table of tasks."""
+    return [
+        {
+            "id": one.id,
+            "node": one.node,
+            "unit": one.unit,
+            "state": one.state,
+            "subtasks": subtask_counts(one.complete, one.total, one.failed),
+            "seconds": (one.finished - one.started).total_seconds()
+            if one.started and one.finished
+            else None,
+            "worker": one.worker,
             "message": one.message,
         }
         for one in records

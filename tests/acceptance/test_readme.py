@@ -1,0 +1,116 @@
+"""What the README and the docs show is run as it is shown."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+SUFFIXES = {"yaml", "python"}
+
+
+def blocks(text: str) -> dict[str, str]:
+    """Return the files that a text shows, by the name in front of each."""
+    found = re.findall(r"`([\w/.]+\.(?:yaml|py))`:\n\n```\w+\n(.*?)```", text, re.S)
+    return dict(found)
+
+
+def commands(text: str) -> list[str]:
+    """Return the commands of the console block after the files."""
+    after = text.index("Then, in that directory:")
+    block = re.search(r"```console\n(.*?)```", text[after:], re.S)[1]
+    return [line.removeprefix("$ ") for line in block.splitlines()]
+
+
+def run(command: str, directory: Path) -> str:
+    words = shlex.split(command)
+    if words[0] == "ziggy":
+        main = "from ziggy_dask.interface.main import main; main()"
+        words = [sys.executable, "-c", main, *words[1:]]
+    elif words[0] == "python":
+        words[0] = sys.executable
+    done = subprocess.run(
+        words, cwd=directory, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.integration
+def test_the_first_pipeline_of_the_readme_works_as_shown(tmp_path, monkeypatch):
+    monkeypatch.delenv("ZIGGY_CLUSTER", raising=False)
+    files = blocks(README)
+    assert len(files) == 4
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    output = [run(command, tmp_path) for command in commands(README)]
+    assert len(output) == 6
+    assert "10 subtasks" in output[4]
+    assert "COMPLETED" in output[5]
+    python = re.search(r"notebook:\n\n```python\n(.*?)```", README, re.S)[1]
+    (tmp_path / "look.py").write_text(python)
+    shown = run("python look.py", tmp_path)
+    assert "<xarray.Dataset>" in shown
+    assert "<ziggy_dask.Instance 3: brightness, COMPLETED, 2 tasks>" in shown
+    before, after = re.findall(r"\[([\d. -]+)\]", shown.replace("\n", " "))[-2:]
+    means = [[float(word) for word in text.split()] for text in (before, after)]
+    assert means[0] == pytest.approx([value + 10 for value in means[1]], abs=0.01)
+
+
+def test_an_own_pipeline_takes_about_40_lines():
+    files = blocks(README)
+    lines = [*files["brightness/pipeline.yaml"].splitlines()]
+    lines += files["brightness/algorithms.py"].splitlines()
+    assert len([line for line in lines if line.strip()]) <= 40
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    pages += [*ROOT.glob("docs/*.md"), *ROOT.glob("pipelines/*/README.md")]
+    assert len(pages) > 10
+    broken = [
+        f"{page.name}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text())
+        if not link.startswith("http") and not (page.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_every_command_in_the_docs_exists():
+    import click
+
+    from ziggy_dask.interface.main import ziggy
+
+    text = "\n".join(
+        page.read_text() for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    )
+    for line in re.findall(r"^\$ ziggy (.*)$", text, re.M):
+        words = shlex.split(line.partition("#")[0])
+        context = click.Context(ziggy)
+        command = ziggy.get_command(context, words[0])
+        assert command is not None, line
+        known = {option for p in command.params for option in p.opts}
+        for word in words[1:]:
+            if word.startswith("-") and not isinstance(command, click.Group):
+                assert word in known, line
+
+
+@pytest.mark.parametrize("page", ["datastore.md"])
+def test_products_can_be_read_without_this_package(page, tmp_path, cluster):
+    """The code of the page, on a product, in a process that has never heard of us."""
+    from tests.conftest import images, store
+
+    store(cluster, {"night-2/levels": images(3)})
+    text = (ROOT / "docs" / page).read_text()
+    code = re.search(r"without this package\n\n```python\n(.*?)```", text, re.S)[1]
+    code = code.replace("ziggy-home/datastore", cluster.datastore.url)
+    code += "assert levels.pixels.shape == (3, 4, 5)\nimport sys\n"
+    code += "assert not any(name.startswith('ziggy') for name in sys.modules)\n"
+    subprocess.run([sys.executable, "-c", code], check=True)
