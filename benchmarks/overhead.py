@@ -197,7 +197,7 @@ def main() -> None:
             LocalCluster(
                 n_workers=2,
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=50,
             ) as local,
             Client(local, set_as_default=False) as client,

@@ -117,7 +117,10 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="ziggy-bench-") as directory,
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
         ) as local,
         Client(local, set_as_default=False) as client,
     ):

@@ -74,6 +74,10 @@ ALGORITHMS = """
         return raw + 3 * raw.mean("item")
 
 
+    def mean_of(derived):
+        return derived.mean("item")
+
+
     def count_items(derived):
         return derived.sum("y")
 """
@@ -237,6 +241,42 @@ def test_allowed_failures_leave_holes_that_what_follows_skips(ready, client):
     assert left_out.outputs == ()
     again = cluster.run("test", start="sum", client=client)
     assert [task.record.total for task in again.tasks] == [3, 3]
+
+
+def test_a_node_waits_for_those_that_it_comes_after(ready, client):
+    """It then reads what is stored, and must not take holes for data."""
+    cluster, go = ready
+    definition = pipeline(
+        None,
+        data_type("raw", "L0"),
+        data_type("derived", "L1"),
+        data_type("other", "O"),
+        data_type("sums", "L2"),
+        data_type("mean", "L3", subtask=""),
+        node("work", "picky", "raw", "derived", max_failed_subtasks=1),
+        node("slow", "scale", "raw", "other"),
+        node("sum", "count_items", "derived", "sums", after=("slow",)),
+        node(
+            "mean", "mean_of", "derived", "mean", after=("slow",), single_subtask=True
+        ),
+    )
+    instance = go(definition, client)
+    assert instance.state.value == "COMPLETED", [
+        t.record.message for t in instance.tasks
+    ]
+    finished = {one.record.node: one.record for one in instance.tasks}
+    published = cluster.datastore.history()
+    order = [snapshot for snapshot, _, _ in published]
+    assert order.index(finished["sum"].snapshot) < order.index(
+        finished["slow"].snapshot
+    )
+    for one in instance.tasks:
+        if one.record.node == "sum":
+            assert one.subtasks[2].outputs == ()
+            assert "has no item 'i2'" in one.subtasks[2].message
+    kept = raw_pixels(cluster, 1)[[0, 1, 3]]
+    mean = cluster.datastore["set-1/L3"]["pixels"].values
+    np.testing.assert_allclose(mean, kept.mean(0))
 
 
 def test_a_subtask_without_output_is_fine_and_what_follows_skips_it(ready, client):

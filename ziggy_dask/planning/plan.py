@@ -86,6 +86,8 @@ class TaskPlan:
     """All items, in order; None: a single subtask has everything."""
     chunk: int
     """Items per subtask."""
+    after: tuple[int, ...] = ()
+    """Indices of tasks that must be stored first although it does not read them."""
     is_open: bool = False
     """Whether its subtasks are known only when its inputs are stored."""
 
@@ -173,7 +175,13 @@ def plan_instance(
         node = pipeline.by_name[name]
         if isinstance(node.step, DataReceiptStep):
             continue
-        made = _plan_node(pipeline, node, available, where, len(tasks), warnings)
+        after = tuple(task.index for task in tasks if task.node in node.after)
+        made = [
+            replace(task, after=after)
+            for task in _plan_node(
+                pipeline, node, available, where, len(tasks), warnings
+            )
+        ]
         if not made:
             warnings.append(_why_no_units(pipeline, node, available, where))
         tasks.extend(made)

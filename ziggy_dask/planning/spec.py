@@ -23,6 +23,7 @@ def task_to_json(task: TaskPlan) -> dict[str, Any]:
         "targets": [{"data_type": t.data_type, "path": t.path} for t in task.targets],
         "labels": task.labels.to_json() if task.labels is not None else None,
         "chunk": task.chunk,
+        "after": list(task.after),
         "is_open": task.is_open,
     }
 
@@ -60,6 +61,7 @@ def task_from_json(
         targets=tuple(Target(**one) for one in content["targets"]),
         labels=labels,
         chunk=content["chunk"],
+        after=tuple(content["after"]),
         is_open=content["is_open"],
     )
 

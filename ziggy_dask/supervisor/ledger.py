@@ -36,8 +36,9 @@ class Progress:
 
     @property
     def upstream(self) -> set[int]:
-        """Indices of the tasks whose products it reads."""
-        return {feed.task for feed in self.plan.feeds if feed.task is not None}
+        """Indices of the tasks that it waits for."""
+        read = {feed.task for feed in self.plan.feeds if feed.task is not None}
+        return read | set(self.plan.after)
 
     @property
     def is_ended(self) -> bool:

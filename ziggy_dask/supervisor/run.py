@@ -218,7 +218,9 @@ class InstanceRun:
     def _can_be_laid_out(self, task: Progress, graphed: Mapping[int, Progress]) -> bool:
         if task.is_handed_out or task.plan.is_open or not task.plan.feeds:
             return False
-        return all(i in graphed or self._ledger[i].snapshot for i in task.upstream)
+        return self._ledger.is_published(task.plan.after) and all(
+            i in graphed or self._ledger[i].snapshot for i in task.upstream
+        )
 
     def _settle_open(self) -> None:
         """Work out the subtasks of tasks whose inputs have been published by now."""

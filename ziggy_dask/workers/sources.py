@@ -17,6 +17,7 @@ from ziggy_dask.datastore import (
     Layout,
     open_dataset,
     read_layout,
+    read_product,
     read_slice,
     shared_repository,
 )
@@ -77,6 +78,7 @@ class Inputs:
         items = self._work.items(subtask)
         if source.task is None:
             session = _stored(self._work.datastore, source.snapshot or "")
+            _require_present(self._work, source, session, items)
             return self._read(source, session, items)
         pieces = [
             self._read(source, self._session(source, result), part)
@@ -139,7 +141,9 @@ class Inputs:
     def _whole(self, source: Source) -> Given:
         if source.task is None:
             session = _stored(self._work.datastore, source.snapshot or "")
-            return _open_whole(source, session, source.labels)
+            return _open_whole(
+                source, session, read_product(session, source.path).labels
+            )
         merged = self._merged(source)
         present = sorted(merged.outputs.get(source.path, ()))
         if source.path not in merged.change_sets or not present:
@@ -196,6 +200,25 @@ def _stored(url: str, snapshot: str) -> icechunk.Session:
     return shared_repository(url).reading(snapshot)
 
 
+def _require_present(
+    work: Work, source: Source, session: icechunk.Session, items: slice
+) -> None:
+    """Refuse items that a stored product was to have, but that were never made."""
+    key = (work.token, source.path)
+    if key not in _absent_cache:
+        _trim(_absent_cache)
+        assert work.labels is not None  # only tasks with items have slices
+        stored = read_product(session, source.path).labels
+        made = set(work.labels if stored is None else stored)
+        _absent_cache[key] = frozenset(set(work.labels) - made)
+    absent = _absent_cache[key]
+    if absent and work.labels is not None:
+        lacking = absent & set(work.labels.take(items))
+        if lacking:
+            raise MissingItems(f"'{source.path}' has no item {min(lacking)!r}")
+
+
+_absent_cache: dict[tuple[str, str], frozenset[str]] = {}
 _layouts: dict[tuple[str, str], Layout] = {}
 _position_cache: dict[tuple[str, str], np.ndarray[Any, np.dtype[np.int64]] | None] = {}
 _place_cache: dict[tuple[str, str], Sequence[int]] = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
-from ziggy_dask.interface.commands.here import opened_cluster
+from ziggy_dask.interface.commands.here import json_option, opened_cluster
 
 
 @click.group()
@@ -14,12 +16,13 @@ def datastore() -> None:
 
 @datastore.command("ls")
 @click.option("--at", "instance", type=int, help="As this instance left it.")
+@json_option
 @click.pass_context
-def list_(ctx: click.Context, instance: int | None) -> None:
+def list_(ctx: click.Context, instance: int | None, as_json: bool) -> None:
     """List the products."""
     store = opened_cluster(ctx).datastore
-    for path in store if instance is None else store.at(instance):
-        click.echo(path)
+    paths = list(store if instance is None else store.at(instance))
+    click.echo(json.dumps(paths, indent=2) if as_json else "\n".join(paths))
 
 
 @datastore.command()
@@ -38,8 +41,14 @@ def show(ctx: click.Context, path: str, instance: int | None) -> None:
 
 
 @datastore.command()
+@json_option
 @click.pass_context
-def history(ctx: click.Context) -> None:
+def history(ctx: click.Context, as_json: bool) -> None:
     """List what was published, newest first."""
-    for snapshot, time, message in opened_cluster(ctx).datastore.history():
-        click.echo(f"{snapshot}  {time.astimezone():%Y-%m-%d %H:%M:%S}  {message}")
+    from ziggy_dask.interface.output import show
+
+    rows = [
+        {"snapshot": snapshot, "time": time, "message": message}
+        for snapshot, time, message in opened_cluster(ctx).datastore.history()
+    ]
+    show(rows, as_json=as_json, empty="nothing yet")
