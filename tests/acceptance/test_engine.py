@@ -38,6 +38,14 @@ ALGORITHMS = """
         return raw
 
 
+    def nothing(raw):
+        return None
+
+
+    def lazy_too(derived):
+        return derived * 2
+
+
     def silent(raw, context):
         return None if context.subtask == 1 else raw
 
@@ -375,6 +383,51 @@ def test_a_dask_function_works_on_a_whole_unit_lazily(ready, client):
     found = cluster.datastore["set-1/L2"]["pixels"].values
     np.testing.assert_allclose(found, expected.sum(1))
     assert [task.record.total for task in instance.tasks] == [1, 1, 4, 4]
+
+
+def test_what_follows_a_product_of_which_nothing_came_has_nothing_to_do(ready, client):
+    cluster, go = ready
+
+    def lazily(name, function, source, target):
+        return z.Node(
+            name=name,
+            step=z.DaskFunctionStep(function=f"algorithms:{function}"),
+            inputs=(z.Input(data_type=source),),
+            outputs=(target,),
+        )
+
+    definition = pipeline(
+        None,
+        data_type("raw", "L0"),
+        data_type("derived", "L1"),
+        data_type("lazy", "L2", subtask=""),
+        data_type("sums", "L3"),
+        data_type("mean", "L4", subtask=""),
+        node("nothing", "nothing", "raw", "derived", single_subtask=True),
+        lazily("lazy", "lazy_too", "derived", "lazy"),
+        node("sum", "count_items", "derived", "sums"),
+        node("mean", "mean_of", "derived", "mean", single_subtask=True),
+    )
+    instance = go(definition, client)
+    assert instance.state.value == "COMPLETED", [
+        t.record.message for t in instance.tasks
+    ]
+    assert list(cluster.datastore) == ["set-1/L0", "set-2/L0"]
+    totals = {t.record.node: t.record.total for t in instance.tasks}
+    assert totals == {"nothing": 1, "lazy": 1, "sum": 0, "mean": 1}
+
+
+def test_many_small_units_of_work_are_one_graph(cluster, code, client):
+    products = {f"set-{number}/L0": images(1, seed=number) for number in range(600)}
+    store(cluster, products)
+    cluster.register(
+        dataclasses.replace(one_node(None, "scale"), root=code(ALGORITHMS))
+    )
+    instance = cluster.run("test", client=client)
+    assert instance.state.value == "COMPLETED"
+    assert len(instance.tasks) == 600
+    found = cluster.datastore["set-599/out"]["pixels"].values
+    np.testing.assert_array_equal(found, products["set-599/L0"]["pixels"].values * 2)
 
 
 def test_a_reader_never_sees_part_of_a_product(ready, client, tmp_path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,13 @@ def open_database(url: str) -> Database:
             f"program wants {SCHEMA_VERSION}; upgrade with: ziggy cluster init FILE"
         )
     return Database(engine)
+
+
+def pieces(values: Iterable[int], size: int = 500) -> Iterator[list[int]]:
+    """Yield a few values at a time: databases take only so many in one statement."""
+    waiting = iter(values)
+    while some := list(islice(waiting, size)):
+        yield some
 
 
 def _engine(url: str) -> Engine:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from ziggy_dask.definitions import ParameterSet, Pipeline
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.records import library
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, pieces
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.records.tables import InstanceRow, PipelineRow, TaskRow
 
@@ -207,14 +207,17 @@ def move_tasks(
     values: dict[str, Any] = {"step": to.value}
     if to is TaskStep.EXECUTING:
         values["started"] = func.coalesce(TaskRow.started, datetime.now(UTC))
+    steps = [step.value for step in start]
     with database.writing() as connection:
-        moved = connection.execute(
-            update(TaskRow)
-            .where(TaskRow.id.in_(tasks), TaskRow.is_error.is_(False))
-            .where(TaskRow.step.in_([step.value for step in start]))
-            .values(**values)
+        return sum(
+            connection.execute(
+                update(TaskRow)
+                .where(TaskRow.id.in_(some), TaskRow.is_error.is_(False))
+                .where(TaskRow.step.in_(steps))
+                .values(**values)
+            ).rowcount
+            for some in pieces(tasks)
         )
-        return int(moved.rowcount)
 
 
 def fail_task(database: Database, task: int, step: TaskStep, message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, pieces
 from ziggy_dask.records.instances import complete_tasks
 from ziggy_dask.records.states import TaskStep
 from ziggy_dask.records.tables import (
@@ -163,7 +163,10 @@ def publish(
     """
     with database.writing() as connection:
         complete_tasks(connection, snapshot, inputs)
-        connection.execute(delete(ChangeSetRow).where(ChangeSetRow.task_id.in_(inputs)))
+        for some in pieces(inputs):
+            connection.execute(
+                delete(ChangeSetRow).where(ChangeSetRow.task_id.in_(some))
+            )
 
 
 def subtasks(
@@ -216,13 +219,17 @@ _Ended = Sequence[tuple[int, BatchResult, list[Outcome]]]
 
 def _drop_failures(connection: Connection, ended: _Ended) -> Counter[int]:
     """Remove recorded failures that are about to be replaced; count them by task."""
-    tasks = {task for task, _, _ in ended}
-    failed = select(TaskRow.id).where(TaskRow.id.in_(tasks), TaskRow.failed > 0)
+    failed = [
+        task
+        for some in pieces({task for task, _, _ in ended})
+        for task in connection.execute(
+            select(TaskRow.id).where(TaskRow.id.in_(some), TaskRow.failed > 0)
+        ).scalars()
+    ]
     replaced: Counter[int] = Counter()
-    for task in connection.execute(failed).scalars().all():
+    for task in failed:
         numbers = [o.subtask for t, _, some in ended if t == task for o in some]
-        for start in range(0, len(numbers), 500):
-            some = numbers[start : start + 500]
+        for some in pieces(numbers):
             for table in (SubtaskRow, LogRow):
                 dropped = connection.execute(
                     delete(table).where(table.task_id == task, table.number.in_(some))

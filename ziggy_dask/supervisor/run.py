@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from distributed import Future, as_completed
 from distributed.scheduler import KilledWorker
 
-from ziggy_dask.datastore import read_product
-from ziggy_dask.errors import ClusterError
+from ziggy_dask.datastore import Labels, read_product
+from ziggy_dask.errors import ClusterError, DatastoreError
 from ziggy_dask.planning import (
     Batch,
     Calls,
@@ -228,10 +228,7 @@ class InstanceRun:
         for task in self._ledger.unended():
             if not task.plan.is_open or not self._ledger.is_published(task.upstream):
                 continue
-            session = self._site.repository.reading()
-            stored = {
-                f.path: read_product(session, f.path).labels for f in task.plan.feeds
-            }
+            stored = {f.path: self._stored_labels(f.path) for f in task.plan.feeds}
             task.plan = settle(task.plan, self._facts.pipeline, stored)
             instances.settle_task(
                 self._site.database,
@@ -243,12 +240,23 @@ class InstanceRun:
         if settled:
             self._tell_planned()
 
+    def _stored_labels(self, path: str) -> Labels | None:
+        """Return the items of a published product; none if nothing came of it."""
+        try:
+            return read_product(self._site.repository.reading(), path).labels
+        except DatastoreError:
+            return Labels.of([])
+
     def _submit(self, graphs: Sequence[TaskGraph]) -> None:
+        snapshots = self._ledger.snapshots()
         dsk = dask_graph(
             graphs,
             token=self._token,
             recorded=self._recorded,
-            works={one.task.index: self._pickled_work(one.task) for one in graphs},
+            works={
+                one.task.index: self._pickled_work(one.task, snapshots)
+                for one in graphs
+            },
             calls=_CALLS,
         )
         batches = {batch.key: batch for graph in graphs for batch in graph.batches}
@@ -268,7 +276,7 @@ class InstanceRun:
         self._futures.update(zip(batches, futures, strict=True))
         self._completed.update(futures)
 
-    def _pickled_work(self, plan: TaskPlan) -> bytes:
+    def _pickled_work(self, plan: TaskPlan, snapshots: Mapping[str, str]) -> bytes:
         recorded = self._recorded.get(plan.index)
         parts = recorded.parts.values() if recorded else ()
         work = work_of(
@@ -276,7 +284,7 @@ class InstanceRun:
             plan,
             self._ledger[plan.index].number,
             token=self._token,
-            snapshots=self._ledger.snapshots(),
+            snapshots=snapshots,
             allocations={
                 k: fork for part in parts for k, fork in part.change_sets.items()
             },

@@ -111,6 +111,8 @@ def _run_lazily(work: Work) -> BatchResult:
         try:
             returned = _call(work, 0, open_lazily(work))
             fitting = Outputs(work).check(0, returned)
+        except MissingItems as reason:
+            return Outcome(subtask=0, state=SubtaskState.COMPLETE, message=str(reason))
         except TaskError as error:
             return _failure(0, Cause.BAD_OUTPUT, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- algorithms raise anything

@@ -23,6 +23,7 @@ from ziggy_dask.datastore.allocation import Storage, allocate
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.merging import merge_forks
+from ziggy_dask.workers.sources import require_stored
 from ziggy_dask.workers.work import Sink, Source, Work
 
 _SMALL_BYTES = 4 * 1024 * 1024
@@ -71,6 +72,7 @@ def _open(work: Work, source: Source) -> xr.Dataset:
             f"the input {source.data_type!r} of a dask function is not stored"
         )
     session = shared_repository(work.datastore).reading(source.snapshot)
+    require_stored(session, source)
     dataset: xr.Dataset = xr.open_zarr(
         session.store, group=source.path, consolidated=False, chunks={}
     )

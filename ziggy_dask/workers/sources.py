@@ -24,6 +24,7 @@ from ziggy_dask.datastore import (
 from ziggy_dask.datastore.items import read_dataset_item, read_file_item
 from ziggy_dask.datastore.layout import Selection
 from ziggy_dask.definitions import ProductKind
+from ziggy_dask.errors import DatastoreError
 from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
 
 Given = xr.Dataset | FileItem | Mapping[str, xr.Dataset] | Mapping[str, bytes]
@@ -141,9 +142,7 @@ class Inputs:
     def _whole(self, source: Source) -> Given:
         if source.task is None:
             session = _stored(self._work.datastore, source.snapshot or "")
-            return _open_whole(
-                source, session, read_product(session, source.path).labels
-            )
+            return _open_whole(source, session, require_stored(session, source))
         merged = self._merged(source)
         present = sorted(merged.outputs.get(source.path, ()))
         if source.path not in merged.change_sets or not present:
@@ -200,6 +199,20 @@ def _stored(url: str, snapshot: str) -> icechunk.Session:
     return shared_repository(url).reading(snapshot)
 
 
+def require_stored(session: icechunk.Session, source: Source) -> Labels | None:
+    """Return the items that a stored product has.
+
+    Raises
+    ------
+    MissingItems
+        If there is no such product: nothing came of the task that was to make it.
+    """
+    try:
+        return read_product(session, source.path).labels
+    except DatastoreError as error:
+        raise MissingItems(str(error)) from error
+
+
 def _require_present(
     work: Work, source: Source, session: icechunk.Session, items: slice
 ) -> None:
@@ -208,7 +221,7 @@ def _require_present(
     if key not in _absent_cache:
         _trim(_absent_cache)
         assert work.labels is not None  # only tasks with items have slices
-        stored = read_product(session, source.path).labels
+        stored = require_stored(session, source)
         made = set(work.labels if stored is None else stored)
         _absent_cache[key] = frozenset(set(work.labels) - made)
     absent = _absent_cache[key]
