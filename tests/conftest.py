@@ -10,12 +10,17 @@ import pytest
 import xarray as xr
 import zarr
 from distributed import Client, LocalCluster
+from hypothesis import settings
 
 import ziggy_dask as z
 from ziggy_dask.datastore import Repository, Storage, storable
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.interface.cluster import create_cluster
+
+# How long an example takes depends on what else the machine does; no test is about that.
+settings.register_profile("ziggy", deadline=None)
+settings.load_profile("ziggy")
 
 
 @pytest.fixture(scope="session")
