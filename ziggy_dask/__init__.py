@@ -34,6 +34,8 @@ _HOMES = {
             "Placeholder",
             "Priority",
             "ProductKind",
+            "ProgramStep",
+            "ScriptStep",
         )
     },
     "Datastore": "ziggy_dask.datastore:Datastore",

@@ -38,6 +38,10 @@ ALGORITHMS = """
         return raw
 
 
+    def hungry(raw):
+        return raw + np.ones(8 * 1024 * 1024).sum()
+
+
     def nothing(raw):
         return None
 
@@ -251,6 +255,23 @@ def test_allowed_failures_leave_holes_that_what_follows_skips(ready, client):
     assert [task.record.total for task in again.tasks] == [3, 3]
 
 
+def test_allowed_failures_are_left_out_of_what_needs_the_whole_unit(ready, client):
+    cluster, go = ready
+    definition = pipeline(
+        None,
+        data_type("raw", "L0"),
+        data_type("derived", "L1"),
+        data_type("mean", "L3", subtask=""),
+        node("work", "picky", "raw", "derived", max_failed_subtasks=1),
+        node("mean", "mean_of", "derived", "mean", single_subtask=True),
+    )
+    instance = go(definition, client)
+    assert instance.state.value == "COMPLETED"
+    kept = raw_pixels(cluster, 1)[[0, 1, 3]]
+    mean = cluster.datastore["set-1/L3"]["pixels"].values
+    np.testing.assert_allclose(mean, kept.mean(0))
+
+
 def test_a_node_waits_for_those_that_it_comes_after(ready, client):
     """It then reads what is stored, and must not take holes for data."""
     cluster, go = ready
@@ -299,6 +320,33 @@ def test_a_subtask_without_output_is_fine_and_what_follows_skips_it(ready, clien
     sums = cluster.datastore["set-1/L2"]["pixels"].values
     assert np.isnan(sums[1]).all()
     assert not np.isnan(sums[[0, 2, 3]]).any()
+
+
+def test_a_subtask_of_several_items_without_output_leaves_them_all_out(ready, client):
+    cluster, go = ready
+    definition = pipeline(
+        None,
+        data_type("raw", "L0", chunk=2),
+        data_type("derived", "L1", chunk=2),
+        data_type("sums", "L2", chunk=2),
+        node("work", "silent", "raw", "derived"),
+        node("sum", "count_items", "derived", "sums"),
+    )
+    instance = go(definition, client)
+    assert instance.state.value == "COMPLETED"
+    assert [task.record.total for task in instance.tasks] == [2, 2, 2, 2]
+    later = cluster.plan("test", start="sum")
+    assert [list(task.labels) for task in later.tasks] == [["i0", "i1"]] * 2
+
+
+def test_times_and_memory_of_a_subtask_are_on_record(ready, client):
+    _, go = ready
+    instance = go(one_node(None, "hungry"), client)
+    for one in instance.tasks[0].subtasks:
+        assert one.peak_memory_bytes > 64 * 1024 * 1024
+        assert one.wall_s >= one.cpu_s > 0
+        assert one.host
+        assert one.worker
 
 
 def test_what_an_algorithm_prints_logs_and_warns_is_kept_per_subtask(ready, client):
@@ -415,19 +463,6 @@ def test_what_follows_a_product_of_which_nothing_came_has_nothing_to_do(ready, c
     assert list(cluster.datastore) == ["set-1/L0", "set-2/L0"]
     totals = {t.record.node: t.record.total for t in instance.tasks}
     assert totals == {"nothing": 1, "lazy": 1, "sum": 0, "mean": 1}
-
-
-def test_many_small_units_of_work_are_one_graph(cluster, code, client):
-    products = {f"set-{number}/L0": images(1, seed=number) for number in range(600)}
-    store(cluster, products)
-    cluster.register(
-        dataclasses.replace(one_node(None, "scale"), root=code(ALGORITHMS))
-    )
-    instance = cluster.run("test", client=client)
-    assert instance.state.value == "COMPLETED"
-    assert len(instance.tasks) == 600
-    found = cluster.datastore["set-599/out"]["pixels"].values
-    np.testing.assert_array_equal(found, products["set-599/L0"]["pixels"].values * 2)
 
 
 def test_a_reader_never_sees_part_of_a_product(ready, client, tmp_path):

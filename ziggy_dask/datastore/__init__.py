@@ -1,7 +1,14 @@
 """The datastore: an Icechunk repository of products, and how they get in and out."""
 
 from ziggy_dask.datastore.allocation import Storage, allocate, misfit, storable
-from ziggy_dask.datastore.index import Product, find_products, read_product
+from ziggy_dask.datastore.files import StoredFile, keys_of, list_files
+from ziggy_dask.datastore.index import (
+    Product,
+    find_products,
+    find_stored,
+    read_product,
+    stored_items,
+)
 from ziggy_dask.datastore.items import FileItem
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import (
@@ -33,9 +40,13 @@ __all__ = [
     "Reader",
     "Repository",
     "Storage",
+    "StoredFile",
     "allocate",
     "create_repository",
     "find_products",
+    "find_stored",
+    "keys_of",
+    "list_files",
     "misfit",
     "open_dataset",
     "open_repository",
@@ -45,5 +56,6 @@ __all__ = [
     "read_slice",
     "shared_repository",
     "storable",
+    "stored_items",
     "write_slice",
 ]

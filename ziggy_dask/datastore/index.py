@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,11 @@ import icechunk
 import numpy as np
 import zarr
 
+from ziggy_dask.datastore.files import keys_of, list_files
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.repository import ATTRIBUTE
-from ziggy_dask.definitions import Location, ProductKind
+from ziggy_dask.definitions import DataType, Location, ProductKind
 from ziggy_dask.errors import DatastoreError
 
 
@@ -37,6 +38,15 @@ def find_products(
     session: icechunk.Session, location: Location, patterns: Mapping[str, str]
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield path and placeholder values of every product at a location, by path."""
+    for path, group in find_directories(session, location, patterns):
+        if ATTRIBUTE in group.attrs:
+            yield path, location.match(path, patterns) or {}
+
+
+def find_directories(
+    session: icechunk.Session, location: Location, patterns: Mapping[str, str]
+) -> list[tuple[str, zarr.Group]]:
+    """Return path and group of every directory at a location, by path."""
     root = zarr.open_group(session.store, mode="r") if not is_empty(session) else None
     found = [("", root)] if root is not None else []
     for depth in range(1, len(location.segments) + 1):
@@ -47,9 +57,53 @@ def find_products(
             for name, child in sorted(group.groups())
             if start.match(path := f"{above}/{name}".lstrip("/"), patterns) is not None
         ]
-    for path, group in found:
-        if ATTRIBUTE in group.attrs:
-            yield path, location.match(path, patterns) or {}
+    return found
+
+
+def find_stored(
+    session: icechunk.Session,
+    data_type: DataType,
+    patterns: Mapping[str, str],
+    accepts: Callable[[Mapping[str, str]], bool],
+) -> Iterator[tuple[str, dict[str, str], Labels | None]]:
+    """Yield path, placeholder values and items of the stored products of a type.
+
+    Files are where they are, whoever put them there: every directory at the
+    location of a file type counts as a product. Files in deeper directories are
+    left out if `accepts` refuses the placeholder values of their paths.
+    """
+    location = data_type.location
+    if data_type.kind is ProductKind.FILE:
+        for path, _ in find_directories(session, location, patterns):
+            values = location.match(path, patterns) or {}
+            yield (
+                path,
+                values,
+                stored_items(session, path, data_type, patterns, accepts),
+            )
+        return
+    for path, values in find_products(session, location, patterns):
+        yield path, values, read_product(session, path).labels
+
+
+def stored_items(
+    session: icechunk.Session,
+    path: str,
+    data_type: DataType,
+    patterns: Mapping[str, str],
+    accepts: Callable[[Mapping[str, str]], bool],
+) -> Labels | None:
+    """Return the items of a stored product; None if it is one whole.
+
+    Raises
+    ------
+    DatastoreError
+        If there is no product.
+    """
+    if data_type.kind is ProductKind.FILE:
+        files = list_files(session, path, data_type.file_pattern(patterns))
+        return keys_of(one for one in files if accepts(one.values))
+    return read_product(session, path).labels
 
 
 def is_empty(session: icechunk.Session) -> bool:
@@ -68,9 +122,11 @@ def all_products(session: icechunk.Session) -> Iterator[str]:
     waiting = [("", zarr.open_group(session.store, mode="r"))]
     while waiting:
         path, group = waiting.pop()
-        if ATTRIBUTE in group.attrs:
+        origin: Any = group.attrs.get(ATTRIBUTE)
+        if origin is not None:
             yield path
-            continue
+            if origin["kind"] != ProductKind.FILE.value:
+                continue
         below = sorted(group.groups(), reverse=True)
         waiting.extend((f"{path}/{name}".lstrip("/"), child) for name, child in below)
 
@@ -114,13 +170,22 @@ def _labels(
     if kind is ProductKind.COLLECTION:
         return Labels.of(sorted(group.group_keys()))
     if kind is ProductKind.FILE:
-        return Labels.of(sorted(group.array_keys()))
+        return Labels.of(sorted(_file_names(group)))
     if not dimension:
         return None
     labels = _dimension_labels(session, group, path, dimension)
     if "missing" in attributes:
         return labels.without(Labels.from_json(attributes["missing"]))
     return labels
+
+
+def _file_names(group: zarr.Group) -> Iterator[str]:
+    """Yield the paths of the files below a product, but not those of other products."""
+    for name, member in group.members():
+        if isinstance(member, zarr.Array):
+            yield name
+        elif ATTRIBUTE not in member.attrs:
+            yield from (f"{name}/{one}" for one in _file_names(member))
 
 
 def _dimension_labels(

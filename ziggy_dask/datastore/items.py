@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import icechunk
 import numpy as np
 import xarray as xr
 import zarr
+from zarr.core.buffer import Buffer
+from zarr.core.sync import sync
+from zarr.storage import MemoryStore
 
 from ziggy_dask.datastore.allocation import Storage, write_whole
 from ziggy_dask.datastore.layout import open_dataset
@@ -46,23 +51,46 @@ def read_dataset_item(session: icechunk.Session, path: str, name: str) -> xr.Dat
     return open_dataset(session, f"{path}/{name}").load()
 
 
-def write_file_item(session: icechunk.Session, path: str, item: FileItem) -> None:
-    """Write one file of a product, with its media type and SHA-256."""
+def write_file_item(
+    session: icechunk.Session,
+    path: str,
+    item: FileItem,
+    origin: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one file into a directory, with its media type and SHA-256.
+
+    Nothing but the file itself is written, not even the directory, so that the
+    forks of many writers merge.
+
+    Parameters
+    ----------
+    session
+        A fork, or a writable session.
+    path
+        The directory.
+    item
+        The file; its name may have directories of its own.
+    origin
+        What it says of where it comes from.
+    """
     data = np.frombuffer(item.data, dtype="u1")
+    stored: dict[str, Buffer] = {}
     array = zarr.create_array(
-        session.store,
-        name=f"{path}/{item.name}",
+        MemoryStore(stored),
         shape=data.shape,
         chunks=(max(1, min(data.size, _FILE_CHUNK_BYTES)),),
         dtype="u1",
         attributes={
-            "file_name": item.name,
+            "file_name": item.name.rpartition("/")[2],
             "media_type": item.media_type or media_type(item.name),
             "sha256": hashlib.sha256(item.data).hexdigest(),
+            **(origin or {}),
         },
     )
     if data.size:
         array[:] = data
+    for key, value in stored.items():
+        sync(session.store.set(f"{path}/{item.name}/{key}", value))
 
 
 def read_file_item(session: icechunk.Session, path: str, name: str) -> FileItem:
@@ -71,13 +99,21 @@ def read_file_item(session: icechunk.Session, path: str, name: str) -> FileItem:
     Raises
     ------
     DatastoreError
-        If the content does not match the checksum that was stored with it.
+        If there is none, or its content does not match the checksum that was
+        stored with it.
     """
-    array = zarr.open_array(session.store, path=f"{path}/{name}", mode="r")
+    try:
+        array = zarr.open_array(session.store, path=f"{path}/{name}", mode="r")
+    except FileNotFoundError:
+        raise DatastoreError(f"the datastore has no file '{path}/{name}'") from None
     data = np.asarray(array[:]).tobytes()
     if hashlib.sha256(data).hexdigest() != array.attrs.get("sha256"):
         raise DatastoreError(f"file {path}/{name} in the datastore is corrupt")
-    return FileItem(name=name, data=data, media_type=str(array.attrs["media_type"]))
+    return FileItem(
+        name=name.rpartition("/")[2],
+        data=data,
+        media_type=str(array.attrs["media_type"]),
+    )
 
 
 def media_type(file_name: str) -> str:

@@ -15,6 +15,7 @@ Two rules make that safe with every version of Icechunk:
 from __future__ import annotations
 
 import atexit
+import json
 import pickle
 import shutil
 import tempfile
@@ -28,6 +29,9 @@ from urllib.parse import urlsplit
 
 import icechunk
 import zarr
+from icechunk.session import ForkSession
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from ziggy_dask.errors import DatastoreError
 
@@ -54,6 +58,8 @@ class Publication:
     """What the product says of itself, under the attribute ``ziggy``."""
     is_absent: bool = False
     """Whether nothing came of it, so that an older product only goes away."""
+    is_files: bool = False
+    """Whether it is a directory of files: only those of the same names are replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,17 +147,15 @@ class Repository:
         metadata: Mapping[str, Any],
     ) -> str:
         """Publish products, all in one step, and return the new snapshot's id."""
-        tip = self._stage([one.path for one in publications])
+        merged = [_merged(one.change_sets) for one in publications]
+        tip = self._stage(list(zip(publications, merged, strict=True)))
         session = self._repo.writable_session(STAGING)
-        for one in publications:
+        for one, fork in zip(publications, merged, strict=True):
             if one.is_absent:
                 continue
-            forks = [pickle.loads(pickled) for pickled in one.change_sets]
-            if forks:
-                session.merge(*forks)
-                group = zarr.open_group(session.store, path=one.path, mode="a")
-            else:
-                group = zarr.create_group(session.store, path=one.path)
+            if fork is not None:
+                session.merge(fork)
+            group = zarr.open_group(session.store, path=one.path, mode="a")
             group.attrs[ATTRIBUTE] = dict(one.attributes)
         return self._move_main(tip, session, message, metadata)
 
@@ -175,14 +179,22 @@ class Repository:
         """Publish what was changed in a session of `writing`."""
         return self._move_main(tip, session, message, metadata)
 
-    def _stage(self, paths: Sequence[str]) -> str:
+    def _stage(self, products: Sequence[tuple[Publication, ForkSession | None]]) -> str:
         """Clear the ground for products on the staging branch; return main's tip."""
         tip = self.tip()
         self._reset_staging(tip)
         session = self._repo.writable_session(STAGING)
-        _require_groups(session, parents_of(paths))
+        files = {
+            path
+            for one, fork in products
+            if one.is_files and fork is not None
+            for path in _files_in(fork)
+        }
+        gone = {one.path for one, _ in products if not one.is_files}
+        directories = {one.path for one, _ in products if one.is_files}
+        _require_groups(session, sorted({*parents_of(files | gone), *directories}))
         root = zarr.open_group(session.store, mode="a")
-        for path in paths:
+        for path in sorted(files | gone):
             if path in root:
                 del root[path]
         if session.has_uncommitted_changes:
@@ -277,6 +289,33 @@ def parents_of(paths: Iterable[str]) -> list[str]:
         if str(parent) != "."
     }
     return sorted(parents)
+
+
+def _merged(change_sets: Sequence[bytes]) -> ForkSession | None:
+    """Return one fork that has everything of several, or None if there is none."""
+    if not change_sets:
+        return None
+    first, *others = (pickle.loads(pickled) for pickled in change_sets)
+    if others:
+        first.merge(*others)
+    merged: ForkSession = first
+    return merged
+
+
+def _files_in(fork: ForkSession) -> list[str]:
+    """Return the paths of the files that a fork holds."""
+    return sync(_array_paths(fork.store))
+
+
+async def _array_paths(store: icechunk.IcechunkStore) -> list[str]:
+    ending = "/zarr.json"
+    found = []
+    async for key in store.list_prefix(""):
+        if key.endswith(ending):
+            buffer = await store.get(key, default_buffer_prototype())
+            if buffer and json.loads(buffer.to_bytes())["node_type"] == "array":
+                found.append(key.removesuffix(ending))
+    return found
 
 
 def _require_groups(session: icechunk.Session, paths: Sequence[str]) -> None:

@@ -5,11 +5,13 @@ from ziggy_dask.definitions.cluster import (
     AddressCompute,
     ClusterFile,
     Compute,
+    Keep,
     LocalCompute,
+    Programs,
     read_cluster,
 )
 from ziggy_dask.definitions.code import check_code, code_version, load_function
-from ziggy_dask.definitions.location import Location
+from ziggy_dask.definitions.location import FilePattern, Location
 from ziggy_dask.definitions.parameters import (
     Parameter,
     ParameterSet,
@@ -29,6 +31,8 @@ from ziggy_dask.definitions.pipeline import (
     Placeholder,
     Priority,
     ProductKind,
+    ProgramStep,
+    ScriptStep,
 )
 from ziggy_dask.definitions.text import (
     pipeline_from_yaml,
@@ -43,8 +47,10 @@ __all__ = [
     "DaskFunctionStep",
     "DataReceiptStep",
     "DataType",
+    "FilePattern",
     "FunctionStep",
     "Input",
+    "Keep",
     "LocalCompute",
     "Location",
     "ModelType",
@@ -57,6 +63,9 @@ __all__ = [
     "Priority",
     "Problem",
     "ProductKind",
+    "ProgramStep",
+    "Programs",
+    "ScriptStep",
     "check",
     "check_code",
     "code_version",

@@ -12,7 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import PurePosixPath
 
+from ziggy_dask.definitions.location import Location
 from ziggy_dask.definitions.names import (
     argument_name,
     is_identifier,
@@ -26,10 +28,14 @@ from ziggy_dask.definitions.pipeline import (
     Node,
     Pipeline,
     ProductKind,
+    ProgramStep,
+    ScriptStep,
+    Step,
 )
 from ziggy_dask.errors import DefinitionError, Fault
 
 COMPRESSIONS = ("zstd", "blosc", "none")
+FILE_FORMATS = ("netcdf", "zarr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ def check(pipeline: Pipeline) -> tuple[Problem, ...]:
             _readers,
             _cycles,
             _subtasks,
+            _program_outputs,
             _output_places,
         )
         for problem in look(pipeline)
@@ -126,27 +133,36 @@ def _pattern(where: tuple[str, ...], pattern: str) -> Iterator[Problem]:
 def _data_types(pipeline: Pipeline) -> Iterator[Problem]:
     for one in pipeline.data_types:
         where = ("data_types", one.name)
-        for name in one.location.placeholders:
-            if name not in pipeline.patterns:
-                yield Problem(
-                    (*where, "location"),
-                    f"location '{one.location}' uses the unknown placeholder {name!r}"
-                    + suggestion(name, pipeline.patterns),
-                )
-        yield from _pins(pipeline, one)
+        for key, location in (("location", one.location), ("files", _deeper(one))):
+            for name in location.placeholders if location else ():
+                if name not in pipeline.patterns:
+                    yield Problem(
+                        (*where, key),
+                        f"location '{location}' uses the unknown placeholder {name!r}"
+                        + suggestion(name, pipeline.patterns),
+                    )
+            if location:
+                yield from _pins(pipeline, one, location)
         yield from _storage(one)
         yield from _delivery(one)
 
 
-def _pins(pipeline: Pipeline, one: DataType) -> Iterator[Problem]:
-    for part in (part for segment in one.location.segments for part in segment):
+def _deeper(one: DataType) -> Location | None:
+    try:
+        return one.deeper
+    except DefinitionError:
+        return None
+
+
+def _pins(pipeline: Pipeline, one: DataType, location: Location) -> Iterator[Problem]:
+    for part in (part for segment in location.segments for part in segment):
         pattern = pipeline.patterns.get(part.placeholder, "")
         if part.pin is None or not pattern or not _compiles(pattern):
             continue
         if re.fullmatch(pattern, part.pin) is None:
             yield Problem(
                 ("data_types", one.name, "location"),
-                f"location '{one.location}' pins {part.placeholder!r} to {part.pin!r}, "
+                f"location '{location}' pins {part.placeholder!r} to {part.pin!r}, "
                 f"which does not match its pattern {pattern!r}",
             )
 
@@ -182,9 +198,10 @@ def _storage(one: DataType) -> Iterator[Problem]:
 
 def _delivery(one: DataType) -> Iterator[Problem]:
     where = ("data_types", one.name)
+    is_file = one.kind is ProductKind.FILE
     if one.files:
-        yield from _pattern((*where, "files"), one.files)
-    if bool(one.files) is not bool(one.reader):
+        yield from _files(where, one)
+    if bool(one.files) is not bool(one.reader) and not (is_file and one.files):
         has, lacks = ("files", "reader") if one.files else ("reader", "files")
         yield Problem(
             (*where, has),
@@ -197,7 +214,13 @@ def _delivery(one: DataType) -> Iterator[Problem]:
             f"no reader is called {one.reader!r}"
             + suggestion(one.reader, reader_names()),
         )
-    if one.files and one.subtask and _compiles(one.files):
+    if one.file_format not in FILE_FORMATS:
+        yield Problem(
+            (*where, "file_format"),
+            f"unknown file format {one.file_format!r}"
+            + suggestion(one.file_format, FILE_FORMATS),
+        )
+    if one.files and one.subtask and not is_file and _compiles(one.files):
         groups = re.compile(one.files).groups
         if not groups:
             yield Problem(
@@ -205,6 +228,23 @@ def _delivery(one: DataType) -> Iterator[Problem]:
                 f"{one.files!r} has no group, so files can't be told apart along "
                 f"{one.subtask!r}; put parentheses around what names the item",
             )
+
+
+def _files(where: tuple[str, ...], one: DataType) -> Iterator[Problem]:
+    directory, slash, name = one.files.rpartition("/")
+    yield from _pattern((*where, "files"), name)
+    if not slash:
+        return
+    if one.kind is not ProductKind.FILE:
+        yield Problem(
+            (*where, "files"),
+            f"{one.files!r}: only files of 'kind: file' can be in directories below "
+            "their product",
+        )
+    try:
+        Location(directory)
+    except DefinitionError as error:
+        yield Problem((*where, "files"), str(error))
 
 
 def _compiles(pattern: str) -> bool:
@@ -219,7 +259,7 @@ def _places(pipeline: Pipeline) -> Iterator[Problem]:
     for number, one in enumerate(pipeline.data_types):
         for other in pipeline.data_types[:number]:
             pair = sorted((_shape(pipeline, one), _shape(pipeline, other)), key=len)
-            if _both_files(one, other) or pair[1][: len(pair[0])] != pair[0]:
+            if pair[1][: len(pair[0])] != pair[0] or _are_different_files(one, other):
                 continue
             same = len(pair[0]) == len(pair[1])
             yield Problem(
@@ -230,9 +270,11 @@ def _places(pipeline: Pipeline) -> Iterator[Problem]:
             )
 
 
-def _both_files(one: DataType, other: DataType) -> bool:
-    kinds = {one.kind, other.kind}
-    return kinds == {ProductKind.FILE} and one.files != other.files
+def _are_different_files(one: DataType, other: DataType) -> bool:
+    """Tell whether two types can share a directory, or lie within each other's."""
+    if {one.kind, other.kind} != {ProductKind.FILE}:
+        return False
+    return (one.location, one.files) != (other.location, other.files)
 
 
 def _shape(pipeline: Pipeline, one: DataType) -> tuple[str, ...]:
@@ -303,6 +345,9 @@ def _node(node: Node) -> Iterator[Problem]:
         yield Problem(where, "max_failed_subtasks can't be negative")
     if node.typical_s < 0:
         yield Problem(where, "typical time can't be negative")
+    if node.limit_s < 0:
+        yield Problem(where, "time limit can't be negative")
+    yield from _script(where, node.step)
     if isinstance(node.step, DataReceiptStep):
         if node.inputs or node.outputs:
             yield Problem(
@@ -311,14 +356,45 @@ def _node(node: Node) -> Iterator[Problem]:
                 "that has 'files' and a 'reader'",
             )
         return
+    is_program = isinstance(node.step, ProgramStep | ScriptStep)
     for key, given in (("inputs", node.inputs), ("outputs", node.outputs)):
-        if not given:
+        if not given and not (is_program and key == "outputs"):
             yield Problem(where, f"node {node.name!r} has no {key}")
     arguments = Counter(argument_name(one.data_type) for one in node.inputs)
     for name, times in arguments.items():
         if times > 1:
             yield Problem(
                 (*where, "inputs"), f"{times} inputs have the argument name {name!r}"
+            )
+
+
+def _script(where: tuple[str, ...], step: Step) -> Iterator[Problem]:
+    if isinstance(step, ProgramStep) and not step.program.strip():
+        yield Problem((*where, "program"), "names no program")
+    if not isinstance(step, ScriptStep):
+        return
+    path = PurePosixPath(step.script)
+    if path.suffix != ".py" or path.is_absolute() or ".." in path.parts:
+        yield Problem(
+            (*where, "script"),
+            f"{step.script!r} is no script; write 'package/module.py'",
+        )
+
+
+def _program_outputs(pipeline: Pipeline) -> Iterator[Problem]:
+    for node in pipeline.nodes:
+        if not isinstance(node.step, ProgramStep | ScriptStep):
+            continue
+        for one in (pipeline.types[o] for o in node.outputs if o in pipeline.types):
+            if one.files and (one.reader or one.kind is ProductKind.FILE):
+                continue
+            needs = (
+                "'files'" if one.kind is ProductKind.FILE else "'files' and 'reader'"
+            )
+            yield Problem(
+                ("nodes", node.name, "outputs"),
+                f"{node.name!r} is a program, so its output {one.name!r} needs {needs}: "
+                "they tell which of its files to take in",
             )
 
 
@@ -411,17 +487,24 @@ def _subtasks(pipeline: Pipeline) -> Iterator[Problem]:
 
 def _output_places(pipeline: Pipeline) -> Iterator[Problem]:
     for node in pipeline.nodes:
-        given = {
-            name
+        inputs = [
+            pipeline.types[one.data_type]
             for one in node.inputs
             if one.data_type in pipeline.types
-            for name in pipeline.types[one.data_type].location.placeholders
-        }
+        ]
+        given = {name for one in inputs for name in one.location.placeholders}
+        deeper = {n for d in map(_deeper, inputs) if d for n in d.placeholders}
         for output in (pipeline.types[o] for o in node.outputs if o in pipeline.types):
-            for name in output.location.free:
-                if node.inputs and name not in given:
-                    yield Problem(
-                        ("nodes", node.name, "outputs"),
-                        f"the location '{output.location}' of {output.name!r} needs "
-                        f"{name!r}, which no input of {node.name!r} has",
-                    )
+            below = _deeper(output)
+            needs = (
+                (output.location, given),
+                *(((below, given | deeper),) if below else ()),
+            )
+            for location, known in needs:
+                for name in location.free:
+                    if inputs and name not in known:
+                        yield Problem(
+                            ("nodes", node.name, "outputs"),
+                            f"the location '{location}' of {output.name!r} needs "
+                            f"{name!r}, which no input of {node.name!r} has",
+                        )

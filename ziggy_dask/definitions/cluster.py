@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,18 +13,6 @@ from ziggy_dask.definitions.section import Section, open_document
 
 DATASTORE_SCHEMES = ("s3", "gs", "az", "memory")
 DATABASE_SCHEMES = ("sqlite", "postgresql")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
-_FACTORS = {
-    "": 1,
-    "k": 1e3,
-    "m": 1e6,
-    "g": 1e9,
-    "t": 1e12,
-    "ki": 1 << 10,
-    "mi": 1 << 20,
-    "gi": 1 << 30,
-    "ti": 1 << 40,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +38,43 @@ class AddressCompute:
 Compute = LocalCompute | AddressCompute
 
 
+class Keep(Enum):
+    """Which working directories stay."""
+
+    FAILED = "failed"
+    """Those of subtasks that failed."""
+    ALL = "all"
+    """All."""
+    NONE = "none"
+    """None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programs:
+    """How programs are found and run."""
+
+    work: Path
+    """Directory of working directories, on a disk that the workers see."""
+    path: tuple[Path, ...] = ()
+    """Directories where programs are looked for, before the pipeline's ``bin``."""
+    library_path: tuple[Path, ...] = ()
+    """Directories where programs find shared libraries."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Environment variables of programs."""
+    inherit: tuple[str, ...] = ()
+    """Names of the variables that programs get from the workers' environment."""
+    environments: Path | None = None
+    """Directory of virtual environments; None: the pipeline's ``env``."""
+    keep: Keep = Keep.FAILED
+    """Which working directories stay."""
+    grace_s: float = 5.0
+    """Time that a program gets to end by itself when it has to, in seconds."""
+    disk_quota_bytes: int = 0
+    """So much may one working directory hold, in bytes; 0: there is no limit."""
+    log_bytes: int = 64 * 1024 * 1024
+    """So much of a program's output is kept in its log file, in bytes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFile:
     """One complete installation: datastore, database, compute."""
@@ -66,6 +91,8 @@ class ClusterFile:
     """Directory where deliveries arrive."""
     compute: Compute
     """Where subtasks run."""
+    programs: Programs
+    """How programs are found and run."""
     path: Path
     """The cluster file itself."""
 
@@ -89,25 +116,12 @@ def read_cluster(path: Path) -> ClusterFile:
         database=_database(top, base, home),
         receipt=_path(base, top.text("receipt", str(home / "receipt"))),
         compute=_compute(top.section("compute")),
+        programs=_programs(top.section("programs"), base, home),
         path=path.resolve(),
     )
     top.done()
     document.raise_faults()
     return cluster
-
-
-def size_in_bytes(text: str) -> int | None:
-    """Return the bytes that e.g. ``4GiB`` stands for, or None if it is no size.
-
-    Examples
-    --------
-    >>> size_in_bytes("1.5 GB"), size_in_bytes("2GiB"), size_in_bytes("much")
-    (1500000000, 2147483648, None)
-    """
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        return None
-    return int(float(found[1]) * _FACTORS[(found[2] or "").lower()])
 
 
 def _path(base: Path, text: str) -> Path:
@@ -157,11 +171,45 @@ def _compute(section: Section) -> Compute:
     local = LocalCompute(
         workers=_at_least(inner, "workers", 0, 0),
         threads=_at_least(inner, "threads", 1, 1),
-        memory_bytes=_memory(inner),
+        memory_bytes=inner.size("memory"),
     )
     inner.done()
     section.done()
     return local
+
+
+def _programs(section: Section, base: Path, home: Path) -> Programs:
+    environment = section.section("environment")
+    environments = section.text("environments", "")
+    programs = Programs(
+        work=_path(base, section.text("work", str(home / "work"))),
+        path=tuple(_path(base, one) for one in section.texts("path")),
+        library_path=tuple(_path(base, one) for one in section.texts("library_path")),
+        environment=tuple((n, environment.text(n)) for n in environment.names()),
+        inherit=section.texts("inherit"),
+        environments=_path(base, environments) if environments else None,
+        keep=_keep(section),
+        grace_s=section.number("grace", 5.0),
+        disk_quota_bytes=section.size("disk_quota"),
+        log_bytes=section.size("log_size", "64MiB"),
+    )
+    if programs.grace_s < 0:
+        section.fault("grace", "'grace' can't be negative")
+    for name in (*programs.inherit, *environment.names()):
+        if not name or "=" in name or "\0" in name:
+            section.fault("inherit", f"{name!r} can't name an environment variable")
+    section.done()
+    return programs
+
+
+def _keep(section: Section) -> Keep:
+    word = section.text("keep", Keep.FAILED.value)
+    for member in Keep:
+        if member.value == word:
+            return member
+    known = [member.value for member in Keep]
+    section.fault("keep", f"'keep' can't be {word!r}{suggestion(word, known)}")
+    return Keep.FAILED
 
 
 def _at_least(section: Section, key: str, default: int, least: int) -> int:
@@ -169,11 +217,3 @@ def _at_least(section: Section, key: str, default: int, least: int) -> int:
     if number < least:
         section.fault(key, f"{key!r} is {number}, but must be at least {least}")
     return number
-
-
-def _memory(section: Section) -> int:
-    text = section.text("memory", "0")
-    size = size_in_bytes(text)
-    if size is None:
-        section.fault("memory", f"{text!r} is no size; write e.g. '4GiB'")
-    return size or 0

@@ -89,12 +89,13 @@ def check_code(pipeline: Pipeline) -> Iterator[Problem]:
 def code_version(root: Path | None) -> str:
     """Return the version of the code below `root`: content hash, and git's word for it.
 
-    The hash covers the names and contents of all ``*.py`` files.
+    The hash covers names and contents of all ``*.py`` files and of what is in ``bin``.
     """
     if root is None:
         return "installed"
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    programs = (path for path in (root / "bin").rglob("*") if path.is_file())
+    for path in sorted({*root.rglob("*.py"), *programs}):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     described = _git_describe(root)
     return f"sha256:{digest.hexdigest()[:16]}" + (

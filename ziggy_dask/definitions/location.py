@@ -116,6 +116,72 @@ class Location:
         return {name: found[f"p_{name}"] for name in self.placeholders}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMatch:
+    """What the path of a file, below its product, tells."""
+
+    key: str
+    """Files with the same key belong to the same subtask."""
+    values: Mapping[str, str]
+    """Values of the placeholders in the path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePattern:
+    """Which files below a product are of one data type, and what sets them apart."""
+
+    deeper: str
+    """Template of the directory below the product; empty: the product itself."""
+    name: str
+    """Expression that the whole file name must match; empty: any."""
+    patterns: tuple[tuple[str, str], ...]
+    """Expressions of the placeholders, by name."""
+
+    @property
+    def depth(self) -> int:
+        """How many directories down the files are."""
+        return len(parse(self.deeper)) if self.deeper else 0
+
+    def match(self, path: str) -> FileMatch | None:
+        """Return what the path of a file below the product tells, or None.
+
+        Notes
+        -----
+        As in the original, files belong together if the values of placeholders in
+        their directories and all groups of the expression agree; without any of
+        them, all files do. Where there is no expression, each file is alone.
+        """
+        directory, _, name = path.rpartition("/")
+        values = self._directory(directory)
+        found = re.fullmatch(self.name or "(.+)", name, re.DOTALL)
+        if values is None or found is None:
+            return None
+        free = Location(self.deeper).free if self.deeper else ()
+        groups = (text for text in found.groups() if text is not None)
+        return FileMatch(
+            key="".join([*(values[one] for one in free), *groups]), values=values
+        )
+
+    def matches_name(self, name: str) -> bool:
+        """Tell whether a file name, whatever its directory, is of the type."""
+        return re.fullmatch(self.name or "(.+)", name, re.DOTALL) is not None
+
+    def item(self, name: str) -> str:
+        """Return what the groups of the expression find in a name, or the name."""
+        found = re.fullmatch(self.name or "(.+)", name, re.DOTALL)
+        groups = found.groups() if found else ()
+        return "".join(text for text in groups if text is not None) or name
+
+    def place(self, values: Mapping[str, str], name: str) -> str:
+        """Return the path below the product of a file with a name."""
+        return f"{Location(self.deeper).fill(values)}/{name}" if self.deeper else name
+
+    def _directory(self, directory: str) -> dict[str, str] | None:
+        if not self.deeper:
+            return None if directory else {}
+        return Location(self.deeper).match(directory, dict(self.patterns))
+
+
 @lru_cache(maxsize=4096)
 def parse(template: str) -> tuple[tuple[Part, ...], ...]:
     """Split a location template into the parts of its segments."""

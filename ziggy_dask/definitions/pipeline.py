@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from ziggy_dask.definitions.location import Location
+from ziggy_dask.definitions.location import FilePattern, Location
 from ziggy_dask.definitions.parameters import ParameterSet
 
 
@@ -68,16 +68,45 @@ class DataType:
     compression: str = "zstd"
     """Compressor of stored chunks: ``zstd``, ``blosc`` or ``none``."""
     files: str = ""
-    """Expression for names of files that hold this type; its groups name the item."""
+    """Expression for names of files that hold this type; its groups name the item.
+
+    Files of a file product may lie deeper: segments of a location, with ``/``
+    after each, may come before the expression."""
     reader: str = ""
     """Name of the reader that turns such a file into a Dataset."""
     external: bool = False
     """Whether another pipeline, or another program, puts it into the datastore."""
+    file_format: str = "netcdf"
+    """How programs are given Datasets of this type: ``netcdf`` or ``zarr``."""
 
     @property
     def has_items(self) -> bool:
         """Whether its products are made of items, one or more per subtask."""
         return bool(self.subtask) or self.kind is not ProductKind.ARRAY
+
+    @property
+    def deeper(self) -> Location | None:
+        """Where its files lie below the product; None: in the product itself."""
+        above, slash, _ = self.files.rpartition("/")
+        return Location(above) if slash else None
+
+    @property
+    def full_location(self) -> Location:
+        """Directory of its files."""
+        above, slash, _ = self.files.rpartition("/")
+        return Location(f"{self.location}/{above}") if slash else self.location
+
+    def file_pattern(self, patterns: Mapping[str, str]) -> FilePattern:
+        """Return which files of a product are of this type."""
+        return FilePattern(
+            deeper=self.files.rpartition("/")[0],
+            name=self.files.rpartition("/")[2],
+            patterns=tuple(
+                (name, patterns[name])
+                for name in self.full_location.placeholders
+                if name in patterns
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +146,30 @@ class DataReceiptStep:
     """The built-in step that takes deliveries into the datastore."""
 
 
-Step = FunctionStep | DaskFunctionStep | DataReceiptStep
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramStep:
+    """Any program, run once per subtask in a directory that holds its inputs."""
+
+    program: str
+    """Its file name, looked for on the search path, or a path."""
+    arguments: tuple[str, ...] = ()
+    """What it is called with; ``{directory}`` stands for the working directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptStep:
+    """A Python function that takes one dict, in a working directory of its own.
+
+    It runs in a process of its own virtual environment, as Ziggy runs it.
+    """
+
+    script: str
+    """Its file, as ``package/module.py``."""
+    function: str
+    """Its name."""
+
+
+Step = FunctionStep | DaskFunctionStep | ProgramStep | ScriptStep | DataReceiptStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +206,8 @@ class Node:
     """So many subtasks may fail without failing their task."""
     typical_s: float = 0.0
     """Typical time of one subtask, in seconds; 0: not known."""
+    limit_s: float = 0.0
+    """Time after which a program is ended, in seconds; 0: there is no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ a harmless value comes back, so that one pass over a file finds all its faults.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,18 @@ from ziggy_dask.errors import DefinitionError, Fault
 T = TypeVar("T")
 
 _LARGEST_BYTES = 16 * 1024 * 1024
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
+_FACTORS = {
+    "": 1,
+    "k": 1e3,
+    "m": 1e6,
+    "g": 1e9,
+    "t": 1e12,
+    "ki": 1 << 10,
+    "mi": 1 << 20,
+    "gi": 1 << 30,
+    "ti": 1 << 40,
+}
 _TRUE = ("true", "yes", "on")
 _WORDS = {
     "tag:yaml.org,2002:str": "text",
@@ -92,6 +105,14 @@ class Section:
     def number(self, key: str, default: float | None = None) -> float:
         """Return a number."""
         return self._scalar(key, default, 0.0, float, ("int", "float"))
+
+    def size(self, key: str, default: str = "0") -> int:
+        """Return a number of bytes."""
+        text = self.text(key, default)
+        size = size_in_bytes(text)
+        if size is None:
+            self._fault(key, f"{text!r} is no size; write e.g. '4GiB'")
+        return size or 0
 
     def flag(self, key: str, default: bool = False) -> bool:
         """Return true or false."""
@@ -243,6 +264,20 @@ def parse_document(text: str, file: str) -> tuple[Document, Section]:
             [Fault(message="holds no mapping of keys", file=file, line=1)]
         )
     return document, Section(document, (), node)
+
+
+def size_in_bytes(text: str) -> int | None:
+    """Return the bytes that e.g. ``4GiB`` stands for, or None if it is no size.
+
+    Examples
+    --------
+    >>> size_in_bytes("1.5 GB"), size_in_bytes("2GiB"), size_in_bytes("much")
+    (1500000000, 2147483648, None)
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        return None
+    return int(float(found[1]) * _FACTORS[(found[2] or "").lower()])
 
 
 def _construct(node: yaml.ScalarNode) -> object:

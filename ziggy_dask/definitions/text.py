@@ -30,6 +30,8 @@ from ziggy_dask.definitions.pipeline import (
     Placeholder,
     Priority,
     ProductKind,
+    ProgramStep,
+    ScriptStep,
     Step,
 )
 from ziggy_dask.definitions.section import (
@@ -166,6 +168,7 @@ def _data_type(name: str, section: Section) -> DataType:
         files=section.text("files", ""),
         reader=section.text("reader", ""),
         external=section.flag("external"),
+        file_format=section.text("file_format", "netcdf"),
     )
     section.done()
     return data_type
@@ -224,6 +227,7 @@ def _node(name: str, section: Section) -> Node:
         single_subtask=section.flag("single_subtask"),
         max_failed_subtasks=section.integer("max_failed_subtasks", 0),
         typical_s=time.number("typical", 0.0),
+        limit_s=time.number("limit", 0.0),
     )
     time.done()
     section.done()
@@ -231,12 +235,24 @@ def _node(name: str, section: Section) -> Node:
 
 
 def _step(name: str, section: Section) -> Step:
-    kinds = [key for key in ("function", "dask_function", "step") if key in section]
+    known = ("dask_function", "program", "script", "step")
+    kinds = [key for key in known if key in section]
+    if "function" in section and "script" not in section:
+        kinds.insert(0, "function")
     if len(kinds) != 1:
         section.document.fault(
             section.where,
-            f"node {name!r} needs exactly one of 'function', 'dask_function' and "
-            f"'step: {DATA_RECEIPT}', found {' and '.join(kinds) or 'none'}",
+            f"node {name!r} needs exactly one of 'function', 'dask_function', "
+            f"'program', 'script' and 'step: {DATA_RECEIPT}', "
+            f"found {' and '.join(kinds) or 'none'}",
+        )
+    if "script" in section:
+        return ScriptStep(
+            script=section.text("script"), function=section.text("function", name)
+        )
+    if "program" in section:
+        return ProgramStep(
+            program=section.text("program"), arguments=section.texts("arguments")
         )
     if "function" in section:
         return FunctionStep(function=section.text("function"))
@@ -309,6 +325,7 @@ def _data_type_content(one: DataType) -> object:
             "files": one.files,
             "reader": one.reader,
             "external": one.external or None,
+            "file_format": one.file_format if one.file_format != "netcdf" else None,
         }
     )
 
@@ -335,7 +352,9 @@ def _node_content(one: Node) -> object:
             "after": list(one.after),
             "single_subtask": one.single_subtask or None,
             "max_failed_subtasks": one.max_failed_subtasks or None,
-            "time": {"typical": one.typical_s} if one.typical_s else None,
+            "time": _lean(
+                {"typical": one.typical_s or None, "limit": one.limit_s or None}
+            ),
         }
     )
 
@@ -345,6 +364,10 @@ def _step_content(step: Step) -> dict[str, object]:
         return {"function": step.function}
     if isinstance(step, DaskFunctionStep):
         return {"dask_function": step.function}
+    if isinstance(step, ProgramStep):
+        return {"program": step.program, "arguments": list(step.arguments)}
+    if isinstance(step, ScriptStep):
+        return {"script": step.script, "function": step.function}
     return {"step": DATA_RECEIPT}
 
 

@@ -259,16 +259,14 @@ def _waits_for(
 
 
 def _upstream_subtasks(task: TaskPlan, numbers: Sequence[int], link: _Link) -> set[int]:
-    chunk = link.upstream.task.chunk
-    if link.positions is None and task.chunk == chunk:
+    if link.positions is None:
         return set(numbers)
-    places: set[int] = set()
-    for items in (task.items(n) for n in numbers):
-        if link.positions is None:
-            places.update(range(items.start // chunk, (items.stop - 1) // chunk + 1))
-        else:
-            places.update(int(p) // chunk for p in link.positions[items])
-    return places
+    chunk = link.upstream.task.chunk
+    return {
+        int(place) // chunk
+        for number in numbers
+        for place in link.positions[task.items(number)]
+    }
 
 
 def _batches_with(batches: Sequence[Batch], wanted: set[int]) -> dict[Key, None]:

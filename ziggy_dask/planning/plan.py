@@ -13,12 +13,15 @@ from enum import Enum
 
 import icechunk
 
-from ziggy_dask.datastore import Labels, find_products, read_product
+from ziggy_dask.datastore import Labels, find_stored
 from ziggy_dask.definitions import (
     DaskFunctionStep,
     DataReceiptStep,
     Node,
     Pipeline,
+    ProductKind,
+    ProgramStep,
+    ScriptStep,
 )
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError
@@ -128,15 +131,25 @@ class Plan:
 
 
 def stored_holdings(
-    session: icechunk.Session, pipeline: Pipeline
+    session: icechunk.Session, pipeline: Pipeline, where: Where
 ) -> dict[str, list[Holding]]:
-    """Return what a snapshot holds of each data type that a pipeline reads."""
+    """Return what a snapshot holds of each data type that a pipeline reads.
+
+    Parameters
+    ----------
+    session
+        Reads the snapshot.
+    pipeline
+        The pipeline.
+    where
+        Choice among the files of a product; products themselves are all returned.
+    """
     wanted = {one.data_type for node in pipeline.nodes for one in node.inputs}
     return {
         name: [
-            Holding(path=path, values=values, labels=read_product(session, path).labels)
-            for path, values in find_products(
-                session, pipeline.types[name].location, pipeline.patterns
+            Holding(path=path, values=values, labels=labels)
+            for path, values, labels in find_stored(
+                session, pipeline.types[name], pipeline.patterns, where.accepts
             )
         ]
         for name in sorted(wanted)
@@ -226,7 +239,7 @@ def selected_nodes(
 
 
 def settle(
-    task: TaskPlan, pipeline: Pipeline, stored: Mapping[str, Labels | None]
+    task: TaskPlan, pipeline: Pipeline, stored: Sequence[Labels | None]
 ) -> TaskPlan:
     """Return an open task with its subtasks, now that its inputs are stored.
 
@@ -237,10 +250,11 @@ def settle(
     pipeline
         Its pipeline.
     stored
-        Items of the stored products by path.
+        Items of its stored inputs, in their order.
     """
     feeds = tuple(
-        replace(feed, labels=stored.get(feed.path, feed.labels)) for feed in task.feeds
+        replace(feed, labels=labels)
+        for feed, labels in zip(task.feeds, stored, strict=True)
     )
     node = pipeline.by_name[task.node]
     labels = None if _is_whole(pipeline, node) else _joined(feeds)
@@ -294,6 +308,7 @@ def _plan_task(
         data_type = pipeline.types[one.data_type]
         sliced = not whole and not one.all_subtasks and data_type.has_items
         is_open |= sliced and not holding.labels_known
+        is_open |= holding.task is not None and data_type.kind is ProductKind.FILE
         feeds.append(
             Feed(
                 data_type=one.data_type,
@@ -375,7 +390,12 @@ def _add_outputs(
                 f"does not match the location '{data_type.location}' of "
                 f"{data_type.name!r}; mind its placeholders' expressions"
             )
-        inherits = task.labels is not None and not task.is_open
+        inherits = (
+            task.labels is not None
+            and not task.is_open
+            and data_type.kind is not ProductKind.FILE
+            and not isinstance(node.step, ProgramStep | ScriptStep)
+        )
         available.setdefault(target.data_type, {})[target.path] = Holding(
             path=target.path,
             values=values,
@@ -386,10 +406,10 @@ def _add_outputs(
 
 
 def _refuse_conflicts(tasks: Iterable[TaskPlan]) -> None:
-    writers: dict[str, TaskPlan] = {}
+    writers: dict[tuple[str, str], TaskPlan] = {}
     for task in tasks:
         for target in task.targets:
-            other = writers.setdefault(target.path, task)
+            other = writers.setdefault((target.data_type, target.path), task)
             if other is not task:
                 raise DefinitionError(
                     f"node {task.node!r} would write '{target.path}' for both units of "

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ziggy_dask.definitions import DataType, ModelType, Pipeline
+from ziggy_dask.definitions import ModelType, Pipeline, ProductKind
 from ziggy_dask.errors import DeliveryError
 
 MODELS = "models"
@@ -25,7 +25,11 @@ class SortedFile:
     path: str
     """Product that it goes into."""
     item: str
-    """Label of the item that it is; empty if it is the whole product."""
+    """Label of the item that it is; empty if it is the whole product.
+
+    For a file: its path below the product."""
+    key: str
+    """Files with the same key belong to the same subtask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,28 +80,27 @@ def sort_files(pipeline: Pipeline, names: Iterable[str]) -> SortedDelivery:
 
 
 def _sort_file(pipeline: Pipeline, name: str) -> SortedFile:
-    directory, _, file_name = name.rpartition("/")
     receivable = [one for one in pipeline.data_types if one.reader]
     for one in receivable:
-        if one.location.match(directory, pipeline.patterns) is None:
+        depth = len(one.location.segments)
+        parts = name.split("/")
+        path, below = "/".join(parts[:depth]), "/".join(parts[depth:])
+        if one.location.match(path, pipeline.patterns) is None:
             continue
-        found = re.fullmatch(one.files, file_name)
+        found = one.file_pattern(pipeline.patterns).match(below)
         if found is not None:
+            key = found.key
+            if one.kind is ProductKind.COLLECTION:
+                key = key or below
+            item = below if one.kind is ProductKind.FILE else key
             return SortedFile(
-                name=name, data_type=one.name, path=directory, item=_item(one, found)
+                name=name, data_type=one.name, path=path, item=item, key=key
             )
     places = "; ".join(f"'{d.location}/{d.files}' ({d.name})" for d in receivable)
     raise DeliveryError(
         f"the delivered file {name!r} belongs to no data type of pipeline "
         f"{pipeline.name!r}, which takes: {places or 'nothing'}"
     )
-
-
-def _item(one: DataType, found: re.Match[str]) -> str:
-    groups = [text for text in found.groups() if text is not None]
-    if groups:
-        return "".join(groups)
-    return "" if one.kind.value == "array" else found[0]
 
 
 def _sort_model(pipeline: Pipeline, name: str) -> SortedModel:

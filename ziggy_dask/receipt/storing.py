@@ -79,7 +79,7 @@ def store_delivery(
         if data_type.kind is ProductKind.ARRAY and data_type.subtask:
             _store_array(session, data_type, storage, path, directory, files)
         else:
-            _store_items(session, data_type, storage, path, directory, files)
+            _store_items(session, data_type, storage, path, directory, files, origin)
         _sign(session, path, data_type, origin)
     _store_models(session, pipeline, directory, delivery, origin=origin, today=today)
 
@@ -156,33 +156,25 @@ def _store_items(
     path: str,
     directory: Path,
     files: Sequence[SortedFile],
+    origin: Mapping[str, Any],
 ) -> None:
     root = zarr.open_group(session.store, mode="a")
     for one, content in _read_all(data_type, directory, files):
         is_whole = data_type.kind is ProductKind.ARRAY
-        name = (
-            one.item
-            if data_type.kind is ProductKind.COLLECTION
-            else Path(one.name).name
-        )
-        place = path if is_whole else f"{path}/{name}"
+        place = path if is_whole else f"{path}/{one.item}"
         if place in root:
             del root[place]
-        root.require_group(place.rpartition("/")[0])
+        for parent in _above(place):
+            root.require_group(parent)
         if data_type.kind is ProductKind.FILE:
             data = (directory / one.name).read_bytes()
-            item = (
-                content
-                if isinstance(content, FileItem)
-                else FileItem(name=name, data=data)
-            )
-            write_file_item(session, path, item)
+            write_file_item(session, path, FileItem(name=one.item, data=data), origin)
         elif isinstance(content, FileItem):
             raise DeliveryError(_no_dataset(data_type))
         elif is_whole:
             write_whole(session, path, storable(content), storage)
         else:
-            write_dataset_item(session, path, name, storable(content), storage)
+            write_dataset_item(session, path, one.item, storable(content), storage)
 
 
 def _store_models(

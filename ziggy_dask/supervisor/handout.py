@@ -8,17 +8,18 @@ from typing import Any
 
 from ziggy_dask.datastore import Labels, Repository, Storage
 from ziggy_dask.definitions import (
-    DaskFunctionStep,
+    DataReceiptStep,
     DataType,
-    FunctionStep,
     ParameterSet,
     Pipeline,
+    Programs,
 )
 from ziggy_dask.definitions.names import argument_name
-from ziggy_dask.planning import Feed, Span, Target, TaskPlan, task_from_json
+from ziggy_dask.planning import Feed, Span, Target, TaskPlan, Where, task_from_json
 from ziggy_dask.receipt.storing import current_model, model_path
 from ziggy_dask.records import instances
 from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.supervisor.launch import request_from_options
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import ModelFile, Sink, Source, Work
 
@@ -43,6 +44,10 @@ class InstanceFacts:
     """Fork in which its products are allocated."""
     models: Mapping[str, ModelFile]
     """Current models by model type."""
+    where: Where
+    """The choice of units of work."""
+    programs: Programs
+    """How programs are run."""
 
 
 def work_of(
@@ -51,7 +56,7 @@ def work_of(
     number: int,
     *,
     token: str,
-    snapshots: Mapping[str, str],
+    snapshots: Mapping[int, str],
     allocations: Mapping[str, bytes],
 ) -> Work:
     """Return what the subtasks of a task have in common.
@@ -67,14 +72,13 @@ def work_of(
     token
         Identifies this run of the supervisor.
     snapshots
-        Snapshots of published inputs that this instance made, by product.
+        Snapshots that published tasks of this instance, by index.
     allocations
         Forks in which outputs were allocated by earlier runs, by product.
     """
     node = facts.pipeline.by_name[task.node]
-    step = node.step
-    if not isinstance(step, FunctionStep | DaskFunctionStep):
-        raise TypeError(f"node {node.name!r} has no function")
+    if isinstance(node.step, DataReceiptStep):
+        raise TypeError(f"node {node.name!r} has no algorithm")
     return Work(
         token=f"{token}-{number}",
         index=task.index,
@@ -83,14 +87,11 @@ def work_of(
         node=task.node,
         unit=dict(task.unit.values),
         unit_name=task.unit.name,
-        function=step.function,
-        is_lazy=isinstance(step, DaskFunctionStep),
+        step=node.step,
+        limit_s=node.limit_s,
         root=facts.pipeline.root,
         code_version=facts.code_version,
-        parameters={
-            one.name: facts.sets[one.name].values
-            for one in facts.pipeline.sets_of(node)
-        },
+        sets=tuple(facts.sets[one.name] for one in facts.pipeline.sets_of(node)),
         models={name: facts.models[name] for name in node.models},
         sources=tuple(_source(facts, feed, snapshots) for feed in task.feeds),
         sinks=tuple(_sink(facts, target, allocations) for target in task.targets),
@@ -99,6 +100,7 @@ def work_of(
         count=task.count,
         datastore=facts.datastore,
         scaffold=facts.scaffold,
+        programs=facts.programs,
     )
 
 
@@ -113,22 +115,20 @@ def storage_of(data_type: DataType) -> Storage:
 
 
 def input_snapshots(
-    facts: InstanceFacts, task: TaskPlan, snapshots: Mapping[str, str]
+    facts: InstanceFacts, task: TaskPlan, snapshots: Mapping[int, str]
 ) -> dict[str, str]:
     """Return the snapshot from which each input of a task is read, by product."""
     return {
-        feed.path: snapshots.get(feed.path, facts.base_snapshot)
-        if feed.task is not None
-        else facts.base_snapshot
+        feed.path: facts.base_snapshot if feed.task is None else snapshots[feed.task]
         for feed in task.feeds
     }
 
 
-def _source(facts: InstanceFacts, feed: Feed, snapshots: Mapping[str, str]) -> Source:
+def _source(facts: InstanceFacts, feed: Feed, snapshots: Mapping[int, str]) -> Source:
     data_type = facts.pipeline.types[feed.data_type]
     stored: str | None = facts.base_snapshot
     if feed.task is not None:
-        stored = snapshots.get(feed.path)
+        stored = snapshots.get(feed.task)
     return Source(
         name=argument_name(feed.data_type),
         data_type=feed.data_type,
@@ -141,6 +141,8 @@ def _source(facts: InstanceFacts, feed: Feed, snapshots: Mapping[str, str]) -> S
         snapshot=stored,
         task=feed.task if stored is None else None,
         max_failed=_max_failed(facts.pipeline, feed.data_type),
+        pattern=data_type.file_pattern(facts.pipeline.patterns),
+        file_format=data_type.file_format,
     )
 
 
@@ -158,6 +160,8 @@ def _sink(facts: InstanceFacts, target: Target, allocations: Mapping[str, Any]) 
         kind=data_type.kind,
         storage=storage_of(data_type),
         allocation=allocations.get(target.path),
+        pattern=data_type.file_pattern(facts.pipeline.patterns),
+        reader=data_type.reader,
     )
 
 
@@ -185,6 +189,8 @@ def instance_facts(site: Site, record: InstanceRecord) -> InstanceFacts:
         base_snapshot=record.base_snapshot,
         scaffold=site.repository.scaffold(scaffold_name(record.id), sorted(paths)),
         models=current_models(site.repository, pipeline, record.base_snapshot),
+        where=request_from_options(pipeline.name, record.options).where,
+        programs=site.cluster.programs,
     )
 
 

@@ -346,7 +346,7 @@ def expected_products(
             holding = Holding(
                 path=place,
                 values=data_type.location.match(place, pipeline.patterns) or {},
-                labels=Labels.of([one.item for one in files])
+                labels=Labels.of(list(dict.fromkeys(one.key for one in files)))
                 if data_type.has_items
                 else None,
             )

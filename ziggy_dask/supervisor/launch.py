@@ -129,7 +129,7 @@ def plan(
         Products that data receipt is going to bring, by data type.
     """
     nodes = selected_nodes(pipeline, request.start, request.stop)
-    holdings = stored_holdings(repository.reading(), pipeline)
+    holdings = stored_holdings(repository.reading(), pipeline, request.where)
     for name, arriving in expected.items():
         held = {one.path: one for one in holdings.get(name, [])}
         for one in arriving:

@@ -109,14 +109,9 @@ class Ledger:
         """Tell whether a task that has not ended could still run."""
         return any(not self._waits_for_failed(one) for one in self.unended())
 
-    def snapshots(self) -> dict[str, str]:
-        """Return the snapshots of all published products, by path."""
-        return {
-            target.path: one.snapshot
-            for one in self
-            if one.snapshot
-            for target in one.plan.targets
-        }
+    def snapshots(self) -> dict[int, str]:
+        """Return the snapshots that published tasks, by index."""
+        return {one.plan.index: one.snapshot for one in self if one.snapshot}
 
     def totals(self) -> dict[str, NodeTotals]:
         """Return what there is to do, by node."""

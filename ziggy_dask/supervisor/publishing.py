@@ -113,7 +113,7 @@ def _publications(
     given = outcomes.subtasks_with_output(database, one.number)
     return [
         _publication(database, facts, one, target, given.get(target.path, set()))
-        for target in one.plan.targets
+        for target in {target.path: target for target in one.plan.targets}.values()
     ]
 
 
@@ -137,6 +137,7 @@ def _publication(
         change_sets=list(outcomes.change_sets(database, one.number, target.path)),
         attributes=attributes,
         is_absent=data_type.kind is ProductKind.ARRAY and not given,
+        is_files=data_type.kind is ProductKind.FILE,
     )
 
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from distributed import Future, as_completed
 from distributed.scheduler import KilledWorker
 
-from ziggy_dask.datastore import Labels, read_product
+from ziggy_dask.datastore import Labels, stored_items
 from ziggy_dask.errors import ClusterError, DatastoreError
 from ziggy_dask.planning import (
     Batch,
     Calls,
+    Feed,
     Key,
     TaskGraph,
     TaskPlan,
@@ -47,6 +48,7 @@ from ziggy_dask.workers import (
     BatchResult,
     Cause,
     Outcome,
+    ProgramHalt,
     SubtaskState,
     load_work,
     merge_results,
@@ -58,7 +60,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _RECORD_S = 0.2
-"""Least time between two transactions; what comes meanwhile shares the next one."""
+"""Least time between two transactions; what comes meanwhile shares the next one.
+
+It grows with the time that recording and publishing take, so that they take no more
+than half of the supervisor's time."""
 _CALLS = Calls(work=load_work, run=run_batch, merge=merge_results)
 
 
@@ -99,6 +104,7 @@ class InstanceRun:
         """Work until nothing can be done any more."""
         self._tell_planned()
         self._client.register_plugin(Agreement())
+        self._client.register_plugin(ProgramHalt())
         self._client.subscribe_topic(f"ziggy-{self._token}", self._note_begun)
         try:
             self._advance()
@@ -228,7 +234,7 @@ class InstanceRun:
         for task in self._ledger.unended():
             if not task.plan.is_open or not self._ledger.is_published(task.upstream):
                 continue
-            stored = {f.path: self._stored_labels(f.path) for f in task.plan.feeds}
+            stored = [self._stored_items(feed) for feed in task.plan.feeds]
             task.plan = settle(task.plan, self._facts.pipeline, stored)
             instances.settle_task(
                 self._site.database,
@@ -240,10 +246,17 @@ class InstanceRun:
         if settled:
             self._tell_planned()
 
-    def _stored_labels(self, path: str) -> Labels | None:
+    def _stored_items(self, feed: Feed) -> Labels | None:
         """Return the items of a published product; none if nothing came of it."""
+        pipeline = self._facts.pipeline
         try:
-            return read_product(self._site.repository.reading(), path).labels
+            return stored_items(
+                self._site.repository.reading(),
+                feed.path,
+                pipeline.types[feed.data_type],
+                pipeline.patterns,
+                self._facts.where.accepts,
+            )
         except DatastoreError:
             return Labels.of([])
 
@@ -276,7 +289,7 @@ class InstanceRun:
         self._futures.update(zip(batches, futures, strict=True))
         self._completed.update(futures)
 
-    def _pickled_work(self, plan: TaskPlan, snapshots: Mapping[str, str]) -> bytes:
+    def _pickled_work(self, plan: TaskPlan, snapshots: Mapping[int, str]) -> bytes:
         recorded = self._recorded.get(plan.index)
         parts = recorded.parts.values() if recorded else ()
         work = work_of(
@@ -310,8 +323,10 @@ class InstanceRun:
                     "is recorded is kept, go on with: ziggy run --continue"
                 ) from None
             some.extend(self._completed.next_batch(block=False))
+            worked = time.monotonic()
             yield some
-            time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
+            took = time.monotonic() - worked
+            time.sleep(max(took, _RECORD_S - (time.monotonic() - began)))
 
     def _results_of(self, futures: Sequence[Future[Any]]) -> dict[Key, BatchResult]:
         """Return the results of ended futures by key, and let the futures go."""

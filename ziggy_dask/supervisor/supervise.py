@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from ziggy_dask.compute import open_client
-from ziggy_dask.definitions import DataReceiptStep, Pipeline
+from ziggy_dask.definitions import DataReceiptStep, Keep, Pipeline
 from ziggy_dask.errors import DefinitionError, LeaseError, RecordsError, ZiggyError
 from ziggy_dask.planning import selected_nodes, task_to_json
 from ziggy_dask.records import (
@@ -18,6 +18,7 @@ from ziggy_dask.records import (
     count_tasks,
     instance_state,
     instances,
+    outcomes,
 )
 from ziggy_dask.records.instances import InstanceRecord, NewTask
 from ziggy_dask.records.lease import (
@@ -38,6 +39,7 @@ from ziggy_dask.supervisor.launch import Request, launch, plan, request_from_opt
 from ziggy_dask.supervisor.publishing import reconcile
 from ziggy_dask.supervisor.run import InstanceRun
 from ziggy_dask.supervisor.site import Site
+from ziggy_dask.workers import SubtaskState, tidy
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -256,8 +258,27 @@ def _run_tasks(
         if client is not None
         else open_client(site.cluster.compute, site.cluster.home / "scratch")
     )
-    with opened as used:
-        InstanceRun(site, facts, used, listen).run()
+    try:
+        with opened as used:
+            InstanceRun(site, facts, used, listen).run()
+    finally:
+        _tidy_up(site, number)
+
+
+def _tidy_up(site: Site, instance: int) -> None:
+    """Remove working directories, but for those that are to stay."""
+    programs = site.cluster.programs
+    if programs.keep is Keep.ALL or not programs.work.is_dir():
+        return
+    kept: set[tuple[int, int]] = set()
+    if programs.keep is Keep.FAILED:
+        kept.update(
+            (task.id, one.number)
+            for task in instances.tasks(site.database, instance)
+            if task.failed
+            for one in outcomes.subtasks(site.database, task.id, SubtaskState.FAILED)
+        )
+    tidy(programs.work, instance, kept)
 
 
 def _settle_state(site: Site, number: int, listen: Listener) -> InstanceRecord:

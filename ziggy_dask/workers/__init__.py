@@ -2,7 +2,9 @@
 
 from ziggy_dask.workers.agreement import Agreement, remember
 from ziggy_dask.workers.batch import Context, load_work, run_batch
+from ziggy_dask.workers.directory import tidy
 from ziggy_dask.workers.merging import merge_forks, merge_results
+from ziggy_dask.workers.programs import ProgramHalt
 from ziggy_dask.workers.work import (
     BatchResult,
     Cause,
@@ -24,6 +26,7 @@ __all__ = [
     "Merged",
     "ModelFile",
     "Outcome",
+    "ProgramHalt",
     "Result",
     "Sink",
     "Source",
@@ -34,4 +37,5 @@ __all__ = [
     "merge_results",
     "remember",
     "run_batch",
+    "tidy",
 ]

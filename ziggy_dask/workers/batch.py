@@ -26,11 +26,18 @@ from distributed import get_worker
 
 from ziggy_dask.datastore import FileItem, shared_repository
 from ziggy_dask.datastore.items import read_file_item
-from ziggy_dask.definitions import load_function
+from ziggy_dask.definitions import (
+    DaskFunctionStep,
+    FunctionStep,
+    ProgramStep,
+    ScriptStep,
+    load_function,
+)
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.capture import captured
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
 from ziggy_dask.workers.memory import peak_bytes, reset_peak
+from ziggy_dask.workers.programs import ProgramFailure, run_program
 from ziggy_dask.workers.sinks import Outputs
 from ziggy_dask.workers.sources import BlockedSubtask, Given, Inputs, MissingItems
 from ziggy_dask.workers.work import (
@@ -88,7 +95,7 @@ def run_batch(work: Work, subtasks: Sequence[int], *results: Result) -> BatchRes
     *results
         Results of the keys that this one waited for.
     """
-    if work.is_lazy:
+    if isinstance(work.step, DaskFunctionStep):
         return _run_lazily(work)
     inputs = Inputs(work, results)
     outputs = Outputs(work)
@@ -110,7 +117,7 @@ def _run_lazily(work: Work) -> BatchResult:
     def attempt() -> Outcome:
         try:
             returned = _call(work, 0, open_lazily(work))
-            fitting = Outputs(work).check(0, returned)
+            fitting = Outputs(work).check(0, returned, work.unit)
         except MissingItems as reason:
             return Outcome(subtask=0, state=SubtaskState.COMPLETE, message=str(reason))
         except TaskError as error:
@@ -118,7 +125,8 @@ def _run_lazily(work: Work) -> BatchResult:
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- algorithms raise anything
             return _failure(0, Cause.EXCEPTION, error)
         try:
-            forks.update(compute_and_write(work, fitting))
+            by_path = {s.path: fitting[s.name] for s in work.sinks if s.name in fitting}
+            forks.update(compute_and_write(work, by_path))
         except Exception as error:  # noqa: BLE001 -- computing runs the algorithm's graph
             return _failure(0, Cause.EXCEPTION, error)
         return Outcome(subtask=0, state=SubtaskState.COMPLETE, outputs=tuple(forks))
@@ -139,25 +147,47 @@ def _measured(attempt: Callable[[], Outcome]) -> Outcome:
         started_s=started,
         wall_s=time.perf_counter() - wall,
         cpu_s=time.thread_time() - cpu,
-        peak_memory_bytes=peak_bytes(),
+        peak_memory_bytes=outcome.peak_memory_bytes or peak_bytes(),
     )
 
 
 def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outcome:
+    is_program = isinstance(work.step, ProgramStep | ScriptStep)
     try:
-        given = inputs.of_subtask(number)
+        values = inputs.values(number)
+        given = {} if is_program else inputs.of_subtask(number)
     except MissingItems as reason:
         return Outcome(subtask=number, state=SubtaskState.COMPLETE, message=str(reason))
     except BlockedSubtask as reason:
         return Outcome(subtask=number, state=SubtaskState.BLOCKED, message=str(reason))
     except Exception as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
         return _failure(number, Cause.BAD_INPUT, error)
+    returned: object
+    memory = 0
     try:
-        returned = _call(work, number, given)
+        if is_program:
+            returned, memory = run_program(work, number, inputs, _models(work))
+        else:
+            returned = _call(work, number, given)
+    except MissingItems as reason:
+        return Outcome(subtask=number, state=SubtaskState.COMPLETE, message=str(reason))
+    except BlockedSubtask as reason:
+        return Outcome(subtask=number, state=SubtaskState.BLOCKED, message=str(reason))
+    except TaskError as error:
+        return _failure(number, Cause.BAD_OUTPUT, error)
+    except ProgramFailure as failure:
+        return Outcome(
+            subtask=number,
+            state=SubtaskState.FAILED,
+            cause=failure.cause,
+            message=_one_line(failure.cause, failure),
+            traceback=failure.traceback,
+            peak_memory_bytes=failure.peak_memory_bytes,
+        )
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- algorithms raise anything
         return _failure(number, Cause.EXCEPTION, error)
     try:
-        fitting = outputs.check(number, returned)
+        fitting = outputs.check(number, returned, values)
     except TaskError as error:
         return _failure(number, Cause.BAD_OUTPUT, error)
     except Exception as error:  # noqa: BLE001 -- lazy outputs are computed here
@@ -168,17 +198,22 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
         return _failure(number, Cause.NOT_STORED, error)
     message = "" if written else "the algorithm returned nothing"
     return Outcome(
-        subtask=number, state=SubtaskState.COMPLETE, outputs=written, message=message
+        subtask=number,
+        state=SubtaskState.COMPLETE,
+        outputs=written,
+        message=message,
+        peak_memory_bytes=memory,
     )
 
 
 def _call(work: Work, number: int, given: Mapping[str, Given]) -> object:
-    function, wants = _algorithm(work.root, work.function, work.code_version)
+    assert isinstance(work.step, FunctionStep | DaskFunctionStep)
+    function, wants = _algorithm(work.root, work.step.function, work.code_version)
     extra: dict[str, Any] = {}
     if "parameters" in wants:
-        extra["parameters"] = work.parameters
+        extra["parameters"] = {one.name: one.values for one in work.sets}
     if "models" in wants:
-        extra["models"] = {name: _model(work, one) for name, one in work.models.items()}
+        extra["models"] = _models(work)
     if "context" in wants:
         extra["context"] = Context(
             instance=work.instance,
@@ -192,9 +227,14 @@ def _call(work: Work, number: int, given: Mapping[str, Given]) -> object:
     return function(**given, **extra)
 
 
-def _model(work: Work, one: ModelFile) -> FileItem:
-    """Return a model under its original name."""
-    session = shared_repository(work.datastore).reading(one.snapshot)
+def _models(work: Work) -> dict[str, FileItem]:
+    """Return the models of a task by type, under their original names."""
+    return {name: _model(work.datastore, one) for name, one in work.models.items()}
+
+
+@lru_cache(maxsize=16)
+def _model(datastore: str, one: ModelFile) -> FileItem:
+    session = shared_repository(datastore).reading(one.snapshot)
     return replace(read_file_item(session, one.path, one.stored), name=one.original)
 
 
@@ -225,7 +265,8 @@ def _failure(number: int, cause: Cause, error: BaseException) -> Outcome:
 
 def _one_line(cause: Cause, error: BaseException) -> str:
     text = " ".join(str(error).split())
-    name = "" if cause is Cause.BAD_OUTPUT else f"{type(error).__name__}: "
+    is_told = isinstance(error, TaskError | ProgramFailure)
+    name = "" if is_told else f"{type(error).__name__}: "
     return f"{name}{text}"[:2000]
 
 

@@ -85,7 +85,7 @@ class _Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        if getattr(_threads, "tail", None) is None:
+        if getattr(_threads, "tail", None) is None and not self.usual.closed:
             self.usual.flush()
 
     def isatty(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import icechunk
@@ -27,10 +28,6 @@ from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.agreement import agree_on, agreed
 from ziggy_dask.workers.work import Sink, Work
 
-Pieces = dict[str, xr.Dataset] | dict[str, FileItem]
-Returned = Mapping[str, xr.Dataset | Pieces]
-"""What a subtask returned, checked: by path of product, a slice or items by name."""
-
 _allocations: dict[str, tuple[bytes, Layout | None]] = {}
 
 
@@ -47,8 +44,19 @@ class Outputs:
         self._work = work
         self._sessions: dict[str, icechunk.Session] = {}
 
-    def check(self, subtask: int, returned: object) -> dict[str, Any]:
-        """Return what an algorithm returned by path of product, if it all fits.
+    def check(
+        self, subtask: int, returned: object, values: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Return what an algorithm returned by output name, if it all fits.
+
+        Parameters
+        ----------
+        subtask
+            Number of the subtask.
+        returned
+            What the algorithm returned.
+        values
+            Placeholder values that place its files.
 
         Raises
         ------
@@ -57,7 +65,7 @@ class Outputs:
         """
         by_name = self._by_name(returned)
         return {
-            sink.path: self._fitting(sink, subtask, by_name[sink.name])
+            sink.name: self._fitting(sink, subtask, by_name[sink.name], values)
             for sink in self._work.sinks
             if by_name.get(sink.name) is not None
         }
@@ -65,9 +73,10 @@ class Outputs:
     def write(self, subtask: int, fitting: Mapping[str, Any]) -> tuple[str, ...]:
         """Write what `check` returned; return the paths of the products."""
         for sink in self._work.sinks:
-            if sink.path in fitting:
-                self._write(sink, subtask, fitting[sink.path])
-        return tuple(fitting)
+            if sink.name in fitting:
+                self._write(sink, subtask, fitting[sink.name])
+        written = (sink.path for sink in self._work.sinks if sink.name in fitting)
+        return tuple(dict.fromkeys(written))
 
     def change_sets(self) -> dict[str, bytes]:
         """Return the forks that hold what was written, pickled, by product."""
@@ -84,15 +93,19 @@ class Outputs:
         if len(names) == 1:
             return {next(iter(names)): returned}
         raise TaskError(
-            f"{self._work.function!r} returned {_what(returned)}; with {len(names)} "
-            f"outputs it must return a dict with the keys: {', '.join(names)}"
+            f"the algorithm returned {_what(returned)}; with {len(names)} outputs it "
+            f"must return a dict with the keys: {', '.join(names)}"
         )
 
-    def _fitting(self, sink: Sink, subtask: int, value: object) -> Any:
+    def _fitting(
+        self, sink: Sink, subtask: int, value: object, values: Mapping[str, str]
+    ) -> Any:
         if sink.kind is ProductKind.ARRAY:
             return self._fitting_array(sink, subtask, value)
         items = self._items(sink, subtask, value)
-        return {name: _item(sink, name, item) for name, item in items.items()}
+        if sink.kind is ProductKind.COLLECTION:
+            return {name: _item(sink, name, item) for name, item in items.items()}
+        return [_file(sink, name, item, values) for name, item in items.items()]
 
     def _fitting_array(self, sink: Sink, subtask: int, value: object) -> xr.Dataset:
         dataset = storable(_dataset(sink, value))
@@ -129,12 +142,24 @@ class Outputs:
         if sink.kind is ProductKind.ARRAY:
             self._write_array(sink, subtask, fitting)
             return
+        if sink.kind is ProductKind.FILE:
+            session = self._session(sink, self._work.scaffold)
+            for file in fitting:
+                write_file_item(session, sink.path, file, self._origin(subtask))
+            return
         session = self._session(sink, self._allocation(sink, None, 0)[0])
         for name, item in fitting.items():
-            if isinstance(item, FileItem):
-                write_file_item(session, sink.path, item)
-            else:
-                write_dataset_item(session, sink.path, name, item, sink.storage)
+            write_dataset_item(session, sink.path, name, item, sink.storage)
+
+    def _origin(self, subtask: int) -> dict[str, Any]:
+        """Return what a file says of where it comes from."""
+        work = self._work
+        return {
+            "instance": work.instance,
+            "task": work.task,
+            "subtask": subtask,
+            "node": work.node,
+        }
 
     def _write_array(self, sink: Sink, subtask: int, dataset: xr.Dataset) -> None:
         if self._work.labels is None:
@@ -222,19 +247,35 @@ def _dataset(sink: Sink, value: object) -> xr.Dataset:
     )
 
 
-def _item(sink: Sink, name: str, value: object) -> xr.Dataset | FileItem:
+def _item(sink: Sink, name: str, value: object) -> xr.Dataset:
+    _require_item_name(sink, name)
+    return storable(_dataset(sink, value))
+
+
+def _file(sink: Sink, name: str, value: object, values: Mapping[str, str]) -> FileItem:
+    """Return a file under its path below the product."""
+    if isinstance(value, bytes):
+        value = FileItem(name=name, data=value)
+    if not isinstance(value, FileItem):
+        raise TaskError(
+            f"output {sink.data_type!r}: item {name!r} must be bytes or a FileItem, "
+            f"not {_what(value)}"
+        )
+    first, _, inner = value.name.partition("/")
+    for part in value.name.split("/"):
+        _require_item_name(sink, part)
+    path = sink.pattern.place(values, first)
+    if sink.pattern.match(path) is None:
+        raise TaskError(
+            f"output {sink.data_type!r}: the file name {first!r} does not match its "
+            f"'files', {sink.pattern.name!r}"
+        )
+    return replace(value, name=f"{path}/{inner}" if inner else path)
+
+
+def _require_item_name(sink: Sink, name: str) -> None:
     if not name or "/" in name or name in (".", "..") or name == "zarr.json":
         raise TaskError(f"output {sink.data_type!r}: {name!r} can't name an item")
-    if sink.kind is ProductKind.COLLECTION:
-        return storable(_dataset(sink, value))
-    if isinstance(value, FileItem):
-        return value
-    if isinstance(value, bytes):
-        return FileItem(name=name, data=value)
-    raise TaskError(
-        f"output {sink.data_type!r}: item {name!r} must be bytes or a FileItem, "
-        f"not {_what(value)}"
-    )
 
 
 def _what(value: object) -> str:

@@ -15,6 +15,8 @@ from ziggy_dask.datastore import (
     FileItem,
     Labels,
     Layout,
+    StoredFile,
+    list_files,
     open_dataset,
     read_layout,
     read_product,
@@ -28,6 +30,7 @@ from ziggy_dask.errors import DatastoreError
 from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
 
 Given = xr.Dataset | FileItem | Mapping[str, xr.Dataset] | Mapping[str, bytes]
+"""What an algorithm gets for an input: a slice, an item, or items by name."""
 
 
 class MissingItems(Exception):
@@ -67,11 +70,47 @@ class Inputs:
             If a subtask that makes an input had no output.
         """
         return {
-            source.name: self._whole(source)
-            if source.is_whole
-            else self._slice(source, subtask)
-            for source in self._work.sources
+            source.name: self.given(source, subtask) for source in self._work.sources
         }
+
+    def given(self, source: Source, subtask: int) -> Given:
+        """Return one input of a subtask."""
+        if source.is_whole:
+            return self._whole(source)
+        return self._slice(source, subtask)
+
+    def values(self, subtask: int) -> dict[str, str]:
+        """Return the placeholder values of a subtask: the unit's, and its files'."""
+        values: dict[str, str] = {}
+        for source in self._work.sources:
+            if source.kind is ProductKind.FILE and source.snapshot:
+                for one in self.files(source, subtask)[:1]:
+                    values = {**one.values, **values}
+        return {**values, **self._work.unit}
+
+    def files(self, source: Source, subtask: int) -> list[StoredFile]:
+        """Return the files that a subtask gets of an input.
+
+        Raises
+        ------
+        MissingItems
+            If there are none.
+        """
+        stored = _stored_files(self._work, source)
+        labels = self._work.labels
+        if source.is_whole or labels is None:
+            files = [one for some in stored.values() for one in some]
+        else:
+            keys = labels.take(self._work.items(subtask)).texts()
+            files = [one for key in keys for one in stored.get(key, ())]
+        if not files:
+            raise MissingItems(f"'{source.path}' has no file for this subtask")
+        return files
+
+    def read_file(self, source: Source, path: str) -> bytes:
+        """Return the content of a stored file."""
+        session = _stored(self._work.datastore, source.snapshot or "")
+        return read_file_item(session, source.path, path).data
 
     def _slice(self, source: Source, subtask: int) -> Given:
         labels = self._work.labels
@@ -79,6 +118,8 @@ class Inputs:
         items = self._work.items(subtask)
         if source.task is None:
             session = _stored(self._work.datastore, source.snapshot or "")
+            if source.kind is ProductKind.FILE:
+                return self._read_files(source, session, subtask)
             _require_present(self._work, source, session, items)
             return self._read(source, session, items)
         pieces = [
@@ -90,6 +131,15 @@ class Inputs:
         datasets = [piece for piece in pieces if isinstance(piece, xr.Dataset)]
         return xr.concat(datasets, source.dimension)
 
+    def _read_files(
+        self, source: Source, session: icechunk.Session, subtask: int
+    ) -> Given:
+        """Read the files of a subtask: one as it is, several by name."""
+        paths = [p for one in self.files(source, subtask) for p in one.files]
+        if len(paths) == 1 and not source.is_whole:
+            return read_file_item(session, source.path, paths[0])
+        return {one: read_file_item(session, source.path, one).data for one in paths}
+
     def _read(
         self, source: Source, session: icechunk.Session, items: Selection
     ) -> Given:
@@ -98,8 +148,6 @@ class Inputs:
         assert labels is not None
         if source.kind is not ProductKind.ARRAY:
             name = labels.texts()[items][0] if isinstance(items, slice) else ""
-            if source.kind is ProductKind.FILE:
-                return read_file_item(session, source.path, name)
             return read_dataset_item(session, source.path, name)
         layout = _layout(self._work.token, source, session)
         positions = _positions(self._work, source, layout)
@@ -142,6 +190,8 @@ class Inputs:
     def _whole(self, source: Source) -> Given:
         if source.task is None:
             session = _stored(self._work.datastore, source.snapshot or "")
+            if source.kind is ProductKind.FILE:
+                return self._read_files(source, session, 0)
             return _open_whole(source, session, require_stored(session, source))
         merged = self._merged(source)
         present = sorted(merged.outputs.get(source.path, ()))
@@ -189,8 +239,6 @@ def _open_whole(
             return dataset
         return dataset.isel({source.dimension: stored.positions(labels)})
     names = labels.texts() if labels is not None else []
-    if source.kind is ProductKind.FILE:
-        return {name: read_file_item(session, source.path, name).data for name in names}
     return {name: open_dataset(session, f"{source.path}/{name}") for name in names}
 
 
@@ -231,6 +279,20 @@ def _require_present(
             raise MissingItems(f"'{source.path}' has no item {min(lacking)!r}")
 
 
+def _stored_files(work: Work, source: Source) -> Mapping[str, Sequence[StoredFile]]:
+    """Return the files of an input by key."""
+    key = (work.token, source.data_type)
+    if key not in _file_cache:
+        _trim(_file_cache)
+        session = _stored(work.datastore, source.snapshot or "")
+        by_key: dict[str, list[StoredFile]] = {}
+        for one in list_files(session, source.path, source.pattern):
+            by_key.setdefault(one.key, []).append(one)
+        _file_cache[key] = by_key
+    return _file_cache[key]
+
+
+_file_cache: dict[tuple[str, str], Mapping[str, Sequence[StoredFile]]] = {}
 _absent_cache: dict[tuple[str, str], frozenset[str]] = {}
 _layouts: dict[tuple[str, str], Layout] = {}
 _position_cache: dict[tuple[str, str], np.ndarray[Any, np.dtype[np.int64]] | None] = {}

@@ -8,8 +8,16 @@ from enum import Enum
 from pathlib import Path
 
 from ziggy_dask.datastore import Labels, Storage
-from ziggy_dask.definitions import ProductKind
-from ziggy_dask.definitions.parameters import Value
+from ziggy_dask.definitions import (
+    DaskFunctionStep,
+    FunctionStep,
+    ParameterSet,
+    ProductKind,
+    Programs,
+    ProgramStep,
+    ScriptStep,
+)
+from ziggy_dask.definitions.location import FilePattern
 
 
 class SubtaskState(Enum):
@@ -38,6 +46,18 @@ class Cause(Enum):
     """The output could not be written."""
     WORKER_LOST = "worker lost"
     """Its worker died, repeatedly."""
+    NO_PROGRAM = "no program"
+    """The program is not there, or can't be started."""
+    EXIT_CODE = "exit code"
+    """The program ended with an exit code other than 0."""
+    SIGNAL = "signal"
+    """The program was ended by a signal."""
+    TIME_LIMIT = "time limit"
+    """The program took longer than it may."""
+    DISK_QUOTA = "disk quota"
+    """The program filled more of the disk than it may."""
+    HALTED = "halted"
+    """It was ended because its worker was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +86,10 @@ class Source:
     """Index of the task in the same graph that makes it."""
     max_failed: int
     """So many subtasks of that task may fail."""
+    pattern: FilePattern
+    """Which files of a file product are of this type."""
+    file_format: str
+    """How programs are given Datasets: ``netcdf`` or ``zarr``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +108,10 @@ class Sink:
     """Chunks and compression."""
     allocation: bytes | None
     """Fork in which it was allocated by an earlier run; None: not yet."""
+    pattern: FilePattern
+    """Which files are of this type."""
+    reader: str
+    """Reader that turns a program's file into a Dataset; empty: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,16 +146,16 @@ class Work:
     """Placeholder values of the unit of work."""
     unit_name: str
     """Name of the unit of work."""
-    function: str
-    """``module:function`` of the algorithm."""
-    is_lazy: bool
-    """Whether it is a Dask function."""
+    step: FunctionStep | DaskFunctionStep | ProgramStep | ScriptStep
+    """The algorithm."""
+    limit_s: float
+    """Time after which a program is ended, in seconds; 0: there is no limit."""
     root: Path | None
     """Directory of the algorithms' code."""
     code_version: str
     """Version of that code."""
-    parameters: Mapping[str, Mapping[str, Value]]
-    """Values by parameter set and name."""
+    sets: tuple[ParameterSet, ...]
+    """Parameter sets."""
     models: Mapping[str, ModelFile]
     """Models by model type."""
     sources: tuple[Source, ...]
@@ -144,6 +172,8 @@ class Work:
     """URL of the datastore."""
     scaffold: bytes
     """Fork in which outputs are allocated."""
+    programs: Programs
+    """How programs are run."""
 
     def items(self, subtask: int) -> slice:
         """Return the positions of a subtask's items among `labels`."""

@@ -147,7 +147,7 @@ def test_what_follows_an_output_of_unknown_items_stays_open_until_it_is_stored()
     plan = planned(definition, {"raw": [holding("set-1/L0", ["a", "b"])]})
     assert plan.tasks[1].is_open
     assert plan.tasks[1].count == 0
-    settled = settle(plan.tasks[1], definition, {"set-1/F": Labels.of(["x", "y", "z"])})
+    settled = settle(plan.tasks[1], definition, [Labels.of(["x", "y", "z"])])
     assert settled.count == 3
     assert not settled.is_open
 

@@ -11,6 +11,7 @@ from sqlalchemy import select, text, update
 import ziggy_dask as z
 from ziggy_dask.errors import LeaseError, RecordsError
 from ziggy_dask.records import (
+    TaskStep,
     create_database,
     instances,
     library,
@@ -208,6 +209,18 @@ def test_blocked_subtasks_are_not_on_record(database):
 
 
 FAILED = SubtaskState.FAILED
+
+
+def test_as_many_tasks_as_there_are_move_and_end_at_once(database):
+    number, tasks = new_instance(database, **{f"n{n}": 1 for n in range(1201)})
+    steps = [TaskStep.WAITING_TO_RUN]
+    assert instances.move_tasks(database, tasks, TaskStep.EXECUTING, steps) == 1201
+    outcomes.record(database, [(task, result(0)) for task in tasks])
+    outcomes.publish(database, "S", {task: {} for task in tasks})
+    ended = instances.tasks(database, number)
+    assert {(one.step, one.complete) for one in ended} == {(TaskStep.COMPLETE, 1)}
+    (part,) = outcomes.recorded_parts(database, tasks[1200]).values()
+    assert part.change_sets == {}
 
 
 def test_missing_things_are_named(database):

@@ -1,0 +1,320 @@
+"""Working directories: inputs and models as files, outputs from files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import xarray as xr
+
+from ziggy_dask.datastore import FileItem, read_file
+from ziggy_dask.definitions import Keep, ProductKind
+from ziggy_dask.errors import TaskError
+from ziggy_dask.workers.description import describe, interface_name
+from ziggy_dask.workers.sources import Inputs
+from ziggy_dask.workers.work import Sink, Source, Work
+
+_SHARED = ".shared-"
+_Signature = tuple[int, int, int]
+_shared_files: dict[Path, _Signature] = {}
+_shared_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingDirectory:
+    """A directory in which a program is going to run."""
+
+    path: Path
+    """Where it is."""
+    before: Mapping[str, _Signature]
+    """What was put there, by name, with what tells whether it was changed."""
+    shared: Mapping[Path, _Signature]
+    """Files that its inputs share disk blocks with, likewise."""
+
+
+def task_directory(work: Work) -> Path:
+    """Return the directory that holds the working directories of a task."""
+    name = f"{work.instance}-{work.task}-{interface_name(work.node)}"
+    return work.programs.work / name
+
+
+def make_directory(
+    work: Work, subtask: int, inputs: Inputs, models: Mapping[str, FileItem]
+) -> WorkingDirectory:
+    """Make the working directory of a subtask, with all that its program gets.
+
+    What an earlier attempt left there is removed.
+
+    Raises
+    ------
+    TaskError
+        If two of its files have one name.
+    """
+    path = task_directory(work) / f"st-{subtask}"
+    if path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    given: dict[str, list[str]] = {}
+    for source in work.sources:
+        given[source.data_type] = list(_place(work, source, subtask, inputs, path))
+    for name, model in models.items():
+        _link(work, path / model.name, f"models-{name}", model.data)
+    _refuse_clashes(given, models)
+    named = {name: model.name for name, model in models.items()}
+    describe(work, subtask, path, given, named)
+    before = {one.name: _signature(one) for one in path.iterdir()}
+    inodes = {signature[0] for signature in before.values()}
+    with _shared_lock:
+        shared = {p: known for p, known in _shared_files.items() if known[0] in inodes}
+    return WorkingDirectory(path=path, before=before, shared=shared)
+
+
+def take_outputs(
+    work: Work, directory: WorkingDirectory, own: Collection[str]
+) -> dict[str, object]:
+    """Return what a program left in its working directory, by output name.
+
+    Parameters
+    ----------
+    work
+        The task.
+    directory
+        Where it ran.
+    own
+        Names of files that are ours.
+
+    Raises
+    ------
+    TaskError
+        If a file that matches an output is a link that leads out, or can't be read.
+    """
+    for place, known in directory.shared.items():
+        if not place.exists() or _signature(place) != known:
+            raise TaskError(
+                f"the input {place.name!r}, which all subtasks share, was written to, "
+                "here or in a subtask that ran at the same time; let the program work "
+                "on a copy"
+            )
+    entries = sorted(directory.path.iterdir())
+    made = [
+        one
+        for one in entries
+        if one.name not in own
+        and not one.name.startswith(".")
+        and directory.before.get(one.name) != _signature(one)
+    ]
+    outputs: dict[str, object] = {}
+    for sink in work.sinks:
+        matching = [one for one in made if _matches(sink, one.name)]
+        if matching:
+            outputs[sink.name] = _output(sink, directory.path, matching)
+    return outputs
+
+
+def end_directory(work: Work, directory: Path, *, has_failed: bool) -> None:
+    """Remove a working directory, unless it is to stay."""
+    keep = work.programs.keep
+    if keep is Keep.ALL or (has_failed and keep is Keep.FAILED):
+        return
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def tidy(root: Path, instance: int, kept: Collection[tuple[int, int]]) -> None:
+    """Remove what is left of an instance's working directories.
+
+    Parameters
+    ----------
+    root
+        Directory of working directories.
+    instance
+        Number of the instance.
+    kept
+        Task and number of the subtasks whose directories stay.
+    """
+    for path in root.glob(f"{instance}-*-*"):
+        task = int(path.name.split("-")[1])
+        for inner in path.iterdir():
+            number = inner.name.removeprefix("st-")
+            if not number.isdigit() or (task, int(number)) not in kept:
+                shutil.rmtree(inner, ignore_errors=True)
+        if not any(path.iterdir()):
+            path.rmdir()
+
+
+def _place(
+    work: Work, source: Source, subtask: int, inputs: Inputs, directory: Path
+) -> Iterator[str]:
+    """Put an input into a working directory; yield the names of its files."""
+    if source.kind is not ProductKind.FILE:
+        given = inputs.given(source, subtask)
+        yield from _write_datasets(source, given, directory)
+        return
+    for stored in inputs.files(source, subtask):
+        for path in stored.files:
+            name = path.split("/", source.pattern.depth)[-1]
+            target = directory / name
+            if source.is_whole and work.count > 1:
+                _link_stored(work, source, inputs, path, target)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(inputs.read_file(source, path))
+        yield stored.name
+
+
+def _write_datasets(source: Source, given: object, directory: Path) -> Iterator[str]:
+    items = given if isinstance(given, Mapping) else {source.name: given}
+    if isinstance(given, xr.Dataset):
+        items = {source.name: given}
+    for name, dataset in items.items():
+        assert isinstance(dataset, xr.Dataset)
+        if source.file_format == "zarr":
+            dataset.to_zarr(directory / f"{name}.zarr", consolidated=False)
+            yield f"{name}.zarr"
+        else:
+            _netcdf(dataset).to_netcdf(directory / f"{name}.nc", engine="h5netcdf")
+            yield f"{name}.nc"
+
+
+def _netcdf(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset whose text NetCDF can hold."""
+    texts = {
+        name: variable.astype(object)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind == "T"
+    }
+    return dataset.drop_encoding().assign(texts)
+
+
+def _link_stored(
+    work: Work, source: Source, inputs: Inputs, path: str, target: Path
+) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    place = f"{source.name}/{path}"
+    if not _linked(work, place, target):
+        _link(work, target, source.name, inputs.read_file(source, path), path)
+
+
+def _link(work: Work, target: Path, group: str, data: bytes, path: str = "") -> None:
+    """Put data into a file that shares its disk blocks with other subtasks' files."""
+    place = f"{group}/{path or target.name}"
+    if _linked(work, place, target):
+        return
+    shared = _shared_path(work, place)
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    partial = shared.with_name(f".{shared.name}.{threading.get_ident()}")
+    partial.write_bytes(data)
+    partial.chmod(0o444)
+    with _shared_lock:
+        partial.replace(shared)
+        _shared_files[shared] = _signature(shared)
+    if not _linked(work, place, target):
+        target.write_bytes(data)
+
+
+def _linked(work: Work, place: str, target: Path) -> bool:
+    """Link a shared file to `target` if it is there, and as it was written."""
+    shared = _shared_path(work, place)
+    with _shared_lock:
+        known = _shared_files.get(shared)
+    try:
+        if known is None or _signature(shared) != known:
+            return False
+        os.link(shared, target)
+    except OSError:
+        return False
+    return True
+
+
+def _shared_path(work: Work, place: str) -> Path:
+    return task_directory(work) / f"{_SHARED}{os.getpid()}" / place
+
+
+def _signature(path: Path) -> _Signature:
+    status = path.lstat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _refuse_clashes(
+    given: Mapping[str, Sequence[str]], models: Mapping[str, FileItem]
+) -> None:
+    seen: dict[str, str] = {}
+    groups = [*given.items(), *((name, [one.name]) for name, one in models.items())]
+    for what, names in groups:
+        for name in names:
+            if name in seen:
+                raise TaskError(
+                    f"two of its files are called {name!r}: one of {seen[name]!r} and "
+                    f"one of {what!r}; files that meet in a subtask need different names"
+                )
+            seen[name] = what
+
+
+def _matches(sink: Sink, name: str) -> bool:
+    return bool(sink.pattern.name) and sink.pattern.matches_name(name)
+
+
+def _output(sink: Sink, directory: Path, matching: Sequence[Path]) -> object:
+    if sink.kind is ProductKind.FILE:
+        return {
+            str(path.relative_to(directory)): FileItem(
+                name=str(path.relative_to(directory)),
+                data=_inside(sink, directory, path).read_bytes(),
+            )
+            for one in matching
+            for path in _files_of(one)
+        }
+    read = {one: _read(sink, _inside(sink, directory, one)) for one in matching}
+    if sink.kind is ProductKind.COLLECTION:
+        return {sink.pattern.item(one.name): dataset for one, dataset in read.items()}
+    datasets = [_with_dimension(sink, dataset) for dataset in read.values()]
+    if len(datasets) == 1:
+        return datasets[0]
+    if not sink.storage.dimension:
+        raise TaskError(
+            f"output {sink.data_type!r}: {len(matching)} files match, where one is "
+            f"wanted: {', '.join(one.name for one in matching)}"
+        )
+    return xr.concat(datasets, sink.storage.dimension)
+
+
+def _files_of(entry: Path) -> list[Path]:
+    """Return a file, or the files below a directory that stands for one."""
+    if entry.is_symlink() or not entry.is_dir():
+        return [entry]
+    return sorted(p for p in entry.rglob("*") if p.is_symlink() or not p.is_dir())
+
+
+def _inside(sink: Sink, directory: Path, path: Path) -> Path:
+    """Return where a file really is, unless that is outside the working directory."""
+    real = path.resolve()
+    if not real.is_relative_to(directory.resolve()) or not real.exists():
+        raise TaskError(
+            f"output {sink.data_type!r}: {path.name!r} is a link to {real}, which is "
+            "not in the working directory; write the file itself"
+        )
+    if path.is_symlink() and not real.is_file():
+        raise TaskError(f"output {sink.data_type!r}: {path.name!r} is no file")
+    if not real.is_file() and not real.is_dir():
+        raise TaskError(f"output {sink.data_type!r}: {path.name!r} is no file")
+    return real
+
+
+def _read(sink: Sink, path: Path) -> xr.Dataset:
+    content = read_file(sink.reader, path)
+    if isinstance(content, FileItem):
+        raise TaskError(
+            f"the reader {sink.reader!r} of output {sink.data_type!r} takes files as "
+            "they are; give the data type 'kind: file', or another reader"
+        )
+    return content
+
+
+def _with_dimension(sink: Sink, dataset: xr.Dataset) -> xr.Dataset:
+    dimension = sink.storage.dimension
+    if not dimension or dimension in dataset.dims:
+        return dataset
+    return dataset.expand_dims(dimension)

@@ -1,0 +1,296 @@
+"""Algorithms that are programs: each subtask in a working directory of its own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+from distributed import get_worker
+from distributed.diagnostics.plugin import WorkerPlugin
+
+from ziggy_dask.datastore import FileItem
+from ziggy_dask.definitions import ProgramStep, ScriptStep
+from ziggy_dask.workers import runner
+from ziggy_dask.workers.description import interface_name
+from ziggy_dask.workers.directory import (
+    end_directory,
+    make_directory,
+    take_outputs,
+)
+from ziggy_dask.workers.process import Ended, Limits, run_process
+from ziggy_dask.workers.sources import Inputs
+from ziggy_dask.workers.work import Cause, Work
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_SHORT = 2000
+
+
+class ProgramFailure(Exception):
+    """A program failed, or had to be ended.
+
+    Parameters
+    ----------
+    cause
+        Why.
+    message
+        One line.
+    traceback
+        The algorithm's own traceback, if it left one.
+    peak_memory_bytes
+        Its largest memory.
+    """
+
+    def __init__(
+        self,
+        cause: Cause,
+        message: str,
+        traceback: str = "",
+        peak_memory_bytes: int = 0,
+    ) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.traceback = traceback
+        self.peak_memory_bytes = peak_memory_bytes
+
+
+class ProgramHalt(WorkerPlugin):
+    """Ends the programs of a worker when it closes."""
+
+    name = "ziggy-programs"
+
+    def setup(self, worker: Worker) -> None:
+        """Make the word by which running programs learn that they have to end."""
+        worker.ziggy_halt = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # type: ignore[attr-defined]  # ours
+
+    def teardown(self, worker: Worker) -> None:
+        """Tell all programs of the worker to end."""
+        os.eventfd_write(worker.ziggy_halt, 1)  # type: ignore[attr-defined]  # ours
+
+
+def run_program(
+    work: Work, subtask: int, inputs: Inputs, models: Mapping[str, FileItem]
+) -> tuple[dict[str, object], int]:
+    """Run the program of a subtask.
+
+    Parameters
+    ----------
+    work
+        The task.
+    subtask
+        Number of the subtask.
+    inputs
+        The task's inputs.
+    models
+        Models by type.
+
+    Returns
+    -------
+    dict, int
+        What it left, by output name, and its largest memory in bytes.
+
+    Raises
+    ------
+    ProgramFailure
+        If it failed.
+    TaskError
+        If what it left can't be taken in.
+    """
+    directory = make_directory(work, subtask, inputs, models)
+    has_failed = True
+    try:
+        command, environment, log = _command(work, directory.path)
+        ended = _run(work, command, environment, directory.path, log)
+        _refuse_failure(work, directory.path, command[0], ended)
+        own = (log, *_error_files(work, command[0]))
+        outputs = take_outputs(work, directory, own)
+        has_failed = False
+    finally:
+        end_directory(work, directory.path, has_failed=has_failed)
+    if ended.left_behind:
+        sys.stdout.write(f"[ended {ended.left_behind} processes that it left behind]\n")
+    return outputs, ended.peak_memory_bytes
+
+
+def find_program(work: Work, program: str) -> Path:
+    """Return the file of a program.
+
+    Raises
+    ------
+    ProgramFailure
+        If it is not on the search path.
+    """
+    root = work.root or Path("/")
+    if "/" in program:
+        places = [root / program]
+    else:
+        places = [directory / program for directory in _search_path(work)]
+    for place in places:
+        if place.is_file() and os.access(place, os.X_OK):
+            return place
+    there = next((place for place in places if place.is_file()), None)
+    raise ProgramFailure(
+        Cause.NO_PROGRAM,
+        f"{there} can't be executed; try: chmod +x {shlex.quote(str(there))}"
+        if there
+        else f"no program {program!r} in {', '.join(str(p.parent) for p in places)}",
+    )
+
+
+def find_environment(work: Work, step: ScriptStep) -> Path | None:
+    """Return the virtual environment of a script, as the original looks for it."""
+    base = work.programs.environments or ((work.root or Path("/")) / "env")
+    module = Path(step.script).stem
+    for place in (base / step.function, base / module, base / "pipeline", base):
+        if place.is_dir():
+            return place
+    return None
+
+
+def _search_path(work: Work) -> list[Path]:
+    """Return where programs are looked for: the cluster's path, then the pipeline's."""
+    own = [work.root / "bin", work.root] if work.root else []
+    return [*work.programs.path, *own]
+
+
+def _command(work: Work, directory: Path) -> tuple[list[str], dict[str, str], str]:
+    """Return the command of a step, its environment, and the name of its log."""
+    environment = _environment(work)
+    if isinstance(work.step, ProgramStep):
+        program = find_program(work, work.step.program)
+        arguments = [
+            one.replace("{directory}", str(directory)) for one in work.step.arguments
+        ]
+        return [str(program), *arguments], environment, f"{program.name}-stdout.log"
+    assert isinstance(work.step, ScriptStep)
+    python = sys.executable
+    virtual = find_environment(work, work.step)
+    if virtual is not None:
+        python = str(virtual / "bin" / "python")
+        if not Path(python).exists():
+            raise ProgramFailure(
+                Cause.NO_PROGRAM, f"the virtual environment {virtual} has no bin/python"
+            )
+        environment["VIRTUAL_ENV"] = str(virtual)
+        environment["PATH"] = f"{virtual / 'bin'}:{environment['PATH']}"
+    module = ".".join(Path(work.step.script).with_suffix("").parts)
+    root, function = str(work.root or directory), work.step.function
+    step = interface_name(work.node)
+    command = [python, runner.__file__, root, module, function, step]
+    return command, environment, "ziggy-python-stdout.log"
+
+
+def _environment(work: Work) -> dict[str, str]:
+    programs = work.programs
+    inherited = {n: os.environ[n] for n in programs.inherit if n in os.environ}
+    path = [str(one) for one in _search_path(work)]
+    environment = {
+        "PATH": ":".join([*path, _SYSTEM_PATH]),
+        **inherited,
+        **dict(programs.environment),
+    }
+    if programs.library_path:
+        libraries = ":".join(str(one) for one in programs.library_path)
+        environment["LD_LIBRARY_PATH"] = libraries
+    return environment
+
+
+def _run(
+    work: Work,
+    command: list[str],
+    environment: dict[str, str],
+    directory: Path,
+    log: str,
+) -> Ended:
+    limits = Limits(
+        wall_s=work.limit_s,
+        grace_s=work.programs.grace_s,
+        disk_bytes=work.programs.disk_quota_bytes,
+        log_bytes=work.programs.log_bytes,
+    )
+    try:
+        return run_process(
+            command,
+            directory,
+            environment,
+            log=directory / log,
+            limits=limits,
+            halt=_halt(),
+        )
+    except OSError as error:
+        raise ProgramFailure(
+            Cause.NO_PROGRAM, f"{command[0]} can't be started: {error.strerror}"
+        ) from error
+
+
+def _halt() -> int:
+    try:
+        return int(get_worker().ziggy_halt)  # type: ignore[attr-defined]  # ours
+    except (ValueError, AttributeError):
+        return -1
+
+
+def _error_files(work: Work, program: str) -> list[str]:
+    """Return the names of files by which programs tell that they failed."""
+    names = (interface_name(work.node), Path(program).name)
+    return [f"{name}-error.h5" for name in names]
+
+
+def _refuse_failure(work: Work, directory: Path, program: str, ended: Ended) -> None:
+    """Raise if a program failed."""
+    name = Path(program).name
+    reported = [n for n in _error_files(work, program) if (directory / n).exists()]
+    said, trace = _read_error(directory / reported[0]) if reported else ("", "")
+    peak = ended.peak_memory_bytes
+    if ended.cause is not Cause.NONE:
+        text = _ENDED[ended.cause].format(
+            limit=work.limit_s, quota=work.programs.disk_quota_bytes
+        )
+        raise ProgramFailure(ended.cause, f"{name} was ended: {text}", "", peak)
+    if ended.exit_code < 0:
+        _refuse_signal(work, name, -ended.exit_code, peak)
+    if reported:
+        raise ProgramFailure(Cause.EXCEPTION, said, trace, peak)
+    if ended.exit_code:
+        text = f"{name} ended with exit code {ended.exit_code}"
+        raise ProgramFailure(Cause.EXIT_CODE, text, "", peak)
+
+
+_ENDED = {
+    Cause.TIME_LIMIT: "it took longer than {limit:g} s; see 'time: limit' of the node",
+    Cause.DISK_QUOTA: "its directory has more than {quota} bytes; see 'disk_quota'",
+    Cause.HALTED: "its worker was",
+}
+
+
+def _refuse_signal(work: Work, name: str, number: int, peak: int) -> None:
+    if number == signal.SIGXFSZ and work.programs.disk_quota_bytes:
+        text = _ENDED[Cause.DISK_QUOTA].format(quota=work.programs.disk_quota_bytes)
+        raise ProgramFailure(Cause.DISK_QUOTA, f"{name} was ended: {text}", "", peak)
+    word = signal.strsignal(number) or "unknown"
+    text = f"{name} was ended by signal {number} ({word})"
+    raise ProgramFailure(Cause.SIGNAL, text, "", peak)
+
+
+def _read_error(path: Path) -> tuple[str, str]:
+    """Return the message of an error file, and its stack as a traceback."""
+    with suppress(OSError, KeyError), h5py.File(path, "r") as file:
+        message = file["message"].asstr()[()]
+        identifier = file["identifier"].asstr()[()]
+        stack = file["stack"]
+        names = stack["name"].asstr()[...]
+        places = zip(stack["file"].asstr()[...], stack["line"][...], names, strict=True)
+        lines = [f'  File "{f}", line {line}, in {name}' for f, line, name in places]
+        said = f"{identifier}: {message}"
+        whole = ["Traceback (most recent call last):", *lines, said]
+        return said[:_SHORT], "\n".join(whole) + "\n"
+    return f"it left {path.name}, which can't be read", ""
