@@ -60,10 +60,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _RECORD_S = 0.2
-"""Least time between two transactions; what comes meanwhile shares the next one.
-
-It grows with the time that recording and publishing take, so that they take no more
-than half of the supervisor's time."""
+"""Least time between two transactions; what comes meanwhile shares the next one."""
 _CALLS = Calls(work=load_work, run=run_batch, merge=merge_results)
 
 
@@ -323,10 +320,8 @@ class InstanceRun:
                     "is recorded is kept, go on with: ziggy run --continue"
                 ) from None
             some.extend(self._completed.next_batch(block=False))
-            worked = time.monotonic()
             yield some
-            took = time.monotonic() - worked
-            time.sleep(max(took, _RECORD_S - (time.monotonic() - began)))
+            time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
 
     def _results_of(self, futures: Sequence[Future[Any]]) -> dict[Key, BatchResult]:
         """Return the results of ended futures by key, and let the futures go."""
