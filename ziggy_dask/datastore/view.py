@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import xarray as xr
 
@@ -82,6 +84,50 @@ class Datastore:
         """Return one file of a file product."""
         return read_file_item(self._repository.reading(self._snapshot), path, name)
 
+    def items(self, path: str) -> list[str]:
+        """Return the names of a product's files, or the labels of its items."""
+        session = self._repository.reading(self._snapshot)
+        labels = read_product(session, path.strip("/")).labels
+        return [] if labels is None else labels.texts()
+
+    def export(
+        self, directory: str | os.PathLike[str], paths: Iterable[str] | None = None
+    ) -> list[Path]:
+        """Write products into directories of their names.
+
+        Files come out byte for byte; arrays and collections as NetCDF.
+
+        Parameters
+        ----------
+        directory
+            Where to; files that are there are replaced.
+        paths
+            Which products; None: all.
+
+        Returns
+        -------
+        list
+            The files that were written.
+        """
+        written = []
+        for path in list(self if paths is None else paths):
+            target = Path(directory) / path
+            content = self[path]
+            if isinstance(content, xr.Dataset):
+                written.append(
+                    _write_netcdf(content, target.with_name(f"{target.name}.nc"))
+                )
+            elif isinstance(content, xr.DataTree):
+                written += [
+                    _write_netcdf(node.to_dataset(), target / f"{name}.nc")
+                    for name, node in content.children.items()
+                ]
+            else:
+                written += [
+                    _write(data, target / name) for name, data in content.items()
+                ]
+        return written
+
     def as_of(self, snapshot: str) -> Datastore:
         """Return the datastore as of a snapshot."""
         return Datastore(self._repository, snapshot)
@@ -90,3 +136,25 @@ class Datastore:
         """Return snapshot, time (UTC) and message of what was published, newest first."""
         commits = self._repository.history()
         return [(one.snapshot, one.time, one.message) for one in commits]
+
+
+def as_netcdf(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset whose text is of a type that NetCDF can hold."""
+    texts = {
+        name: variable.astype(object)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind == "T"
+    }
+    return dataset.drop_encoding().assign(texts)
+
+
+def _write_netcdf(dataset: xr.Dataset, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    as_netcdf(dataset).to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def _write(data: bytes, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TypeVar
@@ -100,6 +101,11 @@ def pipeline_to_yaml(pipeline: Pipeline) -> str:
         "priority": _unless(pipeline.priority, Priority.NORMAL),
         "placeholders": {one.name: one.pattern for one in pipeline.placeholders},
         "parameter_sets": {s.name: _set_content(s) for s in pipeline.parameter_sets},
+        "interface_names": {
+            s.name: s.interface_name
+            for s in pipeline.parameter_sets
+            if s.interface_name
+        },
         "data_types": {d.name: _data_type_content(d) for d in pipeline.data_types},
         "model_types": {m.name: _model_type_content(m) for m in pipeline.model_types},
         "parameters": list(pipeline.parameters),
@@ -123,6 +129,14 @@ def _finish(
 
 def _pipeline(top: Section, root: Path | None) -> Pipeline:
     placeholders = top.section("placeholders")
+    interfaces = top.section("interface_names")
+    sets = _each(top, "parameter_sets", _parameter_set)
+    known = [one.name for one in sets]
+    for name in interfaces.names():
+        if name not in known:
+            interfaces.fault(
+                name, f"unknown parameter set {name!r}{suggestion(name, known)}"
+            )
     pipeline = Pipeline(
         name=top.text("pipeline"),
         description=top.text("description", ""),
@@ -131,7 +145,9 @@ def _pipeline(top: Section, root: Path | None) -> Pipeline:
             Placeholder(name=name, pattern=placeholders.text(name))
             for name in placeholders.names()
         ),
-        parameter_sets=_each(top, "parameter_sets", _parameter_set),
+        parameter_sets=tuple(
+            replace(one, interface_name=interfaces.text(one.name, "")) for one in sets
+        ),
         data_types=_each(top, "data_types", _data_type),
         model_types=_each(top, "model_types", _model_type),
         parameters=top.texts("parameters"),

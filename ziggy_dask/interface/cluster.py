@@ -17,6 +17,7 @@ from ziggy_dask.definitions import (
     require_sound,
 )
 from ziggy_dask.errors import DefinitionError, Fault
+from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.planning import Plan, Where
 from ziggy_dask.records import InstanceState, deliveries, instances, library, outcomes
 from ziggy_dask.records.deliveries import DeliveryRecord
@@ -120,23 +121,78 @@ class Cluster:
         return Task(self._site, instances.task(self._site.database, number).id)
 
     def register(
-        self, pipeline: Pipeline | str | os.PathLike[str], *, dry_run: bool = False
+        self, *pipelines: Pipeline | str | os.PathLike[str], dry_run: bool = False
     ) -> list[Registered]:
-        """Register a pipeline: a definition, or the file or directory of one.
+        """Register pipelines: definitions, or files or directories of them.
 
         Raises
         ------
         DefinitionError
             With everything that is wrong; nothing is registered then.
         """
-        if not isinstance(pipeline, Pipeline):
-            pipeline = read_pipeline(Path(pipeline))
-        else:
-            require_sound(pipeline)
-            problems = [Fault(message=one.message) for one in check_code(pipeline)]
-            if problems:
-                raise DefinitionError(problems)
-        return [] if dry_run else library.register(self._site.database, pipeline)
+        sound = [_checked(one) for one in pipelines]
+        return [] if dry_run else library.register(self._site.database, sound)
+
+    def import_ziggy(
+        self,
+        *files: str | os.PathLike[str],
+        updates: bool = False,
+        home: str | os.PathLike[str] | None = None,
+        dry_run: bool = False,
+    ) -> list[Registered]:
+        """Register the definitions of XML files of the original Ziggy, all or nothing.
+
+        Parameters
+        ----------
+        *files
+            The files.
+        updates
+            Whether definitions that are there already are replaced. If not, only new
+            ones are taken.
+        home
+            Directory of the algorithms: programs in ``bin``, environments in ``env``.
+            By default the directory of the first file.
+        dry_run
+            Whether to check only.
+
+        Raises
+        ------
+        DefinitionError
+            With everything that is wrong; nothing is registered then.
+        """
+        return import_ziggy(
+            self._site.database,
+            [Path(file) for file in files],
+            updates=updates,
+            home=Path(home) if home else None,
+            dry_run=dry_run,
+        )
+
+    def export(self, pipeline: str, *, as_xml: bool = False) -> str:
+        """Return a pipeline as YAML, or as XML of the original Ziggy."""
+        return export_definition(self._site.database, pipeline, as_xml=as_xml)
+
+    def set_parameters(self, pipeline: str, changes: Overrides) -> list[Registered]:
+        """Change values of parameters for all runs to come.
+
+        Parameters
+        ----------
+        pipeline
+            Name of the pipeline.
+        changes
+            New values by parameter set and name.
+
+        Raises
+        ------
+        DefinitionError
+            If a name is unknown or a value does not fit; nothing is changed then.
+        """
+        stored = library.pipeline(self._site.database, pipeline)
+        chosen = chosen_sets(self._site, stored, changes)
+        return [
+            library.save_set(self._site.database, pipeline, chosen[name][1])
+            for name in changes
+        ]
 
     def plan(
         self,
@@ -299,6 +355,17 @@ class Cluster:
             where=Where.parse(where, exclude, stored.pipeline.patterns),
             parameters=parameters,
         )
+
+
+def _checked(pipeline: Pipeline | str | os.PathLike[str]) -> Pipeline:
+    """Return a pipeline, read if need be, that has nothing wrong with it."""
+    if not isinstance(pipeline, Pipeline):
+        return read_pipeline(Path(pipeline))
+    require_sound(pipeline)
+    problems = [Fault(message=one.message) for one in check_code(pipeline)]
+    if problems:
+        raise DefinitionError(problems)
+    return pipeline
 
 
 class Instance:

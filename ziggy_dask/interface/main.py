@@ -23,6 +23,8 @@ from ziggy_dask.errors import ZiggyError
 _COMMANDS = {
     "cluster": "cluster:cluster",
     "import": "definitions:import_",
+    "update": "definitions:update",
+    "export": "definitions:export",
     "pipelines": "definitions:pipelines",
     "parameters": "definitions:parameters",
     "manifest": "receipt:manifest",

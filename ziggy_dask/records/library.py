@@ -7,13 +7,13 @@ locked version makes a new version; over an unlocked one it replaces the content
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ziggy_dask.definitions import (
     ParameterSet,
@@ -26,7 +26,11 @@ from ziggy_dask.definitions.pipeline import text_digest
 from ziggy_dask.definitions.text import pipeline_from_record
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.records.database import Database
-from ziggy_dask.records.tables import ParameterSetRow, PipelineRow
+from ziggy_dask.records.tables import (
+    ParameterSetRow,
+    PipelineRow,
+    ZiggyLibraryRow,
+)
 
 
 class Change(Enum):
@@ -38,6 +42,8 @@ class Change(Enum):
     """Its content is new."""
     SAME = "SAME"
     """It was there already."""
+    LIBRARY_ONLY = "LIBRARY_ONLY"
+    """It is registered, and the files say nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +92,41 @@ class StoredSet:
     """The set."""
 
 
-def register(database: Database, pipeline: Pipeline) -> list[Registered]:
-    """Register a sound pipeline and its parameter sets, all or nothing."""
-    text = pipeline_to_yaml(pipeline)
+def register(
+    database: Database, pipelines: Sequence[Pipeline], ziggy_library: str | None = None
+) -> list[Registered]:
+    """Register sound pipelines and their parameter sets, all or nothing.
+
+    Parameters
+    ----------
+    database
+        Where.
+    pipelines
+        The pipelines.
+    ziggy_library
+        Text of the definitions that they are made of, if those are the original's.
+    """
+    done = []
     with database.writing() as connection:
-        done = [_save_pipeline(connection, pipeline, text)]
-        done += [
-            _save_set(connection, pipeline.name, one) for one in pipeline.parameter_sets
-        ]
+        for one in pipelines:
+            done.append(_save_pipeline(connection, one, pipeline_to_yaml(one)))
+            done += [_save_set(connection, one.name, s) for s in one.parameter_sets]
+        if ziggy_library is not None:
+            connection.execute(delete(ZiggyLibraryRow))
+            connection.execute(insert(ZiggyLibraryRow).values(id=1, text=ziggy_library))
     return done
+
+
+def ziggy_library(database: Database) -> str:
+    """Return the text of all definitions that are the original's; empty: there are none."""
+    with database.reading() as connection:
+        return connection.execute(select(ZiggyLibraryRow.text)).scalar() or ""
+
+
+def save_set(database: Database, pipeline: str, one: ParameterSet) -> Registered:
+    """Save new content of a parameter set of a pipeline."""
+    with database.writing() as connection:
+        return _save_set(connection, pipeline, one)
 
 
 def pipelines(database: Database) -> list[StoredPipeline]:
@@ -183,9 +215,11 @@ def set_from_json(name: str, content: dict[str, Any]) -> ParameterSet:
 
 
 def _save_pipeline(connection: Connection, one: Pipeline, text: str) -> Registered:
+    named = tuple(replace(each, parameters=()) for each in one.parameter_sets)
     values = {
         "name": one.name,
-        "digest": text_digest(text),
+        # The values of parameters have versions of their own.
+        "digest": text_digest(pipeline_to_yaml(replace(one, parameter_sets=named))),
         "text": text,
         "root": str(one.root) if one.root else "",
     }

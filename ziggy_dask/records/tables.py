@@ -68,6 +68,14 @@ class PipelineRow(Table):
     created: Mapped[datetime]
 
 
+class ZiggyLibraryRow(Table):
+    """All definitions that came from files of the original Ziggy; one row at most."""
+
+    __tablename__ = "ziggy_library"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str]
+
+
 class ParameterSetRow(Table):
     """A version of a parameter set of a pipeline."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import xarray as xr
 
 from ziggy_dask.datastore import FileItem, read_file
+from ziggy_dask.datastore.view import as_netcdf
 from ziggy_dask.definitions import Keep, ProductKind
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.description import describe, interface_name
@@ -175,18 +176,8 @@ def _write_datasets(source: Source, given: object, directory: Path) -> Iterator[
             dataset.to_zarr(directory / f"{name}.zarr", consolidated=False)
             yield f"{name}.zarr"
         else:
-            _netcdf(dataset).to_netcdf(directory / f"{name}.nc", engine="h5netcdf")
+            as_netcdf(dataset).to_netcdf(directory / f"{name}.nc", engine="h5netcdf")
             yield f"{name}.nc"
-
-
-def _netcdf(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a Dataset whose text NetCDF can hold."""
-    texts = {
-        name: variable.astype(object)
-        for name, variable in dataset.variables.items()
-        if variable.dtype.kind == "T"
-    }
-    return dataset.drop_encoding().assign(texts)
 
 
 def _link_stored(

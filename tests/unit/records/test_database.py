@@ -49,7 +49,7 @@ def small_pipeline(value=1):
 
 def new_instance(database, **tasks):
     """Make an instance with tasks, given as name and number of subtasks."""
-    library.register(database, small_pipeline())
+    library.register(database, [small_pipeline()])
     stored = library.pipeline(database, "small")
     sets = library.parameter_sets(database, "small")
     number = instances.create_instance(
@@ -136,8 +136,8 @@ def test_a_password_is_never_shown():
 
 
 def test_a_set_changes_in_place_until_it_is_locked(database):
-    library.register(database, small_pipeline(1))
-    library.register(database, small_pipeline(100))
+    library.register(database, [small_pipeline(1)])
+    library.register(database, [small_pipeline(100)])
     stored = library.parameter_sets(database, "small")["S"]
     assert (stored.version, stored.is_locked, stored.content.values) == (
         0,
@@ -149,7 +149,7 @@ def test_a_set_changes_in_place_until_it_is_locked(database):
 def test_a_change_after_locking_makes_a_new_version(database):
     new_instance(database)
     assert library.parameter_sets(database, "small")["S"].is_locked
-    library.register(database, small_pipeline(100))
+    library.register(database, [small_pipeline(100)])
     stored = library.parameter_sets(database, "small")["S"]
     assert (stored.version, stored.is_locked, stored.content.values) == (
         1,
@@ -160,7 +160,7 @@ def test_a_change_after_locking_makes_a_new_version(database):
 
 def test_a_locked_set_that_does_not_change_stays_as_it_is(database):
     new_instance(database)
-    done = library.register(database, small_pipeline(1))
+    done = library.register(database, [small_pipeline(1)])
     assert [(one.change.value, one.version) for one in done] == [
         ("SAME", 0),
         ("SAME", 0),

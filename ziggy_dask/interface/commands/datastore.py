@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
+
+if TYPE_CHECKING:
+    from ziggy_dask.datastore import Datastore
 
 
 @click.group()
@@ -14,25 +20,59 @@ def datastore() -> None:
     """Look at products."""
 
 
+_at_option = click.option(
+    "--at", "instance", type=int, help="As this instance left it."
+)
+
+
 @datastore.command("ls")
-@click.option("--at", "instance", type=int, help="As this instance left it.")
+@click.argument("path", required=False)
+@_at_option
 @json_option
 @click.pass_context
-def list_(ctx: click.Context, instance: int | None, as_json: bool) -> None:
-    """List the products."""
-    store = opened_cluster(ctx).datastore
-    paths = list(store if instance is None else store.at(instance))
-    click.echo(json.dumps(paths, indent=2) if as_json else "\n".join(paths))
+def list_(
+    ctx: click.Context, path: str | None, instance: int | None, as_json: bool
+) -> None:
+    """List the products, or the files or items of the product at PATH."""
+    store = _opened(ctx, instance)
+    names = list(store) if path is None else store.items(path)
+    click.echo(json.dumps(names, indent=2) if as_json else "\n".join(names))
 
 
 @datastore.command()
 @click.argument("path")
-@click.option("--at", "instance", type=int, help="As this instance left it.")
+@_at_option
+@click.pass_context
+def cat(ctx: click.Context, path: str, instance: int | None) -> None:
+    """Write the file at PATH, a product and the name of a file in it, byte for byte."""
+    product, _, name = path.strip("/").rpartition("/")
+    item = _opened(ctx, instance).file(product, name)
+    sys.stdout.buffer.write(item.data)
+
+
+@datastore.command("export")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@_at_option
+@click.pass_context
+def export_(
+    ctx: click.Context, directory: Path, paths: tuple[str, ...], instance: int | None
+) -> None:
+    """Write the products at PATHs, or all, into DIRECTORY.
+
+    Files come out byte for byte; arrays and collections as NetCDF.
+    """
+    written = _opened(ctx, instance).export(directory, paths or None)
+    click.echo(f"{len(written)} files in {directory}")
+
+
+@datastore.command()
+@click.argument("path")
+@_at_option
 @click.pass_context
 def show(ctx: click.Context, path: str, instance: int | None) -> None:
     """Show the product at PATH."""
-    store = opened_cluster(ctx).datastore
-    product = (store if instance is None else store.at(instance))[path]
+    product = _opened(ctx, instance)[path]
     if isinstance(product, dict):
         for name, data in product.items():
             click.echo(f"{name}  {len(data)} bytes")
@@ -52,3 +92,8 @@ def history(ctx: click.Context, as_json: bool) -> None:
         for snapshot, time, message in opened_cluster(ctx).datastore.history()
     ]
     show(rows, as_json=as_json, empty="nothing yet")
+
+
+def _opened(ctx: click.Context, instance: int | None) -> Datastore:
+    store = opened_cluster(ctx).datastore
+    return store if instance is None else store.at(instance)

@@ -1,33 +1,78 @@
-"""``ziggy import``, ``pipelines``, ``parameters``: registered definitions."""
+"""``ziggy import``, ``update``, ``export``, ``pipelines``, ``parameters``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
 
 
+def _import_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of commands that register definitions."""
+    for option in (
+        json_option,
+        click.option("--dry-run", is_flag=True, help="Check only; register nothing."),
+        click.option(
+            "--home",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="For XML: directory of the algorithms. Default: that of the first file.",
+        ),
+        click.argument(
+            "paths",
+            nargs=-1,
+            required=True,
+            type=click.Path(path_type=Path),
+            metavar="PATH...",
+        ),
+    ):
+        function = option(function)
+    return click.pass_context(function)
+
+
 @click.command("import")
-@click.argument(
-    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH..."
-)
-@click.option("--dry-run", is_flag=True, help="Check only; register nothing.")
-@json_option
-@click.pass_context
-def import_(
-    ctx: click.Context, paths: tuple[Path, ...], dry_run: bool, as_json: bool
+@_import_options
+def import_(ctx: click.Context, /, **options: Any) -> None:
+    """Register the pipelines in directories or YAML files, or definitions in XML files.
+
+    All or nothing. Of the original Ziggy's XML files, only what is new is taken; to
+    replace what is there: ziggy update.
+    """
+    _import(ctx, updates=False, **options)
+
+
+@click.command()
+@_import_options
+def update(ctx: click.Context, /, **options: Any) -> None:
+    """Register definitions, and replace those that are there already.
+
+    Like import, but XML files of the original Ziggy also change what is there.
+    """
+    _import(ctx, updates=True, **options)
+
+
+def _import(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    home: Path | None,
+    *,
+    updates: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Register the pipelines in directories or YAML files, all or nothing."""
-    from ziggy_dask.definitions import read_pipeline
     from ziggy_dask.interface.output import show
 
     cluster = opened_cluster(ctx)
-    read = [read_pipeline(path) for path in paths]
-    done = [
-        one for pipeline in read for one in cluster.register(pipeline, dry_run=dry_run)
-    ]
+    xml = [path for path in paths if path.suffix.lower() == ".xml"]
+    if xml and len(xml) < len(paths):
+        raise click.UsageError("give either XML files or others, not both at once")
+    if xml:
+        done = cluster.import_ziggy(*xml, updates=updates, home=home, dry_run=dry_run)
+    else:
+        done = cluster.register(*paths, dry_run=dry_run)
     rows = [
         {
             "kind": one.kind,
@@ -37,8 +82,30 @@ def import_(
         }
         for one in done
     ]
-    sound = ", ".join(pipeline.name for pipeline in read)
-    show(rows, as_json=as_json, empty=f"sound, and not registered: {sound}")
+    named = ", ".join(str(path) for path in paths)
+    show(rows, as_json=as_json, empty=f"sound, and not registered: {named}")
+
+
+@click.command()
+@click.argument("pipeline")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["yaml", "xml"]),
+    default="yaml",
+    help="YAML, or XML of the original Ziggy.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File. Default: print it."
+)
+@click.pass_context
+def export(ctx: click.Context, pipeline: str, form: str, output: Path | None) -> None:
+    """Write the definition of PIPELINE, with its newest parameters."""
+    text = opened_cluster(ctx).export(pipeline, as_xml=form == "xml")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
 
 
 @click.command()
@@ -63,17 +130,34 @@ def pipelines(ctx: click.Context, as_json: bool) -> None:
 
 @click.command()
 @click.argument("pipeline")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="SET.PARAMETER=VALUE",
+    help="Change a value for all runs to come.",
+)
 @json_option
 @click.pass_context
-def parameters(ctx: click.Context, pipeline: str, as_json: bool) -> None:
-    """List the parameters of PIPELINE and their values."""
+def parameters(
+    ctx: click.Context, pipeline: str, changes: tuple[str, ...], as_json: bool
+) -> None:
+    """List the parameters of PIPELINE and their values, or change some.
+
+    A version that an instance has used stays as it is; a change makes a new one.
+    """
+    from ziggy_dask.interface.commands.running import parse_changes
     from ziggy_dask.interface.output import show
 
     cluster = opened_cluster(ctx)
+    if changes:
+        for one in cluster.set_parameters(pipeline, parse_changes(changes)):
+            click.echo(f"{one.change.value}  {one.name} v{one.version}", err=as_json)
     rows = [
         {
             "set": name,
             "version": stored.version,
+            "locked": stored.is_locked,
             "parameter": one.name,
             "type": one.type_text,
             "value": one.text,

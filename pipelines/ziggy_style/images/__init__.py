@@ -1,0 +1,1 @@
+"""Algorithms of the pipeline in the manner of the original Ziggy."""
