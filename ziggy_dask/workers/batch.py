@@ -156,10 +156,8 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
     try:
         values = inputs.values(number)
         given = {} if is_program else inputs.of_subtask(number)
-    except MissingItems as reason:
-        return Outcome(subtask=number, state=SubtaskState.COMPLETE, message=str(reason))
-    except BlockedSubtask as reason:
-        return Outcome(subtask=number, state=SubtaskState.BLOCKED, message=str(reason))
+    except (MissingItems, BlockedSubtask) as reason:
+        return _without_input(number, reason)
     except Exception as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
         return _failure(number, Cause.BAD_INPUT, error)
     returned: object
@@ -169,40 +167,35 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
             returned, memory = run_program(work, number, inputs, _models(work))
         else:
             returned = _call(work, number, given)
-    except MissingItems as reason:
-        return Outcome(subtask=number, state=SubtaskState.COMPLETE, message=str(reason))
-    except BlockedSubtask as reason:
-        return Outcome(subtask=number, state=SubtaskState.BLOCKED, message=str(reason))
+        fitting = outputs.check(number, returned, values)
+    except (MissingItems, BlockedSubtask) as reason:
+        return _without_input(number, reason)
     except TaskError as error:
         return _failure(number, Cause.BAD_OUTPUT, error)
     except ProgramFailure as failure:
-        return Outcome(
-            subtask=number,
-            state=SubtaskState.FAILED,
-            cause=failure.cause,
-            message=_one_line(failure.cause, failure),
-            traceback=failure.traceback,
-            peak_memory_bytes=failure.peak_memory_bytes,
-        )
+        return _program_failure(number, failure)
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- algorithms raise anything
-        return _failure(number, Cause.EXCEPTION, error)
-    try:
-        fitting = outputs.check(number, returned, values)
-    except TaskError as error:
-        return _failure(number, Cause.BAD_OUTPUT, error)
-    except Exception as error:  # noqa: BLE001 -- lazy outputs are computed here
         return _failure(number, Cause.EXCEPTION, error)
     try:
         written = outputs.write(number, fitting)
     except Exception as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
         return _failure(number, Cause.NOT_STORED, error)
-    message = "" if written else "the algorithm returned nothing"
     return Outcome(
         subtask=number,
         state=SubtaskState.COMPLETE,
         outputs=written,
-        message=message,
+        message="" if written else "the algorithm returned nothing",
         peak_memory_bytes=memory,
+    )
+
+
+def _without_input(number: int, reason: MissingItems | BlockedSubtask) -> Outcome:
+    """Return the outcome of a subtask that lacks an input, for good or for now."""
+    is_blocked = isinstance(reason, BlockedSubtask)
+    return Outcome(
+        subtask=number,
+        state=SubtaskState.BLOCKED if is_blocked else SubtaskState.COMPLETE,
+        message=str(reason),
     )
 
 
@@ -258,12 +251,23 @@ def _failure(number: int, cause: Cause, error: BaseException) -> Outcome:
         subtask=number,
         state=SubtaskState.FAILED,
         cause=cause,
-        message=_one_line(cause, error),
+        message=_one_line(error),
         traceback="".join(frames)[-32_768:],
     )
 
 
-def _one_line(cause: Cause, error: BaseException) -> str:
+def _program_failure(number: int, failure: ProgramFailure) -> Outcome:
+    return Outcome(
+        subtask=number,
+        state=SubtaskState.FAILED,
+        cause=failure.cause,
+        message=_one_line(failure),
+        traceback=failure.traceback,
+        peak_memory_bytes=failure.peak_memory_bytes,
+    )
+
+
+def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     is_told = isinstance(error, TaskError | ProgramFailure)
     name = "" if is_told else f"{type(error).__name__}: "

@@ -43,6 +43,11 @@ def task_directory(work: Work) -> Path:
     return work.programs.work / name
 
 
+def working_path(work: Work, subtask: int) -> Path:
+    """Return the working directory of a subtask."""
+    return task_directory(work) / f"st-{subtask}"
+
+
 def make_directory(
     work: Work, subtask: int, inputs: Inputs, models: Mapping[str, FileItem]
 ) -> WorkingDirectory:
@@ -55,7 +60,7 @@ def make_directory(
     TaskError
         If two of its files have one name.
     """
-    path = task_directory(work) / f"st-{subtask}"
+    path = working_path(work, subtask)
     if path.exists():
         shutil.rmtree(path)
     path.mkdir(parents=True)

@@ -17,12 +17,15 @@ from distributed.diagnostics.plugin import WorkerPlugin
 
 from ziggy_dask.datastore import FileItem
 from ziggy_dask.definitions import ProgramStep, ScriptStep
+from ziggy_dask.errors import TaskError
 from ziggy_dask.workers import runner
 from ziggy_dask.workers.description import interface_name
 from ziggy_dask.workers.directory import (
+    WorkingDirectory,
     end_directory,
     make_directory,
     take_outputs,
+    working_path,
 )
 from ziggy_dask.workers.process import Ended, Limits, run_process
 from ziggy_dask.workers.sources import Inputs
@@ -105,9 +108,10 @@ def run_program(
     TaskError
         If what it left can't be taken in.
     """
-    directory = make_directory(work, subtask, inputs, models)
+    path = working_path(work, subtask)
     has_failed = True
     try:
+        directory = _made(work, subtask, inputs, models)
         command, environment, log = _command(work, directory.path)
         ended = _run(work, command, environment, directory.path, log)
         _refuse_failure(work, directory.path, command[0], ended)
@@ -115,7 +119,7 @@ def run_program(
         outputs = take_outputs(work, directory, own)
         has_failed = False
     finally:
-        end_directory(work, directory.path, has_failed=has_failed)
+        end_directory(work, path, has_failed=has_failed)
     if ended.left_behind:
         sys.stdout.write(f"[ended {ended.left_behind} processes that it left behind]\n")
     return outputs, ended.peak_memory_bytes
@@ -154,6 +158,15 @@ def find_environment(work: Work, step: ScriptStep) -> Path | None:
         if place.is_dir():
             return place
     return None
+
+
+def _made(
+    work: Work, subtask: int, inputs: Inputs, models: Mapping[str, FileItem]
+) -> WorkingDirectory:
+    try:
+        return make_directory(work, subtask, inputs, models)
+    except TaskError as error:
+        raise ProgramFailure(Cause.BAD_INPUT, str(error)) from error
 
 
 def _search_path(work: Work) -> list[Path]:

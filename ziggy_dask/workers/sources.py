@@ -94,7 +94,7 @@ class Inputs:
         Raises
         ------
         MissingItems
-            If there are none.
+            If there are none, unless it only gets them besides its own.
         """
         stored = _stored_files(self._work, source)
         labels = self._work.labels
@@ -103,7 +103,7 @@ class Inputs:
         else:
             keys = labels.take(self._work.items(subtask)).texts()
             files = [one for key in keys for one in stored.get(key, ())]
-        if not files:
+        if not files and not (source.is_whole and labels is not None):
             raise MissingItems(f"'{source.path}' has no file for this subtask")
         return files
 
