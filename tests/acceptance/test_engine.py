@@ -42,6 +42,19 @@ ALGORITHMS = """
         return raw + np.ones(8 * 1024 * 1024).sum()
 
 
+    running, most = [], []
+
+
+    def crowded(raw):
+        import time
+
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.02)
+        running.pop()
+        return raw + max(most)
+
+
     def nothing(raw):
         return None
 
@@ -337,6 +350,15 @@ def test_a_subtask_of_several_items_without_output_leaves_them_all_out(ready, cl
     assert [task.record.total for task in instance.tasks] == [2, 2, 2, 2]
     later = cluster.plan("test", start="sum")
     assert [list(task.labels) for task in later.tasks] == [["i0", "i1"]] * 2
+
+
+@pytest.mark.parametrize(("limit", "most"), [(1, 1), (0, 2)])
+def test_no_more_subtasks_of_a_node_run_at_once_than_may(ready, client, limit, most):
+    cluster, go = ready
+    instance = go(one_node(None, "crowded", max_workers=limit), client)
+    assert instance.state.value == "COMPLETED"
+    counts = cluster.datastore["set-2/out"]["pixels"].values - raw_pixels(cluster, 2)
+    assert round(counts.max()) == most
 
 
 def test_times_and_memory_of_a_subtask_are_on_record(ready, client):

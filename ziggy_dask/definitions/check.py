@@ -347,6 +347,8 @@ def _node(node: Node) -> Iterator[Problem]:
         yield Problem(where, "typical time can't be negative")
     if node.limit_s < 0:
         yield Problem(where, "time limit can't be negative")
+    if node.max_workers < 0:
+        yield Problem(where, "max_workers can't be negative")
     yield from _script(where, node.step)
     if isinstance(node.step, DataReceiptStep):
         if node.inputs or node.outputs:

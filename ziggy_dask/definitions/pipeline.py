@@ -208,6 +208,8 @@ class Node:
     """Typical time of one subtask, in seconds; 0: not known."""
     limit_s: float = 0.0
     """Time after which a program is ended, in seconds; 0: there is no limit."""
+    max_workers: int = 0
+    """So many of its subtasks may run at once; 0: as many as there is room for."""
 
 
 @dataclass(frozen=True, kw_only=True)

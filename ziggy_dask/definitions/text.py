@@ -244,6 +244,7 @@ def _node(name: str, section: Section) -> Node:
         max_failed_subtasks=section.integer("max_failed_subtasks", 0),
         typical_s=time.number("typical", 0.0),
         limit_s=time.number("limit", 0.0),
+        max_workers=section.integer("max_workers", 0),
     )
     time.done()
     section.done()
@@ -368,6 +369,7 @@ def _node_content(one: Node) -> object:
             "after": list(one.after),
             "single_subtask": one.single_subtask or None,
             "max_failed_subtasks": one.max_failed_subtasks or None,
+            "max_workers": one.max_workers or None,
             "time": _lean(
                 {"typical": one.typical_s or None, "limit": one.limit_s or None}
             ),

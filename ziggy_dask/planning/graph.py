@@ -9,7 +9,7 @@ dashboard shows the pipeline by its own names.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,7 @@ def layout_graph(
     token: str,
     recorded: Mapping[int, Recorded],
     size_of: Callable[[TaskPlan], int],
+    lanes_of: Callable[[TaskPlan], int] = lambda _: 0,
 ) -> list[TaskGraph]:
     """Lay out the graph of some tasks, without any function in it.
 
@@ -118,7 +119,11 @@ def layout_graph(
         What is on record of them, by task index; recorded subtasks do not run.
     size_of
         Batch size of a task.
+    lanes_of
+        So many batches of a task's node may run at once; 0: any number. They are
+        laid out in lanes, in which each batch waits for the one before.
     """
+    ends: dict[str, list[Key]] = {}
     graphs: dict[int, TaskGraph] = {}
     uncut = {task.index for task in tasks if task.labels is None}
     merged = {n for task in tasks for n in _read_whole(task, uncut)}
@@ -134,13 +139,14 @@ def layout_graph(
         batches = []
         for start in range(0, len(left), size):
             numbers = _compact(left[start : start + size])
+            batch = Batch(
+                key=(f"{task.node}-{token}", task.index, numbers[0]),
+                task=task.index,
+                subtasks=numbers,
+                waits_for=_waits_for(task, numbers, links),
+            )
             batches.append(
-                Batch(
-                    key=(f"{task.node}-{token}", task.index, numbers[0]),
-                    task=task.index,
-                    subtasks=numbers,
-                    waits_for=_waits_for(task, numbers, links),
-                )
+                _in_lane(batch, ends.setdefault(task.node, []), lanes_of(task))
             )
         graphs[task.index] = TaskGraph(task=task, batches=tuple(batches))
         if task.index in merged:
@@ -198,6 +204,17 @@ def merge_key(task: TaskPlan, token: str) -> Key:
 
 def _itself(value: Any) -> Any:
     return value
+
+
+def _in_lane(batch: Batch, ends: list[Key], lanes: int) -> Batch:
+    """Return a batch that also waits for the last one in the lane that is next."""
+    if not lanes:
+        return batch
+    if len(ends) >= lanes:
+        waits_for = tuple(dict.fromkeys((*batch.waits_for, ends.pop(0))))
+        batch = replace(batch, waits_for=waits_for)
+    ends.append(batch.key)
+    return batch
 
 
 def _compact(numbers: list[int]) -> Sequence[int]:

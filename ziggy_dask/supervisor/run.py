@@ -207,6 +207,7 @@ class InstanceRun:
             token=self._token,
             recorded=self._recorded,
             size_of=self._batch_size,
+            lanes_of=lambda plan: self._facts.pipeline.by_name[plan.node].max_workers,
         )
         self._submit(graphs)
         instances.move_tasks(
@@ -221,9 +222,20 @@ class InstanceRun:
     def _can_be_laid_out(self, task: Progress, graphed: Mapping[int, Progress]) -> bool:
         if task.is_handed_out or task.plan.is_open or not task.plan.feeds:
             return False
+        if self._is_limited(task.plan.node) and self._is_running(task.plan.node):
+            return False
         return self._ledger.is_published(task.plan.after) and all(
             i in graphed or self._ledger[i].snapshot for i in task.upstream
         )
+
+    def _is_limited(self, node: str) -> bool:
+        """Tell whether only some subtasks of a node may run at once."""
+        return self._facts.pipeline.by_name[node].max_workers > 0
+
+    def _is_running(self, node: str) -> bool:
+        """Tell whether subtasks of a node were handed out and have not ended."""
+        tasks = {self._batches[key].task for key in self._futures}
+        return any(self._ledger[index].plan.node == node for index in tasks)
 
     def _settle_open(self) -> None:
         """Work out the subtasks of tasks whose inputs have been published by now."""

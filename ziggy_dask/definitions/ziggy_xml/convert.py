@@ -257,6 +257,7 @@ def _node(library: Library, one: ZiggyNode, nodes: Sequence[ZiggyNode]) -> Node:
         models=one.models,
         after=tuple(parent for parent in parents if parent not in implied),
         single_subtask=one.single_subtask,
+        max_workers=one.max_workers,
     )
 
 

@@ -157,6 +157,7 @@ def _node(pipeline: Pipeline, node: Node) -> ZiggyNode:
         name=node.name,
         children=tuple(children),
         single_subtask=node.single_subtask,
+        max_workers=node.max_workers,
         parameter_sets=node.parameters,
         inputs=tuple(one.data_type for one in node.inputs),
         outputs=node.outputs,
