@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ import icechunk
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.core.buffer import Buffer
+from numcodecs import Zstd
+from zarr.core.buffer.cpu import Buffer
 from zarr.core.sync import sync
-from zarr.storage import MemoryStore
 
 from ziggy_dask.datastore.allocation import Storage, write_whole
 from ziggy_dask.datastore.layout import open_dataset
@@ -73,24 +74,48 @@ def write_file_item(
     origin
         What it says of where it comes from.
     """
-    data = np.frombuffer(item.data, dtype="u1")
-    stored: dict[str, Buffer] = {}
-    array = zarr.create_array(
-        MemoryStore(stored),
-        shape=data.shape,
-        chunks=(max(1, min(data.size, _FILE_CHUNK_BYTES)),),
-        dtype="u1",
-        attributes={
-            "file_name": item.name.rpartition("/")[2],
-            "media_type": item.media_type or media_type(item.name),
-            "sha256": hashlib.sha256(item.data).hexdigest(),
-            **(origin or {}),
-        },
-    )
-    if data.size:
-        array[:] = data
-    for key, value in stored.items():
-        sync(session.store.set(f"{path}/{item.name}/{key}", value))
+    chunk = max(1, min(len(item.data), _FILE_CHUNK_BYTES))
+    attributes = {
+        "file_name": item.name.rpartition("/")[2],
+        "media_type": item.media_type or media_type(item.name),
+        "sha256": hashlib.sha256(item.data).hexdigest(),
+        **(origin or {}),
+    }
+    metadata = _metadata(len(item.data), chunk, attributes)
+    pieces = {"zarr.json": json.dumps(metadata).encode()}
+    for number, start in enumerate(range(0, len(item.data), chunk)):
+        piece = item.data[start : start + chunk].ljust(chunk, b"\0")
+        pieces[f"c/{number}"] = _compressor.encode(piece)
+    sync(_store(session.store, f"{path}/{item.name}", pieces))
+
+
+_compressor = Zstd(level=0)
+
+
+def _metadata(size: int, chunk: int, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of an array of bytes, of Zarr's format 3."""
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [size],
+        "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [chunk]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0,
+        "codecs": [
+            {"name": "bytes"},
+            {"name": "zstd", "configuration": {"level": 0, "checksum": False}},
+        ],
+        "attributes": dict(attributes),
+        "storage_transformers": [],
+    }
+
+
+async def _store(
+    store: icechunk.IcechunkStore, path: str, pieces: Mapping[str, bytes]
+) -> None:
+    for key, data in pieces.items():
+        await store.set(f"{path}/{key}", Buffer.from_bytes(data))
 
 
 def read_file_item(session: icechunk.Session, path: str, name: str) -> FileItem:
@@ -103,17 +128,23 @@ def read_file_item(session: icechunk.Session, path: str, name: str) -> FileItem:
         stored with it.
     """
     try:
-        array = zarr.open_array(session.store, path=f"{path}/{name}", mode="r")
+        attributes, values = sync(_read(session.store, f"{path}/{name}"))
     except FileNotFoundError:
         raise DatastoreError(f"the datastore has no file '{path}/{name}'") from None
-    data = np.asarray(array[:]).tobytes()
-    if hashlib.sha256(data).hexdigest() != array.attrs.get("sha256"):
+    data = np.asarray(values).tobytes()
+    if hashlib.sha256(data).hexdigest() != attributes.get("sha256"):
         raise DatastoreError(f"file {path}/{name} in the datastore is corrupt")
     return FileItem(
         name=name.rpartition("/")[2],
         data=data,
-        media_type=str(array.attrs["media_type"]),
+        media_type=str(attributes["media_type"]),
     )
+
+
+async def _read(store: icechunk.IcechunkStore, path: str) -> tuple[Any, Any]:
+    """Return attributes and bytes of a file; one wait for both."""
+    array = await zarr.api.asynchronous.open_array(store=store, path=path, mode="r")
+    return array.attrs, await array.getitem(slice(None))
 
 
 def media_type(file_name: str) -> str:

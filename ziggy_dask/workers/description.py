@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,8 @@ def describe(
     content = _content(work, subtask, inputs, models)
     text = json.dumps(content, indent=2)
     (directory / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
-    _write_hdf5(directory / f"{stem}.h5", names, list(models.values()), work.sets)
+    empty = _without_data_files(work.token, tuple(models.values()), work.sets)
+    _write_hdf5(directory / f"{stem}.h5", empty, names)
     return f"{stem}.json", f"{stem}.h5"
 
 
@@ -102,19 +105,29 @@ def _set_name(one: ParameterSet) -> str:
     return interface_name(one.interface_name or one.name)
 
 
-def _write_hdf5(
-    path: Path,
-    data_files: Sequence[str],
-    model_files: Sequence[str],
-    sets: Sequence[ParameterSet],
-) -> None:
-    with _hdf5, h5py.File(path, "w") as file:
-        _write_field(file, "dataFilenames", _names(data_files), 8, 0)
+def _write_hdf5(path: Path, empty: bytes, data_files: Sequence[str]) -> None:
+    """Write a file that lacks nothing but the names of data files, and those."""
+    path.write_bytes(empty)
+    with _hdf5, h5py.File(path, "r+") as file:
+        _fill(file["dataFilenames"], "dataFilenames", _names(data_files))
+
+
+@lru_cache(maxsize=64)
+def _without_data_files(
+    _token: str, model_files: tuple[str, ...], sets: tuple[ParameterSet, ...]
+) -> bytes:
+    """Return the part of a file that all subtasks of a task have in common."""
+    content = io.BytesIO()
+    with _hdf5, h5py.File(content, "w") as file:
+        group = file.create_group("dataFilenames")
+        _mark(group, 8, 0)
+        group.attrs["STRING_ARRAY"] = np.int8(1)
         _write_field(file, "modelFilenames", _names(model_files), 8, 1)
         parameters = file.create_group("algorithmParameters")
         _mark(parameters, _STRUCT, 2)
         for order, one in enumerate(sets):
             _write_set(parameters, one, order)
+    return content.getvalue()
 
 
 def _write_set(above: h5py.Group, one: ParameterSet, order: int) -> None:
@@ -150,13 +163,17 @@ def _write_field(
     _mark(group, number, order)
     if values.dtype.kind == "O":
         group.attrs["STRING_ARRAY"] = np.int8(1)
+    _fill(group, name, values)
+    return group
+
+
+def _fill(group: h5py.Group, name: str, values: np.ndarray[Any, np.dtype[Any]]) -> None:
     if not values.size:
         group.attrs["EMPTY_FIELD"] = np.int8(1)
     elif values.dtype.kind == "O":
         group.create_dataset(name, data=values, dtype=h5py.string_dtype())
     else:
         group.create_dataset(name, data=values)
-    return group
 
 
 def _mark(group: h5py.Group, number: int, order: int) -> None:
