@@ -103,6 +103,8 @@ def store(cluster: z.Cluster, products: dict[str, xr.Dataset], dimension: str = 
     root = zarr.open_group(session.store, mode="a")
     for path, dataset in products.items():
         root.require_group(path.rpartition("/")[0])
+        if path in root:
+            del root[path]
         storage = Storage(dimension=dimension, chunk=1, chunks=(), compression="none")
         write_whole(session, path, storable(dataset), storage)
         group = zarr.open_group(session.store, path=path, mode="a")

@@ -33,6 +33,7 @@ _HOMES = {
             "Pipeline",
             "Placeholder",
             "Priority",
+            "Process",
             "ProductKind",
             "ProgramStep",
             "ScriptStep",

@@ -1,11 +1,16 @@
 """Deliveries, from a directory to the datastore."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import ziggy_dask as z
 from tests.conftest import node
+from ziggy_dask.interface.main import ziggy
 from ziggy_dask.receipt import ChecksumType, generate_manifest, manifest_to_xml
 from ziggy_dask.receipt.manifest import read_acknowledgement
 
@@ -262,6 +267,50 @@ def test_an_algorithm_gets_the_current_model_under_its_name(cluster, inbox, clie
     assert set(cluster.datastore.at(instance)["night-1/out"]["version"].values) == {
         "seven"
     }
+
+
+def test_the_models_are_listed_and_kept_in_the_inputs_of_a_task(cluster, inbox, client):
+    instance = cluster.run("mission", client=client)
+    (version,) = cluster.models["flat"]
+    assert (version.original, version.revision) == ("flat-7.txt", "7")
+    (use,) = [task.record for task in instance.tasks if task.record.node == "use"]
+    assert set(use.inputs) == {"night-1/raw", f"models/flat/{version.stored}"}
+    listed = CliRunner().invoke(
+        ziggy, ["--cluster", str(cluster._site.cluster.path), "models", "--json"]
+    )
+    (row,) = json.loads(listed.stdout)
+    assert (row["type"], row["file"], row["version"]) == ("flat", "flat-7.txt", "7")
+
+
+def test_each_unit_gets_the_model_of_its_time(cluster, definition, tmp_path, client):
+    """A reprocessing of old data does not use the newest model."""
+    flat = z.ModelType(
+        name="flat",
+        files=r"flat-([0-9]+)\.txt",
+        observed="night",
+        valid_from_group=1,
+    )
+    cluster.register(dataclasses.replace(definition, model_types=(flat,)))
+    plain = tmp_path / "plain"
+    for night in (3, 6, 9):
+        picture(plain / f"night-{night}" / "raw" / "f0.png", night)
+    text(plain / "models" / "flat-5.txt", "from five on")
+    cluster.receive(plain, needs_manifest=False)
+    with pytest.raises(
+        z.DefinitionError,
+        match="applies to night 'night-3'; there are 'flat-5.txt' from 5",
+    ):
+        cluster.run("mission", start="use", client=client)
+    text(plain / "models" / "flat-8.txt", "from eight on")
+    text(plain / "models" / "flat-1.txt", "from one on")
+    (plain / "models" / "flat-5.txt").unlink()
+    cluster.receive(plain, needs_manifest=False)
+    assert cluster.run("mission", start="use", client=client).state.value == "COMPLETED"
+    used = {
+        night: str(cluster.datastore[f"night-{night}/out"]["version"].values[0])
+        for night in (3, 6, 9)
+    }
+    assert used == {3: "from one on", 6: "from five on", 9: "from eight on"}
 
 
 def test_an_older_model_is_refused(cluster, inbox):

@@ -290,7 +290,7 @@ def test_the_command_line_imports_updates_and_exports(tmp_path, delivery, monkey
         "--set",
         "Algorithm Parameters.execution pause seconds=1.5",
     )
-    assert "UPDATE  Algorithm Parameters v0" in done.output
+    assert "UPDATE        Algorithm Parameters v0" in done.output
     done = command("update", *XML)
     assert done.exit_code == 0
     done = command("export", "ziggy-style", "--format", "xml", "-o", "out.xml")

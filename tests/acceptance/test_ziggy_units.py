@@ -87,22 +87,26 @@ def planned(tmp_path):
         file.write_text("cluster: test\nhome: ./home\n")
         cluster = create_cluster(file)
         (tmp_path / "mission" / "bin").mkdir(parents=True)
-        xml = tmp_path / "mission" / "all.xml"
         text = XML.replace("PIPELINE", pipeline).strip()
         if groupless:
             text = text.replace(
                 "(uncalibrated-pixels-[0-9]+)", "uncalibrated-pixels-[0-9]+"
             )
-        xml.write_text(text)
-        cluster.import_ziggy(xml)
-        for path, text in (given or files()).items():
+        make.xml.write_text(text)
+        cluster.import_ziggy(make.xml)
+        make.deliver(cluster, given or files())
+        return cluster, cluster.plan("test", start="pa")
+
+    def deliver(cluster, given):
+        for path, text in given.items():
             target = tmp_path / "delivery" / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
         cluster.receive(tmp_path / "delivery", needs_manifest=False)
-        return cluster, cluster.plan("test", start="pa")
 
+    make.deliver = deliver
     make.bin = tmp_path / "mission" / "bin"
+    make.xml = tmp_path / "mission" / "all.xml"
     return make
 
 
@@ -216,3 +220,30 @@ def test_only_files_that_all_get_make_one_subtask(planned):
 def test_a_single_subtask_gets_all_files(planned):
     _, plan = planned(node("US,UC", more='singleSubtask="true"'))
     assert {one.count for one in plan.tasks} == {1}
+
+
+def test_files_of_which_products_were_made_are_left_out_on_demand(planned, client):
+    """A file that was used is old, even if the files that belong to it are new."""
+    all_files = files()
+    first = {
+        path: text
+        for path, text in all_files.items()
+        if path.startswith("sector-0002/mda/dr/pixels/target/collateral/1:1:A/")
+        and path.endswith(("-0.collateral.nc", "-1.collateral.nc"))
+    }
+    program = planned.bin / "pa"
+    cluster, _ = planned(node("UC"), first)
+    program.write_text(
+        "#!/bin/sh\necho made > outputs-file-$(ls *.nc | tr -dc 0-9).nc\n"
+    )
+    program.chmod(0o755)
+    assert cluster.run("test", start="pa", client=client).state.value == "COMPLETED"
+
+    planned.xml.write_text(XML.replace("PIPELINE", node("US,UC,ALL")).strip())
+    cluster.import_ziggy(planned.xml, updates=True)
+    planned.deliver(cluster, {p: t for p, t in all_files.items() if p not in first})
+    plan = cluster.plan("test", start="pa", process="new")
+    task = next(t for t in plan.tasks if t.unit.name == "[sector-0002;target;1:1:A]")
+    assert task.labels.texts() == [f"uncalibrated-pixels-{n}" for n in range(2, 7)]
+    of_all = cluster.plan("test", start="pa")
+    assert plan.subtask_count == of_all.subtask_count - 2

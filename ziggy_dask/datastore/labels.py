@@ -87,6 +87,10 @@ class Labels:
         """Return those of these labels that `other` lacks, in this order."""
         return Labels(self.values[~np.isin(self.values, other.values)])
 
+    def union(self, other: Labels) -> Labels:
+        """Return these labels, and then those of `other` that these lack."""
+        return Labels(np.concatenate([self.values, other.without(self).values]))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values that `from_json` turns back into equal labels."""
         values = self.values

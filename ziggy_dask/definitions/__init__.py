@@ -30,13 +30,16 @@ from ziggy_dask.definitions.pipeline import (
     Pipeline,
     Placeholder,
     Priority,
+    Process,
     ProductKind,
     ProgramStep,
     ScriptStep,
 )
 from ziggy_dask.definitions.text import (
+    parameters_to_yaml,
     pipeline_from_yaml,
     pipeline_to_yaml,
+    read_parameters,
     read_pipeline,
 )
 
@@ -62,6 +65,7 @@ __all__ = [
     "Placeholder",
     "Priority",
     "Problem",
+    "Process",
     "ProductKind",
     "ProgramStep",
     "Programs",
@@ -72,9 +76,11 @@ __all__ = [
     "load_function",
     "parameter_from_text",
     "parameter_from_value",
+    "parameters_to_yaml",
     "pipeline_from_yaml",
     "pipeline_to_yaml",
     "read_cluster",
+    "read_parameters",
     "read_pipeline",
     "require_sound",
 ]

@@ -300,6 +300,8 @@ def _model_types(pipeline: Pipeline) -> Iterator[Problem]:
         for key, group in (
             ("version_group", one.version_group),
             ("timestamp_group", one.timestamp_group),
+            ("valid_from_group", one.valid_from_group),
+            ("valid_until_group", one.valid_until_group),
         ):
             if group > groups:
                 yield Problem(
@@ -308,19 +310,28 @@ def _model_types(pipeline: Pipeline) -> Iterator[Problem]:
                 )
         if one.semantic_version and one.version_group < 1:
             yield Problem(where, "semantic_version needs a version_group")
+        if bool(one.observed) != bool(one.valid_from_group):
+            yield Problem(
+                where,
+                "'observed', the placeholder that tells when data were taken, and "
+                "'valid_from_group' need each other",
+            )
+        if one.observed:
+            yield from _known(
+                (*where, "observed"), "placeholder", one.observed, pipeline.patterns
+            )
 
 
 def _references(pipeline: Pipeline) -> Iterator[Problem]:
     for name in pipeline.parameters:
         yield from _known(("parameters",), "parameter set", name, pipeline.sets)
-    models = {one.name for one in pipeline.model_types}
     for node in pipeline.nodes:
         where = ("nodes", node.name)
         uses: tuple[tuple[str, str, Iterable[str], Iterable[str]], ...] = (
             ("inputs", "data type", [i.data_type for i in node.inputs], pipeline.types),
             ("outputs", "data type", node.outputs, pipeline.types),
             ("parameters", "parameter set", node.parameters, pipeline.sets),
-            ("models", "model type", node.models, models),
+            ("models", "model type", node.models, pipeline.models),
             ("after", "node", node.after, pipeline.by_name),
         )
         for key, kind, names, known in uses:
@@ -329,6 +340,19 @@ def _references(pipeline: Pipeline) -> Iterator[Problem]:
                 if times > 1:
                     yield Problem((*where, key), f"{name!r} is named {times} times")
         yield from _node(node)
+        yield from _times_of_models(pipeline, node)
+
+
+def _times_of_models(pipeline: Pipeline, node: Node) -> Iterator[Problem]:
+    types = [pipeline.types.get(one.data_type) for one in node.inputs]
+    given = {name for one in types if one for name in one.location.placeholders}
+    for one in pipeline.model_types:
+        if one.name in node.models and one.observed and one.observed not in given:
+            yield Problem(
+                ("nodes", node.name, "models"),
+                f"{one.name!r} is chosen by {one.observed!r}, which the location of no "
+                f"input of {node.name!r} has",
+            )
 
 
 def _known(

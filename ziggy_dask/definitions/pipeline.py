@@ -38,6 +38,21 @@ class Priority(Enum):
     LOW = "low"
     LOWEST = "lowest"
 
+    @property
+    def rank(self) -> int:
+        """The priority as Dask's schedulers take it: higher comes first."""
+        order = list(Priority)
+        return order.index(Priority.NORMAL) - order.index(self)
+
+
+class Process(Enum):
+    """Which items an instance processes."""
+
+    ALL = "all"
+    """All that are there."""
+    NEW = "new"
+    """Those of which earlier instances have not yet made products."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placeholder:
@@ -123,6 +138,13 @@ class ModelType:
     """Capture group of `files` that holds a time stamp; 0: there is none."""
     semantic_version: bool = False
     """Whether versions are of the form ``major.minor.patch``."""
+    observed: str = ""
+    """Placeholder whose value tells the time of an observation; empty: every unit of
+    work gets the newest model, whatever its time."""
+    valid_from_group: int = 0
+    """Capture group of `files` that holds the first time at which a model applies."""
+    valid_until_group: int = 0
+    """Capture group of `files` that holds the last one; 0: until the next begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +244,8 @@ class Pipeline:
     """One line for people."""
     priority: Priority = Priority.NORMAL
     """Priority of its instances."""
+    process: Process = Process.ALL
+    """Which items its instances process, if they are not told otherwise."""
     placeholders: tuple[Placeholder, ...] = ()
     """Placeholders for locations."""
     data_types: tuple[DataType, ...] = ()
@@ -246,6 +270,11 @@ class Pipeline:
     def types(self) -> Mapping[str, DataType]:
         """Data types by name."""
         return MappingProxyType({one.name: one for one in self.data_types})
+
+    @cached_property
+    def models(self) -> Mapping[str, ModelType]:
+        """Model types by name."""
+        return MappingProxyType({one.name: one for one in self.model_types})
 
     @cached_property
     def sets(self) -> Mapping[str, ParameterSet]:

@@ -30,6 +30,7 @@ from ziggy_dask.definitions.pipeline import (
     Pipeline,
     Placeholder,
     Priority,
+    Process,
     ProductKind,
     ProgramStep,
     ScriptStep,
@@ -93,12 +94,34 @@ def pipeline_from_record(text: str, root: Path | None, name: str) -> Pipeline:
     return pipeline
 
 
+def read_parameters(path: Path) -> tuple[ParameterSet, ...]:
+    """Read a file of parameter sets: names of sets, of parameters, and values.
+
+    Raises
+    ------
+    DefinitionError
+        With everything that is wrong, each with its line.
+    """
+    if not path.is_file():
+        raise DefinitionError(f"{path}: no such file")
+    document, top = open_document(path)
+    sets = tuple(_parameter_set(name, top.section(name)) for name in top.names())
+    document.raise_faults()
+    return sets
+
+
+def parameters_to_yaml(sets: Sequence[ParameterSet]) -> str:
+    """Return parameter sets as text that `read_parameters` reads."""
+    return _dumped({one.name: _set_content(one) for one in sets})
+
+
 def pipeline_to_yaml(pipeline: Pipeline) -> str:
     """Return the canonical text of a pipeline; defaults are left out."""
     content: dict[str, object] = {
         "pipeline": pipeline.name,
         "description": pipeline.description,
         "priority": _unless(pipeline.priority, Priority.NORMAL),
+        "process": _unless(pipeline.process, Process.ALL),
         "placeholders": {one.name: one.pattern for one in pipeline.placeholders},
         "parameter_sets": {s.name: _set_content(s) for s in pipeline.parameter_sets},
         "interface_names": {
@@ -111,6 +134,10 @@ def pipeline_to_yaml(pipeline: Pipeline) -> str:
         "parameters": list(pipeline.parameters),
         "nodes": {n.name: _node_content(n) for n in pipeline.nodes},
     }
+    return _dumped(content)
+
+
+def _dumped(content: dict[str, object]) -> str:
     return yaml.safe_dump(_lean(content), sort_keys=False, allow_unicode=True, width=88)
 
 
@@ -141,6 +168,7 @@ def _pipeline(top: Section, root: Path | None) -> Pipeline:
         name=top.text("pipeline"),
         description=top.text("description", ""),
         priority=_choice(top, "priority", Priority.NORMAL),
+        process=_choice(top, "process", Process.ALL),
         placeholders=tuple(
             Placeholder(name=name, pattern=placeholders.text(name))
             for name in placeholders.names()
@@ -206,6 +234,9 @@ def _model_type(name: str, section: Section) -> ModelType:
         version_group=section.integer("version_group", 0),
         timestamp_group=section.integer("timestamp_group", 0),
         semantic_version=section.flag("semantic_version"),
+        observed=section.text("observed", ""),
+        valid_from_group=section.integer("valid_from_group", 0),
+        valid_until_group=section.integer("valid_until_group", 0),
     )
     section.done()
     return model_type
@@ -354,6 +385,9 @@ def _model_type_content(one: ModelType) -> object:
             "version_group": one.version_group or None,
             "timestamp_group": one.timestamp_group or None,
             "semantic_version": one.semantic_version or None,
+            "observed": one.observed,
+            "valid_from_group": one.valid_from_group or None,
+            "valid_until_group": one.valid_until_group or None,
         }
     )
 

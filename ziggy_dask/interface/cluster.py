@@ -11,18 +11,22 @@ from ziggy_dask.datastore import Datastore, Repository
 from ziggy_dask.definitions import (
     DataReceiptStep,
     Pipeline,
+    Process,
     check_code,
+    parameters_to_yaml,
     read_cluster,
+    read_parameters,
     read_pipeline,
     require_sound,
 )
 from ziggy_dask.errors import DefinitionError, Fault
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.planning import Plan, Where
+from ziggy_dask.receipt import ModelVersion, model_versions
 from ziggy_dask.records import InstanceState, deliveries, instances, library, outcomes
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
-from ziggy_dask.records.library import Registered, StoredPipeline, StoredSet
+from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
 from ziggy_dask.records.outcomes import SubtaskLog, SubtaskRecord
 from ziggy_dask.supervisor import (
     Listener,
@@ -172,7 +176,9 @@ class Cluster:
         """Return a pipeline as YAML, or as XML of the original Ziggy."""
         return export_definition(self._site.database, pipeline, as_xml=as_xml)
 
-    def set_parameters(self, pipeline: str, changes: Overrides) -> list[Registered]:
+    def set_parameters(
+        self, pipeline: str, changes: Overrides | str | os.PathLike[str]
+    ) -> list[Registered]:
         """Change values of parameters for all runs to come.
 
         Parameters
@@ -180,19 +186,56 @@ class Cluster:
         pipeline
             Name of the pipeline.
         changes
-            New values by parameter set and name.
+            New values by parameter set and name, or a file that holds such; what it
+            does not name stays.
+
+        Returns
+        -------
+        list
+            What became of each set of the pipeline.
 
         Raises
         ------
         DefinitionError
             If a name is unknown or a value does not fit; nothing is changed then.
         """
+        if not isinstance(changes, Mapping):
+            changes = {
+                one.name: {p.name: p.value for p in one.parameters}
+                for one in read_parameters(Path(changes))
+            }
         stored = library.pipeline(self._site.database, pipeline)
         chosen = chosen_sets(self._site, stored, changes)
+        done = library.save_sets(
+            self._site.database, pipeline, [chosen[name][1] for name in changes]
+        )
         return [
-            library.save_set(self._site.database, pipeline, chosen[name][1])
-            for name in changes
+            *done,
+            *(
+                Registered(
+                    kind="parameter set",
+                    name=name,
+                    version=before.version,
+                    change=Change.LIBRARY_ONLY,
+                )
+                for name, (before, _) in chosen.items()
+                if name not in changes
+            ),
         ]
+
+    def export_parameters(self, pipeline: str) -> str:
+        """Return the newest parameter sets of a pipeline as text for `set_parameters`."""
+        sets = self.parameter_sets(pipeline).values()
+        return parameters_to_yaml([one.content for one in sets])
+
+    @property
+    def models(self) -> dict[str, tuple[ModelVersion, ...]]:
+        """All versions of models in the datastore by type, in the order of import."""
+        session = self._site.repository.reading()
+        types = {
+            m.name for p in self.pipelines.values() for m in p.pipeline.model_types
+        }
+        return {name: model_versions(session, name) for name in sorted(types)}
 
     def plan(
         self,
@@ -202,15 +245,16 @@ class Cluster:
         stop: str | None = None,
         where: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        process: Process | str | None = None,
     ) -> Plan:
         """Return all tasks that `run` would run now; nothing is changed.
 
         Deliveries that wait count as received.
         """
         definition = library.pipeline(self._site.database, pipeline).pipeline
-        request = self._request(pipeline, "", start, stop, where, exclude, {})
+        request = self._request(pipeline, "", start, stop, where, exclude, process, {})
         expected = expected_products(self._site, definition, request)
-        return plan(definition, self._site.repository, request, expected)
+        return plan(self._site, definition, request, expected)
 
     def run(
         self,
@@ -221,6 +265,7 @@ class Cluster:
         stop: str | None = None,
         where: Sequence[str] = (),
         exclude: Sequence[str] = (),
+        process: Process | str | None = None,
         parameters: Overrides | None = None,
         client: Client | None = None,
         listen: Listener = unheard,
@@ -237,6 +282,9 @@ class Cluster:
             First node, and node whose followers are left out.
         where, exclude
             Conditions ``placeholder=expression`` on units of work.
+        process
+            ``"all"`` items, or ``"new"`` ones, of which no earlier instance has made
+            products; by default as the pipeline says.
         parameters
             Values to change for this instance, by parameter set and name.
         client
@@ -251,7 +299,7 @@ class Cluster:
             The instance; see its `state`. Failed tasks raise nothing.
         """
         request = self._request(
-            pipeline, name, start, stop, where, exclude, parameters or {}
+            pipeline, name, start, stop, where, exclude, process, parameters or {}
         )
         record = run(self._site, request, client=client, listen=listen)
         return Instance(self._site, record.id)
@@ -343,6 +391,7 @@ class Cluster:
         stop: str | None,
         where: Sequence[str],
         exclude: Sequence[str],
+        process: Process | str | None,
         parameters: Overrides,
     ) -> Request:
         stored = library.pipeline(self._site.database, pipeline)
@@ -353,6 +402,7 @@ class Cluster:
             start=start,
             stop=stop,
             where=Where.parse(where, exclude, stored.pipeline.patterns),
+            process=Process(process) if process else None,
             parameters=parameters,
         )
 

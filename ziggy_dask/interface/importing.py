@@ -162,9 +162,7 @@ def _only(stored: Library, name: str, pipeline: Pipeline) -> Library:
         },
         file_types={k: v for k, v in stored.file_types.items() if k in pipeline.types},
         model_types={
-            k: v
-            for k, v in stored.model_types.items()
-            if k in {one.name for one in pipeline.model_types}
+            k: v for k, v in stored.model_types.items() if k in pipeline.models
         },
         events={k: v for k, v in stored.events.items() if v.pipeline == name},
     )

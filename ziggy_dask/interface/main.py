@@ -30,6 +30,7 @@ _COMMANDS = {
     "manifest": "receipt:manifest",
     "receive": "receipt:receive",
     "deliveries": "receipt:deliveries",
+    "models": "receipt:models",
     "plan": "running:plan",
     "graph": "running:graph",
     "run": "running:run",

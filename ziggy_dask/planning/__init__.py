@@ -13,8 +13,10 @@ from ziggy_dask.planning.graph import (
     merge_key,
 )
 from ziggy_dask.planning.plan import (
+    NONE_PROCESSED,
     Feed,
     Plan,
+    Processed,
     Span,
     Target,
     TaskPlan,
@@ -27,6 +29,7 @@ from ziggy_dask.planning.spec import task_from_json, task_to_json
 from ziggy_dask.planning.units import Holding, Unit, Where
 
 __all__ = [
+    "NONE_PROCESSED",
     "OURS",
     "Batch",
     "Calls",
@@ -34,6 +37,7 @@ __all__ = [
     "Holding",
     "Key",
     "Plan",
+    "Processed",
     "Recorded",
     "Span",
     "Target",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import MappingProxyType
 
 import icechunk
 
@@ -34,6 +35,9 @@ from ziggy_dask.planning.units import (
 )
 
 Holdings = Mapping[str, Sequence[Holding]]
+Processed = Mapping[tuple[str, str], Labels]
+"""Items that a node has made products of, by its name and the input's path."""
+NONE_PROCESSED: Processed = MappingProxyType({})
 
 
 class Span(Enum):
@@ -119,6 +123,8 @@ class Plan:
     """The tasks, node by node, each node's sorted by unit of work."""
     warnings: tuple[str, ...]
     """What the operator should know."""
+    unchanged: int = 0
+    """Tasks that are left out because all their items were processed before."""
 
     @property
     def subtask_count(self) -> int:
@@ -162,6 +168,7 @@ def plan_instance(
     *,
     nodes: Sequence[str],
     where: Where,
+    processed: Processed = NONE_PROCESSED,
 ) -> Plan:
     """Plan all tasks of some nodes of a pipeline.
 
@@ -175,6 +182,8 @@ def plan_instance(
         The nodes to plan, from `selected_nodes`.
     where
         The units of work that are wanted.
+    processed
+        Items that are left out.
 
     Raises
     ------
@@ -184,19 +193,25 @@ def plan_instance(
     available = {name: {h.path: h for h in held} for name, held in holdings.items()}
     tasks: list[TaskPlan] = []
     warnings: list[str] = []
+    unchanged = 0
     for name in nodes:
         node = pipeline.by_name[name]
         if isinstance(node.step, DataReceiptStep):
             continue
         after = tuple(task.index for task in tasks if task.node in node.after)
-        made = [
-            replace(task, after=after)
-            for task in _plan_node(
-                pipeline, node, available, where, len(tasks), warnings
-            )
-        ]
-        if not made:
+        found = _plan_node(pipeline, node, available, where, warnings)
+        if not found:
             warnings.append(_why_no_units(pipeline, node, available, where))
+        kept = [
+            task
+            for one in found
+            if not is_done(task := only_new(one, pipeline, processed))
+        ]
+        unchanged += len(found) - len(kept)
+        made = [
+            replace(task, index=len(tasks) + number, after=after)
+            for number, task in enumerate(kept)
+        ]
         tasks.extend(made)
         for task in made:
             _add_outputs(pipeline, node, task, available)
@@ -206,6 +221,7 @@ def plan_instance(
         nodes=tuple(nodes),
         tasks=tuple(tasks),
         warnings=tuple(warnings),
+        unchanged=unchanged,
     )
 
 
@@ -238,8 +254,50 @@ def selected_nodes(
     return tuple(node.name for node in pipeline.ordered if node.name in chosen)
 
 
+def only_new(task: TaskPlan, pipeline: Pipeline, processed: Processed) -> TaskPlan:
+    """Return a task without the items that its node has processed before.
+
+    Files are added to products one by one. Products of other kinds are stored as a
+    whole: if one item is new, all are processed again. Nothing is left out if a
+    single subtask gets everything, or if it is not known yet what there is.
+
+    Parameters
+    ----------
+    task
+        A task.
+    pipeline
+        Its pipeline.
+    processed
+        What was processed.
+
+    Returns
+    -------
+    TaskPlan
+        If nothing is new, a task without subtasks that stores nothing.
+    """
+    if task.labels is None or not processed:
+        return task
+    new = task.labels
+    for feed in task.feeds:
+        before = processed.get((task.node, feed.path))
+        if feed.span is Span.SLICE and before is not None:
+            new = new.without(before)
+    if not len(new):
+        return replace(task, labels=new, targets=())
+    kinds = {pipeline.types[target.data_type].kind for target in task.targets}
+    return replace(task, labels=new) if kinds <= {ProductKind.FILE} else task
+
+
+def is_done(task: TaskPlan) -> bool:
+    """Tell whether `only_new` has left nothing of a task."""
+    return task.labels is not None and not len(task.labels) and not task.targets
+
+
 def settle(
-    task: TaskPlan, pipeline: Pipeline, stored: Sequence[Labels | None]
+    task: TaskPlan,
+    pipeline: Pipeline,
+    stored: Sequence[Labels | None],
+    processed: Processed = NONE_PROCESSED,
 ) -> TaskPlan:
     """Return an open task with its subtasks, now that its inputs are stored.
 
@@ -251,6 +309,8 @@ def settle(
         Its pipeline.
     stored
         Items of its stored inputs, in their order.
+    processed
+        Items that are left out.
     """
     feeds = tuple(
         replace(feed, labels=labels)
@@ -258,7 +318,8 @@ def settle(
     )
     node = pipeline.by_name[task.node]
     labels = None if _is_whole(pipeline, node) else _joined(feeds)
-    return replace(task, feeds=feeds, labels=labels, is_open=False)
+    settled = replace(task, feeds=feeds, labels=labels, is_open=False)
+    return only_new(settled, pipeline, processed)
 
 
 def _below(pipeline: Pipeline, name: str) -> set[str]:
@@ -274,16 +335,16 @@ def _plan_node(
     node: Node,
     available: Mapping[str, Mapping[str, Holding]],
     where: Where,
-    first: int,
     warnings: list[str],
 ) -> list[TaskPlan]:
+    """Plan the tasks of a node, all of them as if they were the first of the plan."""
     types = [pipeline.types[one.data_type] for one in node.inputs]
     locations = [one.location for one in types]
     candidates = [list(available.get(one.name, {}).values()) for one in types]
     rows = join_holdings(locations, candidates, where)
     made = []
-    for number, (unit, row) in enumerate(name_units(locations, rows)):
-        task = _plan_task(pipeline, node, unit, row.holdings, first + number)
+    for unit, row in name_units(locations, rows):
+        task = _plan_task(pipeline, node, unit, row.holdings)
         dropped = _dropped(task)
         if dropped:
             warnings.append(
@@ -299,7 +360,6 @@ def _plan_task(
     node: Node,
     unit: Unit,
     holdings: Sequence[Holding],
-    index: int,
 ) -> TaskPlan:
     whole = _is_whole(pipeline, node)
     feeds = []
@@ -324,7 +384,7 @@ def _plan_task(
         for name in node.outputs
     )
     return TaskPlan(
-        index=index,
+        index=0,
         node=node.name,
         unit=unit,
         feeds=tuple(feeds),

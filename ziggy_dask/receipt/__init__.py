@@ -27,9 +27,9 @@ from ziggy_dask.receipt.manifest import (
     write_acknowledgement,
     write_manifest,
 )
-from ziggy_dask.receipt.models import Model, ModelVersion, name_models
+from ziggy_dask.receipt.models import ModelVersion, applicable, name_models
 from ziggy_dask.receipt.sorting import SortedDelivery, SortedFile, sort_files
-from ziggy_dask.receipt.storing import store_delivery
+from ziggy_dask.receipt.storing import model_path, model_versions, store_delivery
 
 __all__ = [
     "AcknowledgedFile",
@@ -38,7 +38,6 @@ __all__ = [
     "Delivery",
     "Manifest",
     "ManifestFile",
-    "Model",
     "ModelVersion",
     "SortedDelivery",
     "SortedFile",
@@ -46,12 +45,15 @@ __all__ = [
     "ValidationStatus",
     "acknowledgement_name",
     "acknowledgement_to_xml",
+    "applicable",
     "clean_up",
     "extra_files",
     "find_deliveries",
     "generate_manifest",
     "manifest_path",
     "manifest_to_xml",
+    "model_path",
+    "model_versions",
     "name_models",
     "read_acknowledgement",
     "read_manifest",

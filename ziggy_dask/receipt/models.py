@@ -7,7 +7,7 @@ the name in the datastore is given a date and a number.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -25,16 +25,12 @@ class ModelVersion:
     """File name in the datastore."""
     revision: str
     """Version text."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A model type, with the version that is current."""
-
-    model_type: str
-    """Name of the model type."""
-    current: ModelVersion
-    """The version that algorithms get."""
+    imported: str = ""
+    """Date of the import, as year-month-day."""
+    valid_from: str = ""
+    """First time of observation at which it applies; empty: always."""
+    valid_until: str = ""
+    """Last one; empty: until another one begins."""
 
 
 def name_models(
@@ -62,8 +58,12 @@ def name_models(
         If a version is not greater than the one before, or files can't be told
         apart.
     """
-    named = sorted((_version_text(model_type, name), name) for name in file_names)
-    if len({version for version, _ in named}) < len(named):
+    named = sorted(
+        (_group(model_type, model_type.version_group, name), name)
+        for name in file_names
+    )
+    told_apart = {(version, *_validity(model_type, name)) for version, name in named}
+    if len(told_apart) < len(named):
         raise DeliveryError(
             f"the delivery has {len(named)} files of model type {model_type.name!r} of "
             f"one version: {', '.join(sorted(file_names))}"
@@ -75,6 +75,63 @@ def name_models(
         before = made[-1] if made else current
         made.append(_named(model_type, before, version, name, today))
     return tuple(made)
+
+
+def applicable(
+    model_type: ModelType, versions: Sequence[ModelVersion], values: Mapping[str, str]
+) -> ModelVersion | None:
+    """Return the version of a model that applies to a unit of work.
+
+    Parameters
+    ----------
+    model_type
+        Its type.
+    versions
+        All versions, in the order of their import.
+    values
+        Placeholder values of the unit of work.
+
+    Returns
+    -------
+    ModelVersion or None
+        The newest one, if the type does not depend on the time of observation. If it
+        does, of those that apply the one that begins last, and of these the newest.
+    """
+    if not model_type.observed:
+        return versions[-1] if versions else None
+    time = moment(values[model_type.observed])
+    chosen: ModelVersion | None = None
+    for one in versions:
+        begins = moment(one.valid_from)
+        ends = moment(one.valid_until)
+        applies = begins <= time and (not ends or time[: len(ends)] <= ends)
+        if applies and (chosen is None or begins >= moment(chosen.valid_from)):
+            chosen = one
+    return chosen
+
+
+def moment(text: str) -> tuple[float, ...]:
+    """Return a text that tells a time as numbers that sort like times.
+
+    Examples
+    --------
+    >>> moment("2024-03-01")
+    (2024.0, 3.0, 1.0)
+    >>> moment("sector-0012"), moment("59000.25")
+    ((12.0,), (59000.25,))
+    """
+    return tuple(float(piece) for piece in re.findall(r"\d+(?:\.\d+)?", text))
+
+
+def _validity(model_type: ModelType, name: str) -> tuple[str, str]:
+    valid_from = _group(model_type, model_type.valid_from_group, name)
+    valid_until = _group(model_type, model_type.valid_until_group, name)
+    if model_type.observed and not moment(valid_from):
+        raise DeliveryError(
+            f"model {name!r} does not say from when on it applies: {valid_from!r} "
+            "holds no number"
+        )
+    return valid_from, valid_until
 
 
 def _named(
@@ -91,7 +148,15 @@ def _named(
         revision = str(int(before.revision) + 1) if before else "1"
         number = f"{int(revision):04d}-"
     day = "" if model_type.timestamp_group > 0 else f"{today.isoformat()}."
-    return ModelVersion(original=name, stored=f"{day}{number}{name}", revision=revision)
+    valid_from, valid_until = _validity(model_type, name)
+    return ModelVersion(
+        original=name,
+        stored=f"{day}{number}{name}",
+        revision=revision,
+        imported=today.isoformat(),
+        valid_from=valid_from,
+        valid_until=valid_until,
+    )
 
 
 def _require_greater(
@@ -106,11 +171,12 @@ def _require_greater(
         )
 
 
-def _version_text(model_type: ModelType, name: str) -> str:
-    if model_type.version_group < 1:
+def _group(model_type: ModelType, group: int, name: str) -> str:
+    """Return what a capture group holds in a file name; without the group, nothing."""
+    if group < 1:
         return ""
     found = re.fullmatch(model_type.files, name)
-    return found[model_type.version_group] if found else ""
+    return (found[group] or "") if found else ""
 
 
 def _order(model_type: ModelType, version: str) -> tuple[int, ...]:

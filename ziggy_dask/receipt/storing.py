@@ -84,14 +84,16 @@ def store_delivery(
     _store_models(session, pipeline, directory, delivery, origin=origin, today=today)
 
 
-def current_model(session: icechunk.Session, model_type: str) -> ModelVersion | None:
-    """Return the current version of a model type in a snapshot, or None."""
+def model_versions(
+    session: icechunk.Session, model_type: str
+) -> tuple[ModelVersion, ...]:
+    """Return the versions of a model type in a snapshot, in the order of import."""
     try:
         group = zarr.open_group(session.store, path=model_path(model_type), mode="r")
     except FileNotFoundError:
-        return None
-    attributes: Any = group.attrs.get(ATTRIBUTE)
-    return None if attributes is None else ModelVersion(**attributes["current"])
+        return ()
+    attributes: Any = group.attrs.get(ATTRIBUTE, {"versions": []})
+    return tuple(ModelVersion(**one) for one in attributes["versions"])
 
 
 def model_path(model_type: str) -> str:
@@ -195,24 +197,26 @@ def _store_models(
         }
         if not names:
             continue
-        before = current_model(session, model_type.name)
+        before = model_versions(session, model_type.name)
         path = model_path(model_type.name)
         root.require_group(path)
-        for version in name_models(model_type, before, list(names), today):
+        current = before[-1] if before else None
+        versions = name_models(model_type, current, list(names), today)
+        for version in versions:
             if f"{path}/{version.stored}" in root:
                 raise DeliveryError(
                     f"the model '{path}/{version.stored}' is here already"
                 )
             data = (directory / names[version.original]).read_bytes()
             write_file_item(session, path, FileItem(name=version.stored, data=data))
-            _sign_model(session, path, model_type, version, origin)
+        _sign_models(session, path, model_type, (*before, *versions), origin)
 
 
-def _sign_model(
+def _sign_models(
     session: icechunk.Session,
     path: str,
     model_type: ModelType,
-    version: ModelVersion,
+    versions: Sequence[ModelVersion],
     origin: Mapping[str, Any],
 ) -> None:
     group = zarr.open_group(session.store, path=path, mode="a")
@@ -220,7 +224,7 @@ def _sign_model(
         "kind": ProductKind.FILE.value,
         "dimension": "",
         "data_type": model_type.name,
-        "current": asdict(version),
+        "versions": [asdict(one) for one in versions],
         **origin,
     }
 

@@ -123,10 +123,12 @@ def ziggy_library(database: Database) -> str:
         return connection.execute(select(ZiggyLibraryRow.text)).scalar() or ""
 
 
-def save_set(database: Database, pipeline: str, one: ParameterSet) -> Registered:
-    """Save new content of a parameter set of a pipeline."""
+def save_sets(
+    database: Database, pipeline: str, sets: Sequence[ParameterSet]
+) -> list[Registered]:
+    """Save new content of parameter sets of a pipeline, all or nothing."""
     with database.writing() as connection:
-        return _save_set(connection, pipeline, one)
+        return [_save_set(connection, pipeline, one) for one in sets]
 
 
 def pipelines(database: Database) -> list[StoredPipeline]:

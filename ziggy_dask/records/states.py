@@ -123,7 +123,7 @@ def instance_state(counts: Counts, *, can_go_on: bool) -> InstanceState:
         Whether a task that has not ended can still run, that is, whether one
         exists with no failed task among those that it depends on.
     """
-    if counts.total and counts.complete == counts.total and not can_go_on:
+    if counts.complete == counts.total and not can_go_on:
         return InstanceState.COMPLETED
     if not counts.failed:
         return InstanceState.PROCESSING

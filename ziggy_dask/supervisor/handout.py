@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +10,28 @@ from ziggy_dask.datastore import Labels, Repository, Storage
 from ziggy_dask.definitions import (
     DataReceiptStep,
     DataType,
+    ModelType,
+    Node,
     ParameterSet,
     Pipeline,
     Programs,
 )
 from ziggy_dask.definitions.names import argument_name
-from ziggy_dask.planning import Feed, Span, Target, TaskPlan, Where, task_from_json
-from ziggy_dask.receipt.storing import current_model, model_path
+from ziggy_dask.errors import DefinitionError
+from ziggy_dask.planning import (
+    Feed,
+    Processed,
+    Span,
+    Target,
+    TaskPlan,
+    Unit,
+    Where,
+    task_from_json,
+)
+from ziggy_dask.receipt import ModelVersion, applicable, model_path, model_versions
 from ziggy_dask.records import instances
 from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.supervisor.history import to_leave_out
 from ziggy_dask.supervisor.launch import request_from_options
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import ModelFile, Sink, Source, Work
@@ -42,10 +55,12 @@ class InstanceFacts:
     """Snapshot that the instance reads."""
     scaffold: bytes
     """Fork in which its products are allocated."""
-    models: Mapping[str, ModelFile]
-    """Current models by model type."""
+    models: Mapping[str, tuple[ModelVersion, ...]]
+    """Stored models by model type."""
     where: Where
     """The choice of units of work."""
+    processed: Processed
+    """Items that are left out, because earlier instances have processed them."""
     programs: Programs
     """How programs are run."""
 
@@ -92,7 +107,7 @@ def work_of(
         root=facts.pipeline.root,
         code_version=facts.code_version,
         sets=tuple(facts.sets[one.name] for one in facts.pipeline.sets_of(node)),
-        models={name: facts.models[name] for name in node.models},
+        models=_models(facts, node, task.unit),
         sources=tuple(_source(facts, feed, snapshots) for feed in task.feeds),
         sinks=tuple(_sink(facts, target, allocations) for target in task.targets),
         labels=task.labels,
@@ -117,11 +132,15 @@ def storage_of(data_type: DataType) -> Storage:
 def input_snapshots(
     facts: InstanceFacts, task: TaskPlan, snapshots: Mapping[int, str]
 ) -> dict[str, str]:
-    """Return the snapshot from which each input of a task is read, by product."""
+    """Return the snapshot from which each input of a task is read, by its path.
+
+    Inputs are products, and the files of models.
+    """
+    models = _models(facts, facts.pipeline.by_name[task.node], task.unit)
     return {
         feed.path: facts.base_snapshot if feed.task is None else snapshots[feed.task]
         for feed in task.feeds
-    }
+    } | {f"{one.path}/{one.stored}": one.snapshot for one in models.values()}
 
 
 def _source(facts: InstanceFacts, feed: Feed, snapshots: Mapping[int, str]) -> Source:
@@ -172,6 +191,7 @@ def instance_facts(site: Site, record: InstanceRecord) -> InstanceFacts:
     since products that were allocated before keep their allocation.
     """
     pipeline, sets = instances.instance_pipeline(site.database, record.id)
+    request = request_from_options(pipeline.name, record.options)
     interned: dict[Labels, Labels] = {}
     plans = instances.task_plans(site.database, record.id).values()
     paths = {
@@ -188,27 +208,74 @@ def instance_facts(site: Site, record: InstanceRecord) -> InstanceFacts:
         datastore=site.repository.url,
         base_snapshot=record.base_snapshot,
         scaffold=site.repository.scaffold(scaffold_name(record.id), sorted(paths)),
-        models=current_models(site.repository, pipeline, record.base_snapshot),
-        where=request_from_options(pipeline.name, record.options).where,
+        models=stored_models(site.repository, pipeline, record.base_snapshot),
+        where=request.where,
+        processed=to_leave_out(site.database, pipeline, request.process, record.id),
         programs=site.cluster.programs,
     )
 
 
-def current_models(
+def stored_models(
     repository: Repository, pipeline: Pipeline, snapshot: str
-) -> dict[str, ModelFile]:
-    """Return the models that are current in a snapshot, by model type."""
+) -> dict[str, tuple[ModelVersion, ...]]:
+    """Return all versions of models in a snapshot, by model type."""
     session = repository.reading(snapshot)
+    return {one.name: model_versions(session, one.name) for one in pipeline.model_types}
+
+
+def require_models(
+    pipeline: Pipeline,
+    tasks: Iterable[TaskPlan],
+    stored: Mapping[str, Sequence[ModelVersion]],
+) -> None:
+    """Refuse tasks that need a model which is not there.
+
+    Raises
+    ------
+    DefinitionError
+        With the first of them.
+    """
+    for task in tasks:
+        for name in pipeline.by_name[task.node].models:
+            model_type = pipeline.models[name]
+            if applicable(model_type, stored[name], dict(task.unit.values)) is None:
+                raise DefinitionError(_why_no_model(model_type, task, stored[name]))
+
+
+def _why_no_model(
+    model_type: ModelType, task: TaskPlan, stored: Sequence[ModelVersion]
+) -> str:
+    if not stored:
+        return (
+            f"node {task.node!r} uses the model type {model_type.name!r}, of which none "
+            "was delivered yet; deliver one in 'models'"
+        )
+    known = ", ".join(
+        f"{one.original!r} from {one.valid_from}"
+        + (f" until {one.valid_until}" if one.valid_until else "")
+        for one in stored[-5:]
+    )
+    return (
+        f"node {task.node!r} {task.unit.name}: no model of type {model_type.name!r} "
+        f"applies to {model_type.observed} "
+        f"{dict(task.unit.values)[model_type.observed]!r}; there are {known}"
+    )
+
+
+def _models(facts: InstanceFacts, node: Node, unit: Unit) -> dict[str, ModelFile]:
+    """Return the models that apply to a unit of work, by model type."""
     found = {}
-    for one in pipeline.model_types:
-        version = current_model(session, one.name)
-        if version is not None:
-            found[one.name] = ModelFile(
-                path=model_path(one.name),
-                stored=version.stored,
-                original=version.original,
-                snapshot=snapshot,
-            )
+    for name in node.models:
+        model_type = facts.pipeline.models[name]
+        version = applicable(model_type, facts.models[name], dict(unit.values))
+        if version is None:
+            raise DefinitionError(f"{unit.name} has no model of type {name!r}")
+        found[name] = ModelFile(
+            path=model_path(name),
+            stored=version.stored,
+            original=version.original,
+            snapshot=facts.base_snapshot,
+        )
     return found
 
 

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ziggy_dask.datastore import Labels, Repository
-from ziggy_dask.definitions import ParameterSet, Pipeline, code_version
+from ziggy_dask.datastore import Labels
+from ziggy_dask.definitions import ParameterSet, Pipeline, Process, code_version
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.planning import (
@@ -23,6 +23,7 @@ from ziggy_dask.planning import (
 )
 from ziggy_dask.records import instances, library
 from ziggy_dask.records.library import StoredPipeline, StoredSet
+from ziggy_dask.supervisor.history import to_leave_out
 from ziggy_dask.supervisor.site import Site
 
 _PACKAGES = ("ziggy-dask", "icechunk", "zarr", "xarray", "dask", "distributed", "numpy")
@@ -44,6 +45,8 @@ class Request:
     """Node whose followers are left out; None: none."""
     where: Where = field(default_factory=Where)
     """Choice of units of work."""
+    process: Process | None = None
+    """Which items to process; None: as the pipeline says."""
     parameters: Overrides = field(default_factory=dict)
     """Values to change for this instance, by set and parameter."""
     receipt: Path | None = None
@@ -110,8 +113,8 @@ def chosen_sets(
 
 
 def plan(
+    site: Site,
     pipeline: Pipeline,
-    repository: Repository,
     request: Request,
     expected: Mapping[str, list[Holding]],
 ) -> Plan:
@@ -119,23 +122,29 @@ def plan(
 
     Parameters
     ----------
+    site
+        The open cluster; the newest snapshot of its datastore counts.
     pipeline
         The pipeline.
-    repository
-        The datastore; its newest snapshot counts.
     request
         What is asked for.
     expected
         Products that data receipt is going to bring, by data type.
     """
     nodes = selected_nodes(pipeline, request.start, request.stop)
-    holdings = stored_holdings(repository.reading(), pipeline, request.where)
+    holdings = stored_holdings(site.repository.reading(), pipeline, request.where)
     for name, arriving in expected.items():
         held = {one.path: one for one in holdings.get(name, [])}
         for one in arriving:
             held[one.path] = _together(held.get(one.path), one)
         holdings[name] = list(held.values())
-    return plan_instance(pipeline, holdings, nodes=nodes, where=request.where)
+    return plan_instance(
+        pipeline,
+        holdings,
+        nodes=nodes,
+        where=request.where,
+        processed=to_leave_out(site.database, pipeline, request.process),
+    )
 
 
 def software_versions() -> dict[str, str]:
@@ -159,6 +168,7 @@ def request_from_options(pipeline: str, options: Mapping[str, Any]) -> Request:
             include=tuple((k, v) for k, v in options["include"]),
             exclude=tuple((k, v) for k, v in options["exclude"]),
         ),
+        process=Process(options["process"]) if options.get("process") else None,
         receipt=Path(options["receipt"]) if options["receipt"] else None,
         needs_manifest=options["needs_manifest"],
     )
@@ -170,6 +180,7 @@ def _options(request: Request) -> dict[str, Any]:
         "stop": request.stop,
         "include": [list(pair) for pair in request.where.include],
         "exclude": [list(pair) for pair in request.where.exclude],
+        "process": request.process.value if request.process else "",
         "receipt": str(request.receipt.resolve()) if request.receipt else "",
         "needs_manifest": request.needs_manifest,
     }

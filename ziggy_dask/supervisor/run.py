@@ -244,7 +244,9 @@ class InstanceRun:
             if not task.plan.is_open or not self._ledger.is_published(task.upstream):
                 continue
             stored = [self._stored_items(feed) for feed in task.plan.feeds]
-            task.plan = settle(task.plan, self._facts.pipeline, stored)
+            task.plan = settle(
+                task.plan, self._facts.pipeline, stored, self._facts.processed
+            )
             instances.settle_task(
                 self._site.database,
                 task.number,
@@ -284,7 +286,9 @@ class InstanceRun:
         batches = {batch.key: batch for graph in graphs for batch in graph.batches}
         if not batches:
             return
-        futures = self._client.get(dsk, list(batches), sync=False)
+        futures = self._client.get(
+            dsk, list(batches), sync=False, priority=self._facts.pipeline.priority.rank
+        )
         self._batches.update(batches)
         self._needed.update(
             key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,10 @@ from ziggy_dask.records.lease import (
 )
 from ziggy_dask.supervisor.events import InstanceEnded, Listener, Planned, unheard
 from ziggy_dask.supervisor.handout import (
-    current_models,
     instance_facts,
+    require_models,
     scaffold_name,
+    stored_models,
 )
 from ziggy_dask.supervisor.intake import receive_deliveries
 from ziggy_dask.supervisor.launch import Request, launch, plan, request_from_options
@@ -194,12 +195,13 @@ def _prepare(site: Site, number: int, listen: Listener) -> bool:
         needs_manifest=request.needs_manifest,
     ):
         return False
-    made = plan(pipeline, site.repository, request, {})
-    if not made.tasks and not _receives_only(pipeline, request):
+    made = plan(site, pipeline, request, {})
+    if not made.tasks and not made.unchanged and not _receives_only(pipeline, request):
         raise DefinitionError(
             f"instance {number} has no units of work: " + "; ".join(made.warnings)
         )
-    _require_models(site, pipeline, made.nodes)
+    stored = stored_models(site.repository, pipeline, site.repository.tip())
+    require_models(pipeline, made.tasks, stored)
     instances.create_tasks(
         site.database,
         number,
@@ -218,17 +220,6 @@ def _prepare(site: Site, number: int, listen: Listener) -> bool:
     if made.warnings:
         listen(Planned(instance=number, nodes={}, warnings=made.warnings))
     return True
-
-
-def _require_models(site: Site, pipeline: Pipeline, nodes: Sequence[str]) -> None:
-    known = current_models(site.repository, pipeline, site.repository.tip())
-    for node in (pipeline.by_name[name] for name in nodes):
-        for name in node.models:
-            if name not in known:
-                raise DefinitionError(
-                    f"node {node.name!r} uses the model type {name!r}, of which none was "
-                    "delivered yet; deliver one in 'models'"
-                )
 
 
 def _receives(pipeline: Pipeline, request: Request) -> bool:

@@ -116,6 +116,9 @@ def _unsaid(pipeline: Pipeline) -> Iterator[str]:
                 f"node {node.name!r} follows {', '.join(_parents(pipeline, node))}; "
                 "in the original a node follows one"
             )
+    for model_type in pipeline.model_types:
+        if model_type.observed:
+            yield f"models of {model_type.name!r} are chosen by time of observation"
     patterns = [
         *(one.pattern for one in pipeline.placeholders),
         *(one.files.rpartition("/")[2] for one in pipeline.data_types),

@@ -137,10 +137,27 @@ def pipelines(ctx: click.Context, as_json: bool) -> None:
     metavar="SET.PARAMETER=VALUE",
     help="Change a value for all runs to come.",
 )
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="File of parameter sets whose values are taken over.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write them to, for --from.",
+)
 @json_option
 @click.pass_context
 def parameters(
-    ctx: click.Context, pipeline: str, changes: tuple[str, ...], as_json: bool
+    ctx: click.Context,
+    pipeline: str,
+    changes: tuple[str, ...],
+    source: Path | None,
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     """List the parameters of PIPELINE and their values, or change some.
 
@@ -150,9 +167,14 @@ def parameters(
     from ziggy_dask.interface.output import show
 
     cluster = opened_cluster(ctx)
-    if changes:
-        for one in cluster.set_parameters(pipeline, parse_changes(changes)):
-            click.echo(f"{one.change.value}  {one.name} v{one.version}", err=as_json)
+    for asked in (source, parse_changes(changes)):
+        for one in cluster.set_parameters(pipeline, asked) if asked else ():
+            click.echo(
+                f"{one.change.value:<12}  {one.name} v{one.version}", err=as_json
+            )
+    if output is not None:
+        output.write_text(cluster.export_parameters(pipeline), encoding="utf-8")
+        return
     rows = [
         {
             "set": name,

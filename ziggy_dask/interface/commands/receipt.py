@@ -89,3 +89,26 @@ def deliveries(ctx: click.Context, as_json: bool) -> None:
         for one in opened_cluster(ctx).deliveries
     ]
     show(rows, as_json=as_json, empty="none yet")
+
+
+@click.command()
+@json_option
+@click.pass_context
+def models(ctx: click.Context, as_json: bool) -> None:
+    """List the models that were received, all versions of each."""
+    from ziggy_dask.interface.output import show
+
+    rows = [
+        {
+            "type": name,
+            "version": one.revision,
+            "file": one.original,
+            "stored as": one.stored,
+            "imported": one.imported,
+            "valid from": one.valid_from,
+            "until": one.valid_until,
+        }
+        for name, versions in opened_cluster(ctx).models.items()
+        for one in versions
+    ]
+    show(rows, as_json=as_json, empty="none; deliver some in a directory 'models'")

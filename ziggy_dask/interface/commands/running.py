@@ -31,6 +31,12 @@ def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="NAME=REGEX",
             help="No units of work with such a placeholder value.",
         ),
+        click.option(
+            "--process",
+            type=click.Choice(["all", "new"]),
+            help="All items, or those that were not processed yet. Default: as the "
+            "pipeline says.",
+        ),
     ):
         function = option(function)
     return function
@@ -49,6 +55,7 @@ def plan(
     stop: str | None,
     where: tuple[str, ...],
     exclude: tuple[str, ...],
+    process: str | None,
     subtasks: bool,
     as_json: bool,
 ) -> None:
@@ -56,7 +63,12 @@ def plan(
     from ziggy_dask.interface.output import show
 
     made = opened_cluster(ctx).plan(
-        pipeline, start=start, stop=stop, where=where, exclude=exclude
+        pipeline,
+        start=start,
+        stop=stop,
+        where=where,
+        exclude=exclude,
+        process=process,
     )
     if subtasks:
         rows: list[dict[str, Any]] = [
@@ -88,7 +100,8 @@ def plan(
     for warning in made.warnings:
         click.secho(f"warning: {warning}", fg="yellow", err=True)
     if not as_json:
-        click.echo(f"{len(made.tasks)} tasks, {made.subtask_count} subtasks")
+        old = f", {made.unchanged} have nothing new" if made.unchanged else ""
+        click.echo(f"{len(made.tasks)} tasks, {made.subtask_count} subtasks{old}")
 
 
 @click.command()
@@ -110,12 +123,18 @@ def graph(
     stop: str | None,
     where: tuple[str, ...],
     exclude: tuple[str, ...],
+    process: str | None,
 ) -> None:
     """Draw the Dask graph of a run of PIPELINE; nothing is changed."""
     from ziggy_dask.interface.picture import draw_plan
 
     made = opened_cluster(ctx).plan(
-        pipeline, start=start, stop=stop, where=where, exclude=exclude
+        pipeline,
+        start=start,
+        stop=stop,
+        where=where,
+        exclude=exclude,
+        process=process,
     )
     draw_plan(made, output)
     click.echo(f"{output}: {len(made.tasks)} tasks, {made.subtask_count} subtasks")
@@ -149,6 +168,7 @@ def run(
     stop: str | None,
     where: tuple[str, ...],
     exclude: tuple[str, ...],
+    process: str | None,
     changes: tuple[str, ...],
     continues: bool,
     instance: int | None,
@@ -178,6 +198,7 @@ def run(
                 stop=stop,
                 where=where,
                 exclude=exclude,
+                process=process,
                 parameters=parse_changes(changes),
                 listen=listen,
             )
