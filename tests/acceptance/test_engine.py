@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import Client, LocalCluster
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, states, store
@@ -359,6 +360,48 @@ def test_no_more_subtasks_of_a_node_run_at_once_than_may(ready, client, limit, m
     assert instance.state.value == "COMPLETED"
     counts = cluster.datastore["set-2/out"]["pixels"].values - raw_pixels(cluster, 2)
     assert round(counts.max()) == most
+
+
+@pytest.fixture(scope="module")
+def roomy():
+    """A Dask client with a worker that says how much memory it has: 100 bytes."""
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=3,
+            processes=False,
+            resources={"memory": 100},
+            dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize(("memory", "most"), [(60, 1), (40, 2), (0, 3)])
+def test_no_more_subtasks_run_at_once_than_fit_into_memory(ready, roomy, memory, most):
+    cluster, go = ready
+    instance = go(one_node(None, "crowded", memory_bytes=memory), roomy)
+    assert instance.state.value == "COMPLETED"
+    counts = [
+        (
+            cluster.datastore[f"set-{n}/out"]["pixels"].values - raw_pixels(cluster, n)
+        ).max()
+        for n in (1, 2)
+    ]
+    assert round(max(counts)) == most
+
+
+def test_a_node_that_no_worker_can_hold_is_refused_with_the_mend(ready, roomy, client):
+    _, go = ready
+    with pytest.raises(
+        z.ClusterError,
+        match="needs 200 B of memory per subtask; the largest worker has 100 B",
+    ):
+        go(one_node(None, "scale", memory_bytes=200), roomy)
+    assert (
+        go(one_node(None, "scale", memory_bytes=200), client).state.value == "COMPLETED"
+    )
 
 
 def test_times_and_memory_of_a_subtask_are_on_record(ready, client):

@@ -15,6 +15,22 @@ from ziggy_dask.errors import ClusterError
 if TYPE_CHECKING:
     from distributed import Client
 
+MEMORY = "memory"
+"""Name of the Dask resource, in bytes, by which workers say how much they have."""
+
+
+def memory_of_workers(client: Client) -> list[float]:
+    """Return the memory that each worker says it has, in bytes.
+
+    Returns
+    -------
+    list
+        Empty if any does not say: then nobody can rely on it.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    given = [one["resources"].get(MEMORY, 0.0) for one in workers]
+    return given if all(given) else []
+
 
 @contextmanager
 def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
@@ -60,12 +76,16 @@ def _reached(compute: AddressCompute) -> Iterator[Client]:
 @contextmanager
 def _started(compute: LocalCompute, scratch: Path) -> Iterator[Client]:
     from distributed import Client, LocalCluster
+    from distributed.system import MEMORY_LIMIT
 
     scratch.mkdir(parents=True, exist_ok=True)
+    workers = compute.workers or os.cpu_count() or 1
+    memory = compute.memory_bytes or int(MEMORY_LIMIT / workers)
     cluster = LocalCluster(
-        n_workers=compute.workers or os.cpu_count() or 1,
+        n_workers=workers,
         threads_per_worker=compute.threads,
-        memory_limit=compute.memory_bytes or "auto",
+        memory_limit=memory,
+        resources={MEMORY: memory},
         host="127.0.0.1",
         dashboard_address="127.0.0.1:0",
         local_directory=str(scratch),

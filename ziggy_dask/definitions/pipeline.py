@@ -230,6 +230,9 @@ class Node:
     """Typical time of one subtask, in seconds; 0: not known."""
     limit_s: float = 0.0
     """Time after which a program is ended, in seconds; 0: there is no limit."""
+    memory_bytes: int = 0
+    """Memory that a subtask needs, in bytes; 0: not said. Workers that say how much they
+    have are given no more subtasks at once than fit."""
     max_workers: int = 0
     """So many of its subtasks may run at once; 0: as many as there is room for."""
 

@@ -275,6 +275,7 @@ def _node(name: str, section: Section) -> Node:
         max_failed_subtasks=section.integer("max_failed_subtasks", 0),
         typical_s=time.number("typical", 0.0),
         limit_s=time.number("limit", 0.0),
+        memory_bytes=section.size("memory"),
         max_workers=section.integer("max_workers", 0),
     )
     time.done()
@@ -403,6 +404,7 @@ def _node_content(one: Node) -> object:
             "after": list(one.after),
             "single_subtask": one.single_subtask or None,
             "max_failed_subtasks": one.max_failed_subtasks or None,
+            "memory": one.memory_bytes or None,
             "max_workers": one.max_workers or None,
             "time": _lean(
                 {"typical": one.typical_s or None, "limit": one.limit_s or None}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from dask import _task_spec as task_spec
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from ziggy_dask.planning.plan import Feed, Span, TaskPlan
 
@@ -161,8 +162,9 @@ def dask_graph(
     recorded: Mapping[int, Recorded],
     works: Mapping[int, bytes],
     calls: Calls,
-) -> dict[Hashable, task_spec.Task]:
-    """Return the Dask graph of laid-out tasks.
+    needs_of: Callable[[TaskPlan], Mapping[str, float]] = lambda _: {},
+) -> HighLevelGraph:
+    """Return the Dask graph of laid-out tasks, one layer per task and one for the rest.
 
     Parameters
     ----------
@@ -176,25 +178,34 @@ def dask_graph(
         What `calls.work` makes a task's common part of, by task index.
     calls
         The functions to call.
+    needs_of
+        Dask resources that a subtask needs.
     """
     dsk: dict[Hashable, task_spec.Task] = {}
+    layers = {f"{OURS}rest-{token}": MaterializedLayer(dsk)}
     for graph in graphs:
         index = graph.task.index
         work: Key = (f"{OURS}work-{token}", index, 0)
         dsk[work] = task_spec.Task(work, calls.work, works[index])
         for key, part in recorded.get(index, NOTHING_RECORDED).parts.items():
             dsk[key] = task_spec.Task(key, _itself, part)
-        for batch in graph.batches:
-            waits = [task_spec.TaskRef(key) for key in batch.waits_for]
-            reference = task_spec.TaskRef(work)
-            dsk[batch.key] = task_spec.Task(
-                batch.key, calls.run, reference, batch.subtasks, *waits
-            )
+        needs = dict(needs_of(graph.task))
+        layers[f"{graph.task.node}-{index}-{token}"] = MaterializedLayer(
+            {batch.key: _batch_task(batch, work, calls) for batch in graph.batches},
+            annotations={"resources": needs} if needs else None,
+        )
         for key, merged in graph.merges.items():
             dsk[key] = task_spec.Task(
                 key, calls.merge, *(task_spec.TaskRef(one) for one in merged)
             )
-    return dsk
+    # The keys themselves say what depends on what; layers here only carry annotations.
+    return HighLevelGraph(layers, {name: set() for name in layers})
+
+
+def _batch_task(batch: Batch, work: Key, calls: Calls) -> task_spec.Task:
+    waits = [task_spec.TaskRef(key) for key in batch.waits_for]
+    reference = task_spec.TaskRef(work)
+    return task_spec.Task(batch.key, calls.run, reference, batch.subtasks, *waits)
 
 
 def merge_key(task: TaskPlan, token: str) -> Key:

@@ -14,9 +14,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dask.utils import format_bytes
 from distributed import Future, as_completed
 from distributed.scheduler import KilledWorker
 
+from ziggy_dask.compute import MEMORY, memory_of_workers
 from ziggy_dask.datastore import Labels, stored_items
 from ziggy_dask.errors import ClusterError, DatastoreError
 from ziggy_dask.planning import (
@@ -94,6 +96,7 @@ class InstanceRun:
         self._needed: set[Any] = set()
         self._completed = as_completed([], loop=client.loop)
         self._slots = sum(client.nthreads().values()) or 1
+        self._memory = memory_of_workers(client)
         self._durations = outcomes.typical_seconds(site.database, facts.pipeline.name)
         self._begun: list[int] = []
 
@@ -282,6 +285,7 @@ class InstanceRun:
                 for one in graphs
             },
             calls=_CALLS,
+            needs_of=self._needs,
         )
         batches = {batch.key: batch for graph in graphs for batch in graph.batches}
         if not batches:
@@ -316,6 +320,19 @@ class InstanceRun:
             },
         )
         return pickle.dumps(work)
+
+    def _needs(self, plan: TaskPlan) -> dict[str, float]:
+        """Return the Dask resources that a subtask needs, of those that workers declare."""
+        needed = self._facts.pipeline.by_name[plan.node].memory_bytes
+        if not needed or not self._memory:
+            return {}
+        if needed > max(self._memory):
+            raise ClusterError(
+                f"node {plan.node!r} needs {format_bytes(needed)} of memory per subtask; "
+                f"the largest worker has {format_bytes(int(max(self._memory)))}. Give "
+                "workers more in the cluster file, or mend the node's 'memory'"
+            )
+        return {MEMORY: needed}
 
     def _batch_size(self, plan: TaskPlan) -> int:
         declared = self._facts.pipeline.by_name[plan.node].typical_s
