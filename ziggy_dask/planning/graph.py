@@ -91,12 +91,13 @@ def batch_size(count: int, duration_s: float, slots: int) -> int:
     Notes
     -----
     A batch should take half a second, so that Dask's few milliseconds per key do
-    not matter, but every slot should get several batches.
+    not matter, but every slot should get several batches. Of subtasks that may be
+    short or long, no more are batched than hardly matter among all those of a slot.
     """
+    share = count // max(1, slots)
     if duration_s <= 0:
-        return 1
-    fair = max(1, count // (8 * max(1, slots)))
-    return max(1, int(min(0.5 / duration_s, fair, 256)))
+        return max(1, min(share // 256, 4))
+    return max(1, int(min(0.5 / duration_s, share // 8, 256)))
 
 
 def layout_graph(

@@ -258,7 +258,7 @@ def test_batches_are_never_longer_than_half_a_second_or_a_fair_share(
 
 
 def test_subtasks_of_unknown_length_are_not_batched():
-    assert batch_size(100_000, 0.0, 2) == 1
+    assert [batch_size(n, 0.0, 2) for n in (400, 2_000, 100_000)] == [1, 3, 4]
 
 
 def test_short_subtasks_are_batched():
