@@ -36,6 +36,7 @@ _HOMES = {
             "Process",
             "ProductKind",
             "ProgramStep",
+            "Retry",
             "ScriptStep",
         )
     },

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 import ziggy_dask as z
-from tests.conftest import images, states, store
+from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.interface.cluster import create_cluster
 
 DEFINITION = """
@@ -464,6 +464,80 @@ def test_a_worker_that_dies_takes_its_programs_along(mission):
     assert cluster.datastore["set-1/L1"] == {"image-0.out": b"done\n"}
     assert not running("600.5")
     assert not list(mission.work.glob(f"{instance.id}-*"))
+
+
+def test_a_halt_ends_programs_and_what_they_started(mission):
+    """Of a run with its own workers, halted by another process or object."""
+    mission.program(
+        """
+        #!/bin/sh
+        trap '' TERM
+        sleep 700.5 &
+        sleep 700.5
+        """
+    )
+    cluster, _ = mission(step="program: missing", settings="{grace: 1}")
+    definition = (mission.root / "pipeline.yaml").read_text()
+    (mission.root / "pipeline.yaml").write_text(definition.replace("missing", "work"))
+    cluster.register(mission.root)
+    other = z.open(cluster._site.cluster.path)
+
+    def halt():
+        wait_for(lambda: running("700.5"))
+        other.halt(instance=3)
+
+    operator = threading.Thread(target=halt)
+    operator.start()
+    instance = cluster.run("test", start="work")
+    operator.join()
+    assert instance.id == 3
+    assert states(instance) == {"work [set-1]": "ERROR - EXECUTING"}
+    assert instance.tasks[0].record.message == "halted by an operator"
+    assert not running("700.5")
+    assert "set-1/L1" not in cluster.datastore
+
+
+def test_a_halt_ends_python_that_never_returns(cluster, code):
+    root = code(
+        """
+        from pathlib import Path
+
+        def forever(raw):
+            (Path(__file__).parent / "begun").touch()
+            while True:
+                pass
+        """
+    )
+    cluster.register(
+        pipeline(
+            root,
+            data_type("raw", "L0"),
+            data_type("out", "out"),
+            node("work", "forever", "raw", "out"),
+        )
+    )
+    store(cluster, {"set-1/L0": images(3)})
+    other = z.open(cluster._site.cluster.path)
+
+    def halt():
+        wait_for((root / "begun").exists)
+        other.halt(1)
+
+    operator = threading.Thread(target=halt)
+    operator.start()
+    instance = cluster.run("test")
+    operator.join()
+    assert states(instance) == {"work [set-1]": "ERROR - EXECUTING"}
+    assert "set-1/out" not in cluster.datastore
+    assert [p for p in psutil.Process().children(recursive=True) if busy(p)] == []
+
+
+def busy(process):
+    """Tell whether a process uses a processor of its own."""
+    try:
+        return process.cpu_percent(interval=0.2) > 50
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_for(look, at_most_s=60):

@@ -102,7 +102,7 @@ def test_the_sample_can_be_told_to_misbehave(mission):
         "Algorithm Parameters.produce_output_subtask_1=false",
     )
     assert run.exit_code == 1
-    assert "see: ziggy logs 2 --errors" in run.output
+    assert "see: ziggy failures 1" in run.output
     (instance,) = rows("instances")
     assert instance["state"] == "ERRORS_STALLED"
     states = {(r["node"], r["unit"]): r["state"] for r in rows("tasks", "1")}

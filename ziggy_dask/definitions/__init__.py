@@ -33,6 +33,7 @@ from ziggy_dask.definitions.pipeline import (
     Process,
     ProductKind,
     ProgramStep,
+    Retry,
     ScriptStep,
 )
 from ziggy_dask.definitions.text import (
@@ -69,6 +70,7 @@ __all__ = [
     "ProductKind",
     "ProgramStep",
     "Programs",
+    "Retry",
     "ScriptStep",
     "check",
     "check_code",

@@ -373,6 +373,14 @@ def _node(node: Node) -> Iterator[Problem]:
         yield Problem(where, "time limit can't be negative")
     if node.max_workers < 0:
         yield Problem(where, "max_workers can't be negative")
+    if node.retry.times < 0:
+        yield Problem(where, "retry: times can't be negative")
+    if node.retry.memory < 1 or node.retry.time < 1:
+        yield Problem(where, "retry: factors can't be less than 1")
+    if node.retry.memory > 1 and not node.memory_bytes:
+        yield Problem(where, "retry: memory grows only if the node says its 'memory'")
+    if node.retry.time > 1 and not node.limit_s:
+        yield Problem(where, "retry: time grows only if the node has a 'time: limit'")
     yield from _script(where, node.step)
     if isinstance(node.step, DataReceiptStep):
         if node.inputs or node.outputs:

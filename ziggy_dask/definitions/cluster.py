@@ -93,6 +93,8 @@ class ClusterFile:
     """Where subtasks run."""
     programs: Programs
     """How programs are found and run."""
+    alert_command: tuple[str, ...]
+    """Command that gets each alert as JSON on its standard input; empty: none."""
     path: Path
     """The cluster file itself."""
 
@@ -109,6 +111,7 @@ def read_cluster(path: Path) -> ClusterFile:
     base = path.resolve().parent
     name = top.text("cluster")
     home = _path(base, top.text("home", f"../.ziggy/{name}"))
+    alerts = top.section("alerts")
     cluster = ClusterFile(
         name=name,
         home=home,
@@ -117,8 +120,10 @@ def read_cluster(path: Path) -> ClusterFile:
         receipt=_path(base, top.text("receipt", str(home / "receipt"))),
         compute=_compute(top.section("compute")),
         programs=_programs(top.section("programs"), base, home),
+        alert_command=alerts.texts("command"),
         path=path.resolve(),
     )
+    alerts.done()
     top.done()
     document.raise_faults()
     return cluster

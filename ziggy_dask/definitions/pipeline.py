@@ -205,6 +205,18 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often the failed subtasks of a task run again by themselves."""
+
+    times: int = 0
+    """So many times."""
+    memory: float = 1.0
+    """Factor by which the memory that a subtask gets grows each time."""
+    time: float = 1.0
+    """Factor by which its time limit grows each time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """A use of a step inside a pipeline."""
 
@@ -233,6 +245,8 @@ class Node:
     memory_bytes: int = 0
     """Memory that a subtask needs, in bytes; 0: not said. Workers that say how much they
     have are given no more subtasks at once than fit."""
+    retry: Retry = field(default_factory=lambda: Retry())
+    """What happens by itself when too many subtasks fail."""
     max_workers: int = 0
     """So many of its subtasks may run at once; 0: as many as there is room for."""
 

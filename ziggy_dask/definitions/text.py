@@ -33,6 +33,7 @@ from ziggy_dask.definitions.pipeline import (
     Process,
     ProductKind,
     ProgramStep,
+    Retry,
     ScriptStep,
     Step,
 )
@@ -263,6 +264,7 @@ def _parameter(key: str, section: Section) -> Parameter:
 
 def _node(name: str, section: Section) -> Node:
     time = section.section("time")
+    retry = section.section("retry")
     node = Node(
         name=name,
         step=_step(name, section),
@@ -276,11 +278,28 @@ def _node(name: str, section: Section) -> Node:
         typical_s=time.number("typical", 0.0),
         limit_s=time.number("limit", 0.0),
         memory_bytes=section.size("memory"),
+        retry=Retry(
+            times=retry.integer("times", 0),
+            memory=_factor(retry, "memory"),
+            time=_factor(retry, "time"),
+        ),
         max_workers=section.integer("max_workers", 0),
     )
     time.done()
+    retry.done()
     section.done()
     return node
+
+
+def _factor(section: Section, key: str) -> float:
+    """Return a factor, as in ``x2``."""
+    text = section.text(key, "x1")
+    number = text.removeprefix("x")
+    try:
+        return float(number)
+    except ValueError:
+        section.fault(key, f"{text!r} is no factor; write e.g. 'x2'")
+        return 1.0
 
 
 def _step(name: str, section: Section) -> Step:
@@ -405,12 +424,26 @@ def _node_content(one: Node) -> object:
             "single_subtask": one.single_subtask or None,
             "max_failed_subtasks": one.max_failed_subtasks or None,
             "memory": one.memory_bytes or None,
+            "retry": _retry_content(one.retry),
             "max_workers": one.max_workers or None,
             "time": _lean(
                 {"typical": one.typical_s or None, "limit": one.limit_s or None}
             ),
         }
     )
+
+
+def _retry_content(one: Retry) -> object:
+    if not one.times:
+        return None
+    return {
+        "times": one.times,
+        **{
+            key: f"x{factor:g}"
+            for key, factor in (("memory", one.memory), ("time", one.time))
+            if factor != 1.0
+        },
+    }
 
 
 def _step_content(step: Step) -> dict[str, object]:

@@ -23,20 +23,33 @@ from ziggy_dask.errors import DefinitionError, Fault
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.planning import Plan, Where
 from ziggy_dask.receipt import ModelVersion, model_versions
-from ziggy_dask.records import InstanceState, deliveries, instances, library, outcomes
+from ziggy_dask.records import (
+    InstanceState,
+    alerts,
+    deliveries,
+    instances,
+    library,
+    outcomes,
+)
+from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
-from ziggy_dask.records.outcomes import SubtaskLog, SubtaskRecord
+from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
 from ziggy_dask.supervisor import (
     Listener,
     Request,
+    RestartMode,
     Site,
+    choose_tasks,
     continue_instance,
     create_site,
     expected_products,
+    halt_tasks,
     open_site,
     plan,
+    plan_restart,
+    restart_tasks,
     run,
     unheard,
 )
@@ -314,6 +327,95 @@ class Cluster:
         """Go on with an instance whose supervisor went away; by default the newest."""
         record = continue_instance(self._site, number, client=client, listen=listen)
         return Instance(self._site, record.id)
+
+    def restart(
+        self,
+        *tasks: int,
+        instance: int | None = None,
+        cause: str = "",
+        mode: RestartMode | str | None = None,
+        parameters: Overrides | None = None,
+        client: Client | None = None,
+        listen: Listener = unheard,
+    ) -> list[Instance]:
+        """Run again what failed, and what waits for it, and wait for the end.
+
+        Parameters
+        ----------
+        *tasks
+            Numbers of tasks; those that did not fail are passed over.
+        instance
+            All failed tasks of an instance.
+        cause
+            All failures of one kind, by its fingerprint from `failures`.
+        mode
+            ``"resubmit"``, the default: subtasks that failed or did not run.
+            ``"from-beginning"``: all of the tasks. ``"resume-current-step"``: nothing
+            runs again; what is good of the tasks is stored.
+        parameters
+            Values to change for the tasks and for what comes after them, by set and
+            name; it is recorded.
+        client
+            Dask client to use.
+        listen
+            Called with events as they happen.
+
+        Returns
+        -------
+        list
+            The instances; empty if there was nothing to restart.
+        """
+        chosen = choose_tasks(
+            self._site.database, tasks=tasks, instance=instance, fingerprint=cause
+        )
+        resets = plan_restart(
+            self._site.database,
+            chosen,
+            RestartMode(mode) if mode else None,
+            fingerprint=cause,
+            changes=parameters,
+        )
+        records = restart_tasks(self._site, resets, client=client, listen=listen)
+        return [Instance(self._site, one.id) for one in records] if resets else []
+
+    def halt(self, *tasks: int, instance: int | None = None) -> int:
+        """End tasks, an instance, or all that has not ended.
+
+        Running programs and Python subtasks are ended within seconds, and nothing of
+        the tasks is stored. What is on record of them is kept for a restart.
+
+        Returns
+        -------
+        int
+            Number of tasks that had not ended.
+        """
+        numbers = list(tasks)
+        if not tasks:
+            some = [self.instance(instance)] if instance else self.instances.values()
+            numbers = [one.id for each in some for one in each.tasks]
+        return halt_tasks(self._site, numbers)
+
+    def stop(self) -> None:
+        """Let whatever runs through this object stop soon, as after an interrupt."""
+        self._site.stop.set()
+
+    def failures(self, instance: int) -> list[FailureGroup]:
+        """Return the failures of an instance by kind, most frequent first."""
+        number = instances.instance(self._site.database, instance).id
+        return outcomes.failures(self._site.database, number)
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """What operators should know, newest first."""
+        return alerts.alerts(self._site.database)
+
+    def acknowledge(self, *numbers: int) -> int:
+        """Mark alerts as seen, by default all; return how many were not."""
+        return alerts.acknowledge(self._site.database, numbers)
+
+    def clear_alerts(self, *numbers: int) -> int:
+        """Take alerts off the list, by default all; return how many were on it."""
+        return alerts.clear(self._site.database, numbers)
 
     def receive(
         self,

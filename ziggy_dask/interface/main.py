@@ -38,6 +38,10 @@ _COMMANDS = {
     "tasks": "records:tasks",
     "subtasks": "records:subtasks",
     "logs": "records:logs",
+    "failures": "operations:failures",
+    "restart": "operations:restart",
+    "halt": "operations:halt",
+    "alerts": "operations:alerts",
     "datastore": "datastore:datastore",
 }
 

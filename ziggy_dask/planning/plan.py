@@ -97,6 +97,8 @@ class TaskPlan:
     """Indices of tasks that must be stored first although it does not read them."""
     is_open: bool = False
     """Whether its subtasks are known only when its inputs are stored."""
+    was_open: bool = False
+    """Whether that was so before they were."""
 
     @property
     def count(self) -> int:
@@ -104,6 +106,12 @@ class TaskPlan:
         if self.is_open:
             return 0
         return 1 if self.labels is None else -(-len(self.labels) // self.chunk)
+
+    @property
+    def upstream(self) -> set[int]:
+        """Indices of the tasks that it waits for."""
+        read = {feed.task for feed in self.feeds if feed.task is not None}
+        return read | set(self.after)
 
     def items(self, subtask: int) -> slice:
         """Return the positions of a subtask's items among `labels`."""
@@ -318,8 +326,22 @@ def settle(
     )
     node = pipeline.by_name[task.node]
     labels = None if _is_whole(pipeline, node) else _joined(feeds)
-    settled = replace(task, feeds=feeds, labels=labels, is_open=False)
+    settled = replace(task, feeds=feeds, labels=labels, is_open=False, was_open=True)
     return only_new(settled, pipeline, processed)
+
+
+def reopen(task: TaskPlan) -> TaskPlan:
+    """Return a settled task as it was before, since its inputs are made again."""
+    return replace(task, labels=None, is_open=True, was_open=False)
+
+
+def followers(tasks: Iterable[TaskPlan], first: Iterable[int]) -> set[int]:
+    """Return the indices of the tasks that need something of some, near or far."""
+    found = set(first)
+    for task in sorted(tasks, key=lambda one: one.index):
+        if not found.isdisjoint(task.upstream):
+            found.add(task.index)
+    return found - set(first)
 
 
 def _below(pipeline: Pipeline, name: str) -> set[str]:

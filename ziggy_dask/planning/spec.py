@@ -25,6 +25,7 @@ def task_to_json(task: TaskPlan) -> dict[str, Any]:
         "chunk": task.chunk,
         "after": list(task.after),
         "is_open": task.is_open,
+        "was_open": task.was_open,
     }
 
 
@@ -63,6 +64,7 @@ def task_from_json(
         chunk=content["chunk"],
         after=tuple(content["after"]),
         is_open=content["is_open"],
+        was_open=content.get("was_open", False),
     )
 
 

@@ -1,6 +1,6 @@
 """The database: definitions, instances, tasks, subtasks, deliveries, the lease."""
 
-from ziggy_dask.records import deliveries, instances, lease, library, outcomes
+from ziggy_dask.records import alerts, deliveries, instances, lease, library, outcomes
 from ziggy_dask.records.database import Database, create_database, open_database
 from ziggy_dask.records.states import (
     Counts,
@@ -15,6 +15,7 @@ __all__ = [
     "Database",
     "InstanceState",
     "TaskStep",
+    "alerts",
     "count_tasks",
     "create_database",
     "deliveries",

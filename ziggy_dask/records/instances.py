@@ -87,6 +87,14 @@ class TaskRecord:
     """When its first subtask began."""
     finished: datetime | None
     """When it was complete or failed."""
+    attempt: int
+    """How often it was restarted."""
+    resubmits: int
+    """How often that happened by itself since an operator did."""
+    tolerated: int
+    """So many subtasks may fail although its node does not allow it."""
+    changes: Mapping[str, Any]
+    """Parameters that were changed for its restart, by set and name."""
 
     @property
     def state(self) -> str:
@@ -220,19 +228,46 @@ def move_tasks(
         )
 
 
-def fail_task(database: Database, task: int, step: TaskStep, message: str) -> None:
-    """Set the error flag of a task at a step."""
+def fail_task(
+    database: Database, task: int, step: TaskStep | None, message: str
+) -> None:
+    """Set the error flag of a task, at a step; None: where it is."""
+    values = {} if step is None else {"step": step.value}
     with database.writing() as connection:
         connection.execute(
             update(TaskRow)
             .where(TaskRow.id == task)
             .values(
-                step=step.value,
                 is_error=True,
+                is_halting=False,
                 message=message,
                 finished=datetime.now(UTC),
+                **values,
             )
         )
+
+
+def ask_to_halt(database: Database, tasks: Sequence[int]) -> int:
+    """Ask the supervisor to end tasks; return how many had not ended yet."""
+    with database.writing() as connection:
+        return sum(
+            connection.execute(
+                update(TaskRow)
+                .where(TaskRow.id.in_(some), TaskRow.is_error.is_(False))
+                .where(TaskRow.step != TaskStep.COMPLETE.value)
+                .values(is_halting=True)
+            ).rowcount
+            for some in pieces(tasks)
+        )
+
+
+def halting(database: Database, instance_number: int) -> set[int]:
+    """Return the tasks of an instance that are asked to halt and have not."""
+    query = select(TaskRow.id).where(
+        TaskRow.instance_id == instance_number, TaskRow.is_halting.is_(True)
+    )
+    with database.reading() as connection:
+        return set(connection.execute(query).scalars())
 
 
 def set_instance_state(
@@ -370,6 +405,7 @@ def _new_task(instance_number: int, new: NewTask) -> dict[str, Any]:
         "inputs": {},
         "message": "",
         "worker": "",
+        "changes": {},
     }
 
 
@@ -423,4 +459,8 @@ def _task_from_row(row: Any) -> TaskRecord:
         worker=row.worker,
         started=row.started,
         finished=row.finished,
+        attempt=row.attempt,
+        resubmits=row.resubmits,
+        tolerated=row.tolerated,
+        changes=row.changes,
     )

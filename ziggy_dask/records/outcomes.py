@@ -22,7 +22,13 @@ from ziggy_dask.records.tables import (
     SubtaskRow,
     TaskRow,
 )
-from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
+from ziggy_dask.workers import (
+    BatchResult,
+    Cause,
+    Outcome,
+    SubtaskState,
+    fingerprint,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,8 @@ class SubtaskRecord:
     """Processor time, in seconds."""
     peak_memory_bytes: int
     """Largest memory of its worker process."""
+    fingerprint: str
+    """What failures of its kind have in common; empty: it did not fail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +158,7 @@ def subtasks_with_output(database: Database, task: int) -> dict[str, set[int]]:
 def publish(
     database: Database, snapshot: str, inputs: Mapping[int, Mapping[str, str]]
 ) -> None:
-    """Mark tasks as complete, and drop data that are published now.
+    """Mark tasks as complete, and drop data that are published for good.
 
     Parameters
     ----------
@@ -164,8 +172,12 @@ def publish(
     with database.writing() as connection:
         complete_tasks(connection, snapshot, inputs)
         for some in pieces(inputs):
+            # Those with failures may be restarted; what is good of them is kept for that.
+            flawless = select(TaskRow.id).where(
+                TaskRow.id.in_(some), TaskRow.failed == 0
+            )
             connection.execute(
-                delete(ChangeSetRow).where(ChangeSetRow.task_id.in_(some))
+                delete(ChangeSetRow).where(ChangeSetRow.task_id.in_(flawless))
             )
 
 
@@ -212,6 +224,100 @@ def typical_seconds(database: Database, pipeline: str) -> dict[str, float]:
     )
     with database.reading() as connection:
         return {node: float(mean) for node, mean in connection.execute(query)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """Failures of one kind in an instance."""
+
+    fingerprint: str
+    """What they have in common."""
+    cause: Cause
+    """Why they failed."""
+    count: int
+    """Number of subtasks."""
+    nodes: tuple[str, ...]
+    """Nodes whose subtasks they are."""
+    tasks: tuple[int, ...]
+    """Numbers of their tasks."""
+    example: tuple[int, int]
+    """Task and number of one of them."""
+    message: str
+    """What that one says."""
+
+
+def failures(database: Database, instance: int) -> list[FailureGroup]:
+    """Return the failures of an instance by kind, most frequent first."""
+    query = (
+        select(
+            SubtaskRow.fingerprint,
+            SubtaskRow.cause,
+            TaskRow.node,
+            SubtaskRow.task_id,
+            func.count().label("count"),
+            func.min(SubtaskRow.number).label("first"),
+        )
+        .join(TaskRow, TaskRow.id == SubtaskRow.task_id)
+        .where(TaskRow.instance_id == instance)
+        .where(SubtaskRow.state == SubtaskState.FAILED.value)
+        .group_by(
+            SubtaskRow.fingerprint, SubtaskRow.cause, TaskRow.node, SubtaskRow.task_id
+        )
+        .order_by(SubtaskRow.task_id)
+    )
+    groups: dict[str, list[Any]] = {}
+    with database.reading() as connection:
+        for row in connection.execute(query):
+            groups.setdefault(row.fingerprint, []).append(row)
+        found = [_group(connection, rows) for rows in groups.values()]
+    return sorted(found, key=lambda one: -one.count)
+
+
+def _group(connection: Connection, rows: Sequence[Any]) -> FailureGroup:
+    task, number = rows[0].task_id, rows[0].first
+    message = connection.execute(
+        select(SubtaskRow.message).where(
+            SubtaskRow.task_id == task, SubtaskRow.number == number
+        )
+    ).scalar_one()
+    return FailureGroup(
+        fingerprint=rows[0].fingerprint,
+        cause=Cause(rows[0].cause),
+        count=sum(row.count for row in rows),
+        nodes=tuple(dict.fromkeys(row.node for row in rows)),
+        tasks=tuple(dict.fromkeys(row.task_id for row in rows)),
+        example=(task, number),
+        message=message,
+    )
+
+
+def tasks_with_failures(database: Database) -> dict[str, set[int]]:
+    """Return the numbers of tasks with failures, by what these have in common."""
+    query = (
+        select(SubtaskRow.fingerprint, SubtaskRow.task_id)
+        .where(SubtaskRow.state == SubtaskState.FAILED.value)
+        .distinct()
+    )
+    found: dict[str, set[int]] = {}
+    with database.reading() as connection:
+        for fingerprint_, task in connection.execute(query):
+            found.setdefault(fingerprint_, set()).add(task)
+    return found
+
+
+def lost_together(database: Database, task: int) -> bool:
+    """Tell whether subtasks of a task were lost that ran with others in one batch."""
+    query = (
+        select(SubtaskRow.part_id)
+        .where(SubtaskRow.task_id == task)
+        .where(
+            SubtaskRow.cause.in_([Cause.WORKER_LOST.value, Cause.OUT_OF_MEMORY.value])
+        )
+        .group_by(SubtaskRow.part_id)
+        .having(func.count() > 1)
+    )
+    with database.reading() as connection:
+        return connection.execute(query).first() is not None
 
 
 _Ended = Sequence[tuple[int, BatchResult, list[Outcome]]]
@@ -282,6 +388,7 @@ def _subtask_row(
         "wall_s": one.wall_s,
         "cpu_s": one.cpu_s,
         "peak_memory_bytes": one.peak_memory_bytes,
+        "fingerprint": fingerprint(one.cause, one.message, one.traceback),
     }
 
 
@@ -327,4 +434,5 @@ def _subtask_from_row(row: Any) -> SubtaskRecord:
         wall_s=row.wall_s,
         cpu_s=row.cpu_s,
         peak_memory_bytes=row.peak_memory_bytes,
+        fingerprint=row.fingerprint,
     )

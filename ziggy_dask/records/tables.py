@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -132,6 +133,11 @@ class TaskRow(Table):
     worker: Mapped[str]
     started: Mapped[datetime | None]
     finished: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    resubmits: Mapped[int] = mapped_column(server_default="0")
+    tolerated: Mapped[int] = mapped_column(server_default="0")
+    changes: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    is_halting: Mapped[bool] = mapped_column(server_default=false())
 
 
 class PartRow(Table):
@@ -170,6 +176,7 @@ class SubtaskRow(Table):
     wall_s: Mapped[float]
     cpu_s: Mapped[float]
     peak_memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    fingerprint: Mapped[str] = mapped_column(server_default="")
 
 
 class LogRow(Table):
@@ -194,6 +201,36 @@ class DeliveryRow(Table):
     bytes: Mapped[int] = mapped_column(BigInteger)
     manifest: Mapped[str]
     received: Mapped[datetime]
+
+
+class AlertRow(Table):
+    """Something that the operator should know."""
+
+    __tablename__ = "alerts"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time: Mapped[datetime]
+    severity: Mapped[str]
+    source: Mapped[str]
+    process: Mapped[str]
+    instance_id: Mapped[int | None]
+    task_id: Mapped[int | None]
+    message: Mapped[str]
+    is_acknowledged: Mapped[bool]
+    is_cleared: Mapped[bool]
+
+
+class RequestRow(Table):
+    """What an operator asks of the supervisor."""
+
+    __tablename__ = "requests"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    asker: Mapped[str]
+    made: Mapped[datetime]
+    state: Mapped[str] = mapped_column(index=True)
+    instance_id: Mapped[int | None]
+    message: Mapped[str]
 
 
 class LeaseRow(Table):

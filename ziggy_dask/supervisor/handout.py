@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ziggy_dask.datastore import Labels, Repository, Storage
@@ -35,6 +36,8 @@ from ziggy_dask.supervisor.history import to_leave_out
 from ziggy_dask.supervisor.launch import request_from_options
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import ModelFile, Sink, Source, Work
+
+NO_CHANGES: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,8 @@ def work_of(
     token: str,
     snapshots: Mapping[int, str],
     allocations: Mapping[str, bytes],
+    changes: Mapping[str, Mapping[str, object]] = NO_CHANGES,
+    resubmits: int = 0,
 ) -> Work:
     """Return what the subtasks of a task have in common.
 
@@ -90,12 +95,16 @@ def work_of(
         Snapshots that published tasks of this instance, by index.
     allocations
         Forks in which outputs were allocated by earlier runs, by product.
+    changes
+        Parameters that were changed for its restart, by set and name.
+    resubmits
+        How often it was restarted by itself; its time limit grows by that.
     """
     node = facts.pipeline.by_name[task.node]
     if isinstance(node.step, DataReceiptStep):
         raise TypeError(f"node {node.name!r} has no algorithm")
     return Work(
-        token=f"{token}-{number}",
+        token=work_token(token, number),
         index=task.index,
         instance=facts.number,
         task=number,
@@ -103,10 +112,13 @@ def work_of(
         unit=dict(task.unit.values),
         unit_name=task.unit.name,
         step=node.step,
-        limit_s=node.limit_s,
+        limit_s=node.limit_s * node.retry.time**resubmits,
         root=facts.pipeline.root,
         code_version=facts.code_version,
-        sets=tuple(facts.sets[one.name] for one in facts.pipeline.sets_of(node)),
+        sets=tuple(
+            facts.sets[one.name].with_values(changes.get(one.name, {}))
+            for one in facts.pipeline.sets_of(node)
+        ),
         models=_models(facts, node, task.unit),
         sources=tuple(_source(facts, feed, snapshots) for feed in task.feeds),
         sinks=tuple(_sink(facts, target, allocations) for target in task.targets),
@@ -117,6 +129,11 @@ def work_of(
         scaffold=facts.scaffold,
         programs=facts.programs,
     )
+
+
+def work_token(run: str, task: int) -> str:
+    """Return what tells the work on a task in one run of the supervisor from others."""
+    return f"{run}-{task}"
 
 
 def storage_of(data_type: DataType) -> Storage:

@@ -245,7 +245,11 @@ def _store(
         tip,
         session,
         f"{pipeline.name} {task.instance}: {task.node} {task.unit} (task {task.id})",
-        {"instance": task.instance, "inputs": {str(task.id): {}}},
+        {
+            "instance": task.instance,
+            "inputs": {str(task.id): {}},
+            "attempts": {str(task.id): task.attempt},
+        },
     )
     _record_outcome(site, task, began)
     deliveries.record_delivery(site.database, _delivery_record(task, accepted))

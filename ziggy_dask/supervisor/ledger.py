@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ziggy_dask.datastore import Labels
@@ -33,12 +33,19 @@ class Progress:
     """Whether its subtasks are in a graph."""
     snapshot: str = ""
     """Snapshot that published it."""
+    attempt: int = 0
+    """How often it was restarted."""
+    resubmits: int = 0
+    """How often that happened by itself."""
+    tolerated: int = 0
+    """So many subtasks may fail although its node does not allow it."""
+    changes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Parameters that were changed for its restart, by set and name."""
 
     @property
     def upstream(self) -> set[int]:
         """Indices of the tasks that it waits for."""
-        read = {feed.task for feed in self.plan.feeds if feed.task is not None}
-        return read | set(self.plan.after)
+        return self.plan.upstream
 
     @property
     def is_ended(self) -> bool:
@@ -147,20 +154,26 @@ def recorded_earlier(
     """
     recorded: dict[int, Recorded] = {}
     for task in ledger.unended():
-        parts = outcomes.recorded_parts(database, task.number)
-        index = task.plan.index
-        by_key: dict[Key, BatchResult] = {}
-        part_of: dict[int, Key] = {}
-        for part, result in parts.items():
-            key: Key = (f"{OURS}recorded-{token}", index, part)
-            by_key[key] = BatchResult(
-                index=index, outcomes=result.outcomes, change_sets=result.change_sets
-            )
-            part_of.update((one.subtask, key) for one in result.outcomes)
-            task.note(result)
-        if parts:
-            recorded[index] = Recorded(parts=by_key, part_of=part_of)
+        found = recorded_of(database, task, token)
+        if found.parts:
+            recorded[task.plan.index] = found
+            for result in found.parts.values():
+                task.note(result)
     return recorded
+
+
+def recorded_of(database: Database, task: Progress, token: str) -> Recorded:
+    """Return what is on record of a task that is not published."""
+    index = task.plan.index
+    parts: dict[Key, BatchResult] = {}
+    part_of: dict[int, Key] = {}
+    for part, result in outcomes.recorded_parts(database, task.number).items():
+        key: Key = (f"{OURS}recorded-{token}", index, part)
+        parts[key] = BatchResult(
+            index=index, outcomes=result.outcomes, change_sets=result.change_sets
+        )
+        part_of.update((one.subtask, key) for one in result.outcomes)
+    return Recorded(parts=parts, part_of=part_of)
 
 
 def _load(database: Database, instance: int) -> dict[int, Progress]:
@@ -175,5 +188,9 @@ def _load(database: Database, instance: int) -> dict[int, Progress]:
                 plan=plan,
                 is_error=record.is_error,
                 snapshot=record.snapshot,
+                attempt=record.attempt,
+                resubmits=record.resubmits,
+                tolerated=record.tolerated,
+                changes=record.changes,
             )
     return tasks

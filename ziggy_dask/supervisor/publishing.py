@@ -30,6 +30,8 @@ class Finished:
     """Number of the task."""
     plan: TaskPlan
     """Its plan."""
+    attempt: int
+    """How often it was restarted."""
     inputs: Mapping[str, str]
     """Snapshots from which inputs were read, by product."""
 
@@ -59,6 +61,7 @@ def publish(
         {
             "instance": facts.number,
             "inputs": {str(one.number): dict(one.inputs) for one in finished},
+            "attempts": {str(one.number): one.attempt for one in finished},
         },
     )
     outcomes.publish(database, snapshot, {one.number: one.inputs for one in finished})
@@ -70,7 +73,7 @@ def reconcile(
 ) -> list[int]:
     """Complete the records of tasks that a commit names; return their numbers."""
     incomplete = {
-        task.id
+        task.id: task.attempt
         for task in instances.tasks(database, instance.id)
         if task.step is not TaskStep.COMPLETE
     }
@@ -81,7 +84,12 @@ def reconcile(
         if commit.metadata.get("instance") != instance.id:
             continue
         inputs = {int(key): read for key, read in commit.metadata["inputs"].items()}
-        missed = {key: inputs[key] for key in sorted(inputs.keys() & incomplete)}
+        attempts = commit.metadata.get("attempts", {})
+        missed = {
+            key: inputs[key]
+            for key in sorted(inputs.keys() & incomplete.keys())
+            if attempts.get(str(key), 0) == incomplete[key]
+        }
         if missed:
             outcomes.publish(database, commit.snapshot, missed)
             found.extend(missed)

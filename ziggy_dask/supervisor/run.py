@@ -11,7 +11,7 @@ from __future__ import annotations
 import pickle
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
@@ -35,22 +35,30 @@ from ziggy_dask.planning import (
     task_to_json,
 )
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
+from ziggy_dask.records.alerts import Severity
+from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.events import (
     Listener,
     Planned,
     Progressed,
     TaskEnded,
 )
-from ziggy_dask.supervisor.handout import InstanceFacts, input_snapshots, work_of
-from ziggy_dask.supervisor.ledger import Ledger, Progress, recorded_earlier
+from ziggy_dask.supervisor.halting import stop_running
+from ziggy_dask.supervisor.handout import (
+    InstanceFacts,
+    input_snapshots,
+    work_of,
+    work_token,
+)
+from ziggy_dask.supervisor.ledger import Ledger, Progress, recorded_earlier, recorded_of
 from ziggy_dask.supervisor.publishing import Finished, publish
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import (
     Agreement,
     BatchResult,
     Cause,
+    Halting,
     Outcome,
-    ProgramHalt,
     SubtaskState,
     load_work,
     merge_results,
@@ -63,6 +71,11 @@ if TYPE_CHECKING:
 
 _RECORD_S = 0.2
 """Least time between two transactions; what comes meanwhile shares the next one."""
+_HEED_S = 1.0
+"""Time between two looks for what operators ask."""
+_FULL = 0.8
+"""Share of its memory from which on a worker may die of it; nannies end it at 0.95."""
+HALTED = "halted by an operator"
 _CALLS = Calls(work=load_work, run=run_batch, merge=merge_results)
 
 
@@ -104,7 +117,7 @@ class InstanceRun:
         """Work until nothing can be done any more."""
         self._tell_planned()
         self._client.register_plugin(Agreement())
-        self._client.register_plugin(ProgramHalt())
+        self._client.register_plugin(Halting())
         self._client.subscribe_topic(f"ziggy-{self._token}", self._note_begun)
         try:
             self._advance()
@@ -133,7 +146,7 @@ class InstanceRun:
         """Publish and fail tasks until nothing more follows from what is known."""
         self._record_begun()
         while True:
-            self._leave_out_blocked()
+            self._free_blocked()
             finished = self._finished()
             if not finished:
                 return
@@ -145,6 +158,9 @@ class InstanceRun:
                 task.snapshot = snapshot
                 self._recorded.pop(one.plan.index, None)
                 self._tell_ended(task, "")
+                if task.failed:
+                    lost = f"stored without {len(task.failed)} subtasks that failed"
+                    self._alert(Severity.WARNING, task, lost)
 
     def _finished(self) -> list[Finished]:
         """Return the tasks to publish now; fail those that have too many failures."""
@@ -154,21 +170,25 @@ class InstanceRun:
             if not task.is_ended:
                 continue
             node = self._facts.pipeline.by_name[task.plan.node]
-            if len(task.failed) > node.max_failed_subtasks:
-                self._fail(task)
+            if len(task.failed) > max(node.max_failed_subtasks, task.tolerated):
+                self._fail(task, _why_failed(self._site, task))
             elif self._ledger.is_published(task.upstream):
                 inputs = input_snapshots(self._facts, task.plan, snapshots)
                 finished.append(
-                    Finished(number=task.number, plan=task.plan, inputs=inputs)
+                    Finished(
+                        number=task.number,
+                        plan=task.plan,
+                        attempt=task.attempt,
+                        inputs=inputs,
+                    )
                 )
         return finished
 
-    def _fail(self, task: Progress) -> None:
+    def _fail(self, task: Progress, reason: str) -> None:
         task.is_error = True
-        reason = _why_failed(self._site, task)
-        instances.fail_task(
-            self._site.database, task.number, TaskStep.WAITING_TO_STORE, reason
-        )
+        step = TaskStep.WAITING_TO_STORE if task.is_ended else None
+        instances.fail_task(self._site.database, task.number, step, reason)
+        self._alert(Severity.ERROR, task, reason)
         running = self._ledger.can_go_on()
         state = (
             InstanceState.ERRORS_RUNNING if running else InstanceState.ERRORS_STALLED
@@ -176,22 +196,41 @@ class InstanceRun:
         instances.set_instance_state(self._site.database, self._facts.number, state)
         self._tell_ended(task, reason)
 
-    def _leave_out_blocked(self) -> None:
-        """Complete subtasks whose input will never be made, though its task is fine."""
+    def _free_blocked(self) -> None:
+        """Let subtasks go that a failure blocked, once what there is of input is stored.
+
+        They read it from there: those that need just what is missing end without
+        output, others work on the rest.
+        """
         for task in self._ledger.unended():
+            index = task.plan.index
             if not task.blocked or not self._ledger.is_published(task.upstream):
                 continue
-            left_out = tuple(
-                Outcome(
-                    subtask=number,
-                    state=SubtaskState.COMPLETE,
-                    message="left out: a subtask before it failed",
-                    started_s=time.time(),
-                )
-                for number in sorted(task.blocked)
-            )
+            if any(self._batches[key].task == index for key in self._futures):
+                continue
+            self._recorded[index] = recorded_of(self._site.database, task, self._token)
             task.blocked.clear()
-            self._record([BatchResult(index=task.plan.index, outcomes=left_out)])
+            task.is_handed_out = False
+
+    def _halt(self, numbers: Collection[int]) -> bool:
+        """End tasks that an operator halts; return whether there were any."""
+        halted = [one for one in self._ledger.unended() if one.number in numbers]
+        if not halted:
+            return False
+        for task in halted:
+            self._fail(task, HALTED)
+        indices = {one.plan.index for one in halted}
+        futures = [
+            future
+            for key, future in self._futures.items()
+            if self._batches[key].task in indices
+        ]
+        for future in futures:
+            del self._futures[future.key]
+        tokens = {work_token(self._token, one.number) for one in halted}
+        stop_running(self._client, tokens, [future.key for future in futures])
+        self._client.cancel(futures, force=True)
+        return True
 
     # -- handing out -----------------------------------------------------------
 
@@ -307,13 +346,16 @@ class InstanceRun:
         self._completed.update(futures)
 
     def _pickled_work(self, plan: TaskPlan, snapshots: Mapping[int, str]) -> bytes:
+        task = self._ledger[plan.index]
         recorded = self._recorded.get(plan.index)
         parts = recorded.parts.values() if recorded else ()
         work = work_of(
             self._facts,
             plan,
-            self._ledger[plan.index].number,
+            task.number,
             token=self._token,
+            changes=task.changes,
+            resubmits=task.resubmits,
             snapshots=snapshots,
             allocations={
                 k: fork for part in parts for k, fork in part.change_sets.items()
@@ -323,18 +365,22 @@ class InstanceRun:
 
     def _needs(self, plan: TaskPlan) -> dict[str, float]:
         """Return the Dask resources that a subtask needs, of those that workers declare."""
-        needed = self._facts.pipeline.by_name[plan.node].memory_bytes
+        node = self._facts.pipeline.by_name[plan.node]
+        needed = node.memory_bytes
         if not needed or not self._memory:
             return {}
-        if needed > max(self._memory):
-            raise ClusterError(
-                f"node {plan.node!r} needs {format_bytes(needed)} of memory per subtask; "
-                f"the largest worker has {format_bytes(int(max(self._memory)))}. Give "
-                "workers more in the cluster file, or mend the node's 'memory'"
-            )
-        return {MEMORY: needed}
+        if needed <= max(self._memory):
+            grown = needed * node.retry.memory ** self._ledger[plan.index].resubmits
+            return {MEMORY: min(grown, max(self._memory))}
+        raise ClusterError(
+            f"node {plan.node!r} needs {format_bytes(needed)} of memory per subtask; "
+            f"the largest worker has {format_bytes(int(max(self._memory)))}. Give "
+            "workers more in the cluster file, or mend the node's 'memory'"
+        )
 
     def _batch_size(self, plan: TaskPlan) -> int:
+        if self._ledger[plan.index].attempt:
+            return 1  # so that those that fail, or kill their worker, harm no others
         declared = self._facts.pipeline.by_name[plan.node].typical_s
         seconds = declared or self._durations.get(plan.node, 0.0)
         return batch_size(plan.count, seconds, self._slots)
@@ -343,18 +389,32 @@ class InstanceRun:
 
     def _ended_futures(self) -> Iterator[list[Future[Any]]]:
         """Yield futures as they end, as many at a time as have gathered meanwhile."""
+        heeded = time.monotonic()
         while self._futures:
             began = time.monotonic()
-            try:
-                some = [next(self._completed)]
-            except StopIteration:
+            if self._site.stop.is_set():
+                raise KeyboardInterrupt
+            if began - heeded > _HEED_S:
+                heeded = began
+                self._record_begun()
+                if self._halt(
+                    instances.halting(self._site.database, self._facts.number)
+                ):
+                    yield []
+                    continue
+            ended = self._completed.next_batch(block=False)
+            some = [future for future in ended if future.key in self._futures]
+            if some:
+                yield some
+                time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
+            elif self._completed.is_empty():
                 raise ClusterError(
                     "the compute environment was lost while subtasks were running; what "
                     "is recorded is kept, go on with: ziggy run --continue"
-                ) from None
-            some.extend(self._completed.next_batch(block=False))
-            yield some
-            time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
+                )
+            else:
+                with self._completed.thread_condition:
+                    self._completed.thread_condition.wait(timeout=0.1)
 
     def _results_of(self, futures: Sequence[Future[Any]]) -> dict[Key, BatchResult]:
         """Return the results of ended futures by key, and let the futures go."""
@@ -385,8 +445,11 @@ class InstanceRun:
         error = future.exception()
         before = [self._futures.get(key) for key in batch.waits_for]
         is_blocked = any(one is not None and one.status == "error" for one in before)
+        cause = Cause.WORKER_LOST
         if isinstance(error, KilledWorker):
             is_blocked = error.task != future.key
+            if _was_full(error.last_worker):
+                cause = Cause.OUT_OF_MEMORY
         state = SubtaskState.BLOCKED if is_blocked else SubtaskState.FAILED
         return BatchResult(
             index=batch.task,
@@ -394,7 +457,7 @@ class InstanceRun:
                 Outcome(
                     subtask=number,
                     state=state,
-                    cause=Cause.WORKER_LOST,
+                    cause=cause,
                     message=" ".join(str(error).split())[:2000],
                     started_s=time.time(),
                 )
@@ -431,6 +494,15 @@ class InstanceRun:
             )
         )
 
+    def _alert(self, severity: Severity, task: Progress, message: str) -> None:
+        alert(
+            self._site,
+            severity,
+            f"{task.plan.node} {task.plan.unit.name}: {message}",
+            instance=self._facts.number,
+            task=task.number,
+        )
+
     def _tell_ended(self, task: Progress, message: str) -> None:
         self._listen(
             TaskEnded(
@@ -441,6 +513,12 @@ class InstanceRun:
                 message=message,
             )
         )
+
+
+def _was_full(worker: Any) -> bool:
+    """Tell whether a worker that died had used up its memory, as far as it said."""
+    limit = worker.memory_limit
+    return bool(limit) and worker.metrics.get("memory", 0) > _FULL * limit
 
 
 def _why_failed(site: Site, task: Progress) -> str:

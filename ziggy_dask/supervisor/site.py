@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from ziggy_dask.datastore import Repository, create_repository, open_repository
 from ziggy_dask.definitions import ClusterFile
@@ -19,6 +20,8 @@ class Site:
     """The datastore."""
     database: Database
     """The records."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set: whoever supervises here stops, as after an interrupt."""
 
 
 def create_site(cluster: ClusterFile) -> Site:

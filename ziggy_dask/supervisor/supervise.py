@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,18 @@ from ziggy_dask.records import (
     instances,
     outcomes,
 )
-from ziggy_dask.records.instances import InstanceRecord, NewTask
+from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.instances import InstanceRecord, NewTask, TaskRecord
 from ziggy_dask.records.lease import (
     REFRESH_S,
     Lease,
+    current_lease,
     give_back_lease,
     refresh_lease,
     take_lease,
 )
+from ziggy_dask.records.restarts import Reset, reset_tasks
+from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.events import InstanceEnded, Listener, Planned, unheard
 from ziggy_dask.supervisor.handout import (
     instance_facts,
@@ -38,7 +42,8 @@ from ziggy_dask.supervisor.handout import (
 from ziggy_dask.supervisor.intake import receive_deliveries
 from ziggy_dask.supervisor.launch import Request, launch, plan, request_from_options
 from ziggy_dask.supervisor.publishing import reconcile
-from ziggy_dask.supervisor.run import InstanceRun
+from ziggy_dask.supervisor.restart import plan_restart
+from ziggy_dask.supervisor.run import HALTED, InstanceRun
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import SubtaskState, tidy
 
@@ -118,6 +123,63 @@ def continue_instance(
         )
 
 
+def restart_tasks(
+    site: Site,
+    resets: Sequence[Reset],
+    *,
+    client: Client | None = None,
+    listen: Listener = unheard,
+) -> list[InstanceRecord]:
+    """Bring tasks back to where they can run, and run their instances to the end.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    resets
+        From `plan_restart`.
+    client
+        A Dask client to use.
+    listen
+        Is told what happens.
+    """
+    with in_charge(site):
+        for reset in resets:
+            reset_tasks(site.database, reset)
+        return [_work_on(site, one.instance, client, listen) for one in resets]
+
+
+def halt_tasks(site: Site, numbers: Sequence[int]) -> int:
+    """End tasks, by whoever supervises them; return how many had not ended.
+
+    If nobody does, they are marked as halted at once; else the supervisor is asked,
+    and does it within seconds.
+    """
+    asked = instances.ask_to_halt(site.database, numbers)
+    if current_lease(site.database) is None:
+        with in_charge(site):
+            for number in {instances.task(site.database, n).instance for n in numbers}:
+                _mark_halted(site, number)
+    return asked
+
+
+def _mark_halted(site: Site, instance: int) -> None:
+    """Let the halts of an instance that nobody works on take effect."""
+    for task in instances.halting(site.database, instance):
+        instances.fail_task(site.database, task, None, HALTED)
+        alert(
+            site,
+            Severity.ERROR,
+            f"task {task} was halted",
+            instance=instance,
+            task=task,
+        )
+    tasks = instances.tasks(site.database, instance)
+    counts = count_tasks((task.step, task.is_error) for task in tasks)
+    state = instance_state(counts, can_go_on=False)
+    instances.set_instance_state(site.database, instance, state)
+
+
 @contextmanager
 def in_charge(site: Site) -> Iterator[Lease]:
     """Be the supervisor of a cluster for a while.
@@ -173,6 +235,7 @@ def _work_on(
         instances.set_instance_state(
             site.database, number, InstanceState.TRANSITION_FAILED, message
         )
+        alert(site, Severity.INFRASTRUCTURE, message, instance=number)
         raise
     if can_go_on and _has_work(site, number):
         _run_tasks(site, number, client, listen)
@@ -252,8 +315,46 @@ def _run_tasks(
     try:
         with opened as used:
             InstanceRun(site, facts, used, listen).run()
+            while again := _automatic_restart(site, facts.pipeline, number):
+                reset_tasks(site.database, again)
+                facts = instance_facts(site, record)
+                InstanceRun(site, facts, used, listen).run()
     finally:
         _tidy_up(site, number)
+
+
+def _automatic_restart(site: Site, pipeline: Pipeline, number: int) -> Reset | None:
+    """Return the restart of what failed and may run once more by itself."""
+    again = [
+        task
+        for task in instances.tasks(site.database, number)
+        if task.is_error and task.failed and _may_run_again(site, pipeline, task)
+    ]
+    for task in again:
+        alert(
+            site,
+            Severity.WARNING,
+            f"{task.node} {task.unit}: {task.failed} subtasks failed and run again: "
+            f"{task.message}",
+            instance=number,
+            task=task.id,
+        )
+    resets = plan_restart(site.database, again, is_automatic=True)
+    return resets[0] if resets else None
+
+
+def _may_run_again(site: Site, pipeline: Pipeline, task: TaskRecord) -> bool:
+    """Tell whether a task has a restart left.
+
+    A batch that was lost with its worker always has one, in which every subtask runs
+    by itself: only one of them may be to blame.
+    """
+    if task.message == HALTED:
+        return False
+    times = pipeline.by_name[task.node].retry.times
+    return task.resubmits < times or (
+        task.resubmits == 0 and outcomes.lost_together(site.database, task.id)
+    )
 
 
 def _tidy_up(site: Site, instance: int) -> None:

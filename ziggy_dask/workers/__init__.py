@@ -3,8 +3,9 @@
 from ziggy_dask.workers.agreement import Agreement, remember
 from ziggy_dask.workers.batch import Context, load_work, run_batch
 from ziggy_dask.workers.directory import tidy
+from ziggy_dask.workers.failures import fingerprint
+from ziggy_dask.workers.halting import Halting, end_works
 from ziggy_dask.workers.merging import merge_forks, merge_results
-from ziggy_dask.workers.programs import ProgramHalt
 from ziggy_dask.workers.work import (
     BatchResult,
     Cause,
@@ -23,15 +24,17 @@ __all__ = [
     "BatchResult",
     "Cause",
     "Context",
+    "Halting",
     "Merged",
     "ModelFile",
     "Outcome",
-    "ProgramHalt",
     "Result",
     "Sink",
     "Source",
     "SubtaskState",
     "Work",
+    "end_works",
+    "fingerprint",
     "load_work",
     "merge_forks",
     "merge_results",

@@ -35,6 +35,7 @@ from ziggy_dask.definitions import (
 )
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.capture import captured
+from ziggy_dask.workers.halting import is_halted
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
 from ziggy_dask.workers.memory import peak_bytes, reset_peak
 from ziggy_dask.workers.programs import ProgramFailure, run_program
@@ -99,7 +100,11 @@ def run_batch(work: Work, subtasks: Sequence[int], *results: Result) -> BatchRes
         return _run_lazily(work)
     inputs = Inputs(work, results)
     outputs = Outputs(work)
-    outcomes = [_run_subtask(work, number, inputs, outputs) for number in subtasks]
+    outcomes = [
+        _run_subtask(work, number, inputs, outputs)
+        for number in subtasks
+        if not is_halted(work.token)
+    ]
     if any(one.cause is Cause.NOT_STORED for one in outcomes):
         outcomes = [_not_stored(one) for one in outcomes]
         return _result(work, outcomes, {})
@@ -250,7 +255,7 @@ def _failure(number: int, cause: Cause, error: BaseException) -> Outcome:
     return Outcome(
         subtask=number,
         state=SubtaskState.FAILED,
-        cause=cause,
+        cause=Cause.OUT_OF_MEMORY if isinstance(error, MemoryError) else cause,
         message=_one_line(error),
         traceback="".join(frames)[-32_768:],
     )

@@ -9,11 +9,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import h5py
-from distributed import get_worker
-from distributed.diagnostics.plugin import WorkerPlugin
 
 from ziggy_dask.datastore import FileItem
 from ziggy_dask.definitions import ProgramStep, ScriptStep
@@ -27,12 +24,10 @@ from ziggy_dask.workers.directory import (
     take_outputs,
     working_path,
 )
+from ziggy_dask.workers.halting import haltable
 from ziggy_dask.workers.process import Ended, Limits, run_process
 from ziggy_dask.workers.sources import Inputs
 from ziggy_dask.workers.work import Cause, Work
-
-if TYPE_CHECKING:
-    from distributed import Worker
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _SHORT = 2000
@@ -64,20 +59,6 @@ class ProgramFailure(Exception):
         self.cause = cause
         self.traceback = traceback
         self.peak_memory_bytes = peak_memory_bytes
-
-
-class ProgramHalt(WorkerPlugin):
-    """Ends the programs of a worker when it closes."""
-
-    name = "ziggy-programs"
-
-    def setup(self, worker: Worker) -> None:
-        """Make the word by which running programs learn that they have to end."""
-        worker.ziggy_halt = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # type: ignore[attr-defined]  # ours
-
-    def teardown(self, worker: Worker) -> None:
-        """Tell all programs of the worker to end."""
-        os.eventfd_write(worker.ziggy_halt, 1)  # type: ignore[attr-defined]  # ours
 
 
 def run_program(
@@ -231,25 +212,19 @@ def _run(
         log_bytes=work.programs.log_bytes,
     )
     try:
-        return run_process(
-            command,
-            directory,
-            environment,
-            log=directory / log,
-            limits=limits,
-            halt=_halt(),
-        )
+        with haltable(work.token) as halt:
+            return run_process(
+                command,
+                directory,
+                environment,
+                log=directory / log,
+                limits=limits,
+                halt=halt,
+            )
     except OSError as error:
         raise ProgramFailure(
             Cause.NO_PROGRAM, f"{command[0]} can't be started: {error.strerror}"
         ) from error
-
-
-def _halt() -> int:
-    try:
-        return int(get_worker().ziggy_halt)  # type: ignore[attr-defined]  # ours
-    except (ValueError, AttributeError):
-        return -1
 
 
 def _error_files(work: Work, program: str) -> list[str]:
@@ -281,7 +256,7 @@ def _refuse_failure(work: Work, directory: Path, program: str, ended: Ended) -> 
 _ENDED = {
     Cause.TIME_LIMIT: "it took longer than {limit:g} s; see 'time: limit' of the node",
     Cause.DISK_QUOTA: "its directory has more than {quota} bytes; see 'disk_quota'",
-    Cause.HALTED: "its worker was",
+    Cause.HALTED: "its task was halted, or its worker closed",
 }
 
 

@@ -46,6 +46,8 @@ class Cause(Enum):
     """The output could not be written."""
     WORKER_LOST = "worker lost"
     """Its worker died, repeatedly."""
+    OUT_OF_MEMORY = "out of memory"
+    """It needed more memory than there was."""
     NO_PROGRAM = "no program"
     """The program is not there, or can't be started."""
     EXIT_CODE = "exit code"

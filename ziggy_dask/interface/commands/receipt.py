@@ -57,7 +57,6 @@ def receive(
     ctx: click.Context, directory: Path, pipeline: str | None, no_manifest: bool
 ) -> None:
     """Take the deliveries in DIRECTORY into the datastore."""
-    from ziggy_dask.interface.commands.records import exit_code
     from ziggy_dask.interface.output import console
     from ziggy_dask.interface.progress import shown_progress
 
@@ -67,7 +66,7 @@ def receive(
             directory, pipeline=pipeline, needs_manifest=not no_manifest, listen=listen
         )
     click.echo(repr(instance))
-    ctx.exit(exit_code(instance))
+    ctx.exit(0 if instance.state.value == "COMPLETED" else 1)
 
 
 @click.command()

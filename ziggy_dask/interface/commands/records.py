@@ -132,6 +132,17 @@ def subtask_counts(complete: int, total: int, failed: int) -> str:
     return f"{complete}/{total}" + (f" ({failed})" if failed else "")
 
 
-def exit_code(instance: Instance) -> int:
-    """Return 0 for a completed instance, else 1."""
-    return 0 if instance.state.value == "COMPLETED" else 1
+def show_ended(ended: Sequence[Instance], *, as_json: bool) -> int:
+    """Show how instances ended; return 0 if all are complete, else 1."""
+    from ziggy_dask.interface.output import show
+
+    records = [one.record for one in ended]
+    if records or as_json:
+        show(instance_rows(records), as_json=as_json, empty="")
+    if all(one.state.value == "COMPLETED" for one in records):
+        return 0
+    failed = [task for one in ended for task in one.tasks if task.record.is_error]
+    if not as_json:
+        more = f"; see: ziggy failures {failed[0].record.instance}" if failed else ""
+        click.secho(f"{len(failed)} tasks failed{more}", fg="red", err=True)
+    return 1

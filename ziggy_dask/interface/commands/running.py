@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
+
+if TYPE_CHECKING:
+    from ziggy_dask.interface.cluster import Cluster
+    from ziggy_dask.supervisor import Listener
 
 
 def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,16 +184,12 @@ def run(
 
     Exits with 0 when the instance is COMPLETED, with 1 when tasks failed.
     """
-    from rich.console import Console
-
-    from ziggy_dask.interface.commands.records import exit_code, instance_rows
-    from ziggy_dask.interface.output import console, show
-    from ziggy_dask.interface.progress import shown_progress
+    from ziggy_dask.interface.commands.records import show_ended
 
     if continues == (pipeline is not None):
         raise click.UsageError("give either PIPELINE or --continue")
     cluster = opened_cluster(ctx)
-    with shown_progress(Console(stderr=True) if as_json else console()) as listen:
+    with followed(as_json) as listen, interruptible(cluster):
         if continues:
             done = cluster.resume(instance, listen=listen)
         else:
@@ -202,13 +204,34 @@ def run(
                 parameters=parse_changes(changes),
                 listen=listen,
             )
-    show(instance_rows([done.record]), as_json=as_json, empty="")
-    code = exit_code(done)
-    if code and not as_json:
-        failed = [task.id for task in done.tasks if task.record.is_error]
-        more = f"; see: ziggy logs {failed[0]} --errors" if failed else ""
-        click.secho(f"{len(failed)} tasks failed{more}", fg="red", err=True)
-    ctx.exit(code)
+    ctx.exit(show_ended([done], as_json=as_json))
+
+
+@contextmanager
+def followed(as_json: bool) -> Iterator[Listener]:
+    """Show what the supervisor does; yield what it has to be told to."""
+    from rich.console import Console
+
+    from ziggy_dask.interface.output import console
+    from ziggy_dask.interface.progress import shown_progress
+
+    with shown_progress(Console(stderr=True) if as_json else console()) as listen:
+        yield listen
+
+
+@contextmanager
+def interruptible(cluster: Cluster) -> Iterator[None]:
+    """Let an interrupt end a run even where Python swallows the exception."""
+
+    def interrupt(number: int, frame: object) -> None:
+        cluster.stop()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def parse_changes(texts: tuple[str, ...]) -> dict[str, dict[str, object]]:

@@ -1,0 +1,413 @@
+"""Failures, restarts, halts and alerts, on a real Dask scheduler."""
+
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import ziggy_dask as z
+from tests.conftest import data_type, images, node, pipeline, states, store
+from ziggy_dask.definitions import Retry, parameter_from_value
+from ziggy_dask.interface.main import ziggy
+
+ALGORITHMS = """
+    import os
+    import time
+    from pathlib import Path
+
+    HERE = Path(__file__).parent
+
+
+    def ran(context):
+        with (HERE / "runs.txt").open("a") as file:
+            file.write(f"{context.node} {context.unit['dataset']} {context.labels}\\n")
+
+
+    def fragile(raw, context, parameters):
+        ran(context)
+        broken = HERE / f"broken-{context.unit['dataset']}-{context.labels[0]}"
+        if broken.exists():
+            raise ValueError(f"{broken.read_text()} in {context.labels}")
+        return raw * parameters["S"]["factor"]
+
+
+    def shift(scaled, context):
+        ran(context)
+        return scaled + 1
+
+
+    def mean(shifted, context):
+        ran(context)
+        return shifted.mean("item")
+
+
+    def slow(raw, context):
+        ran(context)
+        (HERE / "started").touch()
+        deadline = time.monotonic() + 60
+        while not (HERE / "go").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return raw
+"""
+
+
+@pytest.fixture
+def mission(cluster, code, client):
+    """A cluster with scale → shift → mean on two data sets of four images."""
+    root = code(ALGORITHMS)
+    factor = z.ParameterSet(name="S", parameters=(parameter_from_value("factor", 2.0),))
+
+    def register(**options):
+        cluster.register(
+            pipeline(
+                root,
+                data_type("raw", "L0"),
+                data_type("scaled", "L1"),
+                data_type("shifted", "L2"),
+                data_type("mean", "L3", subtask=""),
+                node("scale", "fragile", "raw", "scaled", **options),
+                node("shift", "shift", "scaled", "shifted"),
+                node("mean", "mean", "shifted", "mean", single_subtask=True),
+                parameter_sets=(factor,),
+                parameters=("S",),
+            )
+        )
+
+    def runs():
+        lines = (root / "runs.txt").read_text().splitlines()
+        (root / "runs.txt").unlink()
+        return sorted(lines)
+
+    store(cluster, {"set-1/L0": images(4, seed=1), "set-2/L0": images(4, seed=2)})
+    register()
+    cluster.root, cluster.runs, cluster.define = root, runs, register
+    return cluster
+
+
+def break_(cluster, *items, why="clouds"):
+    for item in items:
+        (cluster.root / f"broken-{item}").write_text(why)
+
+
+def mend(cluster, *items):
+    for item in items:
+        (cluster.root / f"broken-{item}").unlink()
+
+
+def products(cluster):
+    return {
+        path: cluster.datastore[path]["pixels"].values
+        for path in ("set-1/L3", "set-2/L3")
+    }
+
+
+@pytest.fixture
+def expected(mission):
+    """The products of a run in which nothing fails."""
+    raw = {n: mission.datastore[f"set-{n}/L0"]["pixels"].values for n in (1, 2)}
+    return {f"set-{n}/L3": (raw[n] * 2 + 1).mean(0) for n in (1, 2)}
+
+
+def assert_products(cluster, expected):
+    for path, values in products(cluster).items():
+        np.testing.assert_allclose(values, expected[path])
+
+
+def command(cluster, *arguments):
+    whole = ["--cluster", str(cluster._site.cluster.path), *map(str, arguments)]
+    return CliRunner().invoke(ziggy, whole)
+
+
+def test_a_restart_runs_what_failed_and_what_waits_for_it(mission, client, expected):
+    break_(mission, "set-2-i1")
+    instance = mission.run("test", client=client)
+    assert instance.state.value == "ERRORS_STALLED"
+    mission.runs()
+    mend(mission, "set-2-i1")
+    (done,) = mission.restart(instance=instance.id, client=client)
+    assert (done.id, done.state.value) == (instance.id, "COMPLETED")
+    assert mission.runs() == [
+        "mean set-2 []",
+        "scale set-2 ['i1']",
+        "shift set-2 ['i1']",
+    ]
+    assert_products(mission, expected)
+    restarted = next(t.record for t in done.tasks if t.record.unit == "[set-2]")
+    assert (restarted.attempt, restarted.failed, restarted.complete) == (1, 0, 4)
+
+
+def test_restarting_again_finds_nothing_to_do(mission, client):
+    break_(mission, "set-2-i1")
+    instance = mission.run("test", client=client)
+    mend(mission, "set-2-i1")
+    mission.restart(instance=instance.id, client=client)
+    mission.runs()
+    assert mission.restart(instance=instance.id, client=client) == []
+    assert mission.restart(*[t.id for t in instance.tasks], client=client) == []
+    done = command(mission, "restart", "--instance", instance.id)
+    assert done.exit_code == 0
+    assert "nothing to restart" in done.output
+    assert not (mission.root / "runs.txt").exists()
+
+
+def test_from_the_beginning_all_of_a_task_runs_again(mission, client, expected):
+    break_(mission, "set-2-i1")
+    instance = mission.run("test", client=client)
+    mission.runs()
+    mend(mission, "set-2-i1")
+    (done,) = mission.restart(
+        instance=instance.id, mode="from-beginning", client=client
+    )
+    assert done.state.value == "COMPLETED"
+    assert mission.runs() == [
+        "mean set-2 []",
+        *(f"scale set-2 ['i{n}']" for n in range(4)),
+        *(f"shift set-2 ['i{n}']" for n in range(4)),
+    ]
+    assert_products(mission, expected)
+
+
+def test_resuming_stores_what_is_good_and_runs_nothing_again(mission, client):
+    break_(mission, "set-2-i1")
+    instance = mission.run("test", client=client)
+    mission.runs()
+    (done,) = mission.restart(
+        instance=instance.id, mode="resume-current-step", client=client
+    )
+    assert done.state.value == "COMPLETED"
+    assert mission.runs() == ["mean set-2 []"]
+    stored = mission.datastore["set-2/L1"]["pixels"].values
+    assert np.isnan(stored[1]).all()
+    assert not np.isnan(stored[[0, 2, 3]]).any()
+    (warning,) = [one for one in mission.alerts if one.severity.value == "WARNING"]
+    assert "stored without 1 subtasks that failed" in warning.message
+
+
+def test_a_task_that_was_stored_with_failures_can_be_completed_later(
+    mission, client, expected
+):
+    """What was made of its incomplete product is made again."""
+    mission.define(max_failed_subtasks=1)
+    break_(mission, "set-2-i1")
+    instance = mission.run("test", client=client)
+    assert instance.state.value == "COMPLETED"
+    before = mission.datastore["set-2/L3"]["pixels"].values
+    mission.runs()
+    mend(mission, "set-2-i1")
+    (done,) = mission.restart(instance=instance.id, client=client)
+    assert done.state.value == "COMPLETED"
+    assert mission.runs() == [
+        "mean set-2 []",
+        "scale set-2 ['i1']",
+        *(f"shift set-2 ['i{n}']" for n in range(4)),
+    ]
+    assert_products(mission, expected)
+    assert not np.allclose(before, expected["set-2/L3"])
+
+
+def test_a_restart_can_change_parameters_and_says_so(mission, client):
+    break_(mission, "set-2-i1")
+    instance = mission.run("test", client=client)
+    mend(mission, "set-2-i1")
+    done = command(
+        mission,
+        *("restart", "--instance", instance.id),
+        *("--mode", "from-beginning", "--set", "S.factor=10"),
+    )
+    assert done.exit_code == 0, done.output
+    raw = mission.datastore["set-2/L0"]["pixels"].values
+    stored = mission.datastore["set-2/L3"]["pixels"].values
+    np.testing.assert_allclose(stored, (raw * 10 + 1).mean(0))
+    changes = {t.record.unit: t.record.changes for t in instance.tasks}
+    assert changes == {"[set-1]": {}, "[set-2]": {"S": {"factor": "10"}}}
+    assert instance.parameters == {"S": {"factor": 2.0}}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"parameters": {"T": {"factor": 1}}}, "no parameter set 'T'"),
+        ({"parameters": {"S": {"factr": 1}}}, "no parameter 'factr'; did you mean"),
+        ({"parameters": {"S": {"factor": "much"}}}, "much"),
+        ({"cause": "12345678"}, "no failure is of the kind '12345678'"),
+        ({"cause": "KIND", "mode": "from-beginning"}, "say --mode resubmit"),
+    ],
+)
+def test_a_restart_that_makes_no_sense_changes_nothing(mission, client, options, words):
+    break_(mission, "set-2-i1")
+    instance = mission.run("test", client=client)
+    if options.get("cause") == "KIND":
+        options = options | {"cause": mission.failures(instance.id)[0].fingerprint}
+    before = [task.record for task in instance.tasks]
+    with pytest.raises(z.ZiggyError, match=words):
+        mission.restart(instance=instance.id, client=client, **options)
+    assert [task.record for task in instance.tasks] == before
+    assert instance.state.value == "ERRORS_STALLED"
+
+
+def test_failures_are_grouped_by_their_cause_whatever_the_data(mission, client):
+    break_(mission, "set-1-i0", "set-2-i1", "set-2-i3")
+    instance = mission.run("test", client=client)
+    (group,) = mission.failures(instance.id)
+    assert (group.cause.value, group.count, group.nodes) == ("exception", 3, ("scale",))
+    assert len(group.tasks) == 2
+    shown = command(mission, "failures", instance.id, "--json")
+    (row,) = json.loads(shown.stdout)
+    assert (row["kind"], row["count"]) == (group.fingerprint, 3)
+    assert (
+        f"ziggy restart --cause {group.fingerprint}"
+        in command(mission, "failures", instance.id).output
+    )
+
+
+def test_restarting_one_kind_of_failure_leaves_the_others_alone(mission, client):
+    source = (mission.root / "algorithms.py").read_text()
+    other = source.replace(
+        'raise ValueError(f"{broken',
+        'raise (KeyError if "rain" in broken.read_text() else ValueError)(f"{broken',
+    )
+    (mission.root / "algorithms.py").write_text(other)
+    break_(mission, "set-1-i0", "set-2-i1")
+    break_(mission, "set-2-i3", why="rain")
+    instance = mission.run("test", client=client)
+    groups = {
+        one.message.partition(":")[0]: one for one in mission.failures(instance.id)
+    }
+    assert {name: one.count for name, one in groups.items()} == {
+        "ValueError": 2,
+        "KeyError": 1,
+    }
+    mend(mission, "set-1-i0", "set-2-i1", "set-2-i3")
+    mission.runs()
+    (done,) = mission.restart(cause=groups["ValueError"].fingerprint, client=client)
+    assert done.state.value == "ERRORS_STALLED"
+    ran = mission.runs()
+    assert [line for line in ran if line.startswith("scale")] == [
+        "scale set-1 ['i0']",
+        "scale set-2 ['i1']",
+    ]
+    (left,) = mission.failures(instance.id)
+    assert left.fingerprint == groups["KeyError"].fingerprint
+
+
+def test_a_node_can_have_its_failures_run_again_by_themselves(mission, client):
+    mission.define(retry=Retry(times=2))
+    break_(mission, "set-2-i1")
+    instance = mission.run("test", client=client)
+    assert instance.state.value == "ERRORS_STALLED"
+    failed = [line for line in mission.runs() if line == "scale set-2 ['i1']"]
+    assert len(failed) == 3
+    severities = [one.severity.value for one in mission.alerts]
+    assert severities == ["ERROR", "WARNING", "ERROR", "WARNING", "ERROR"]
+    mend(mission, "set-2-i1")
+    (done,) = mission.restart(instance=instance.id, client=client)
+    record = next(t.record for t in done.tasks if t.record.unit == "[set-2]")
+    assert (record.attempt, record.resubmits) == (3, 0)
+
+
+def halted_while_running(mission, client, halt):
+    """Run a slow pipeline, call `halt` when it has begun, return the instance."""
+    mission.register(
+        pipeline(
+            mission.root,
+            data_type("raw", "L0"),
+            data_type("out", "out"),
+            node("slow", "slow", "raw", "out"),
+            name="slow",
+        )
+    )
+    done = []
+    thread = threading.Thread(
+        target=lambda: done.append(mission.run("slow", client=client))
+    )
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not (mission.root / "started").exists():
+        assert time.monotonic() < deadline
+        assert thread.is_alive()
+    halt()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    return done[0]
+
+
+def test_halted_tasks_stop_and_store_nothing_and_can_be_restarted(mission, client):
+    other = z.open(mission._site.cluster.path)
+    try:
+        instance = halted_while_running(mission, client, lambda: other.halt(instance=1))
+    finally:
+        (mission.root / "go").touch()
+    assert instance.state.value == "ERRORS_STALLED"
+    assert set(states(instance).values()) <= {"ERROR - EXECUTING", "ERROR - QUEUED"}
+    assert {t.record.message for t in instance.tasks} == {"halted by an operator"}
+    assert "set-1/out" not in mission.datastore
+    (done,) = mission.restart(instance=instance.id, client=client)
+    assert done.state.value == "COMPLETED"
+
+
+def test_one_task_is_halted_and_the_others_go_on(mission, client):
+    def halt():
+        z.open(mission._site.cluster.path).halt(1)
+        deadline = time.monotonic() + 30
+        while not mission.task(1).record.is_error:
+            assert time.monotonic() < deadline
+        (mission.root / "go").touch()
+
+    instance = halted_while_running(mission, client, halt)
+    assert [task.record.is_error for task in instance.tasks] == [True, False]
+    assert "set-1/out" not in mission.datastore
+    assert mission.datastore["set-2/out"].sizes["item"] == 4
+
+
+def test_what_nobody_works_on_is_halted_at_once(mission, client):
+    break_(mission, "set-1-i0", "set-2-i1")
+    instance = mission.run("test", client=client)
+    assert command(mission, "halt", "1, 2").output == "nothing to halt: all had ended\n"
+    done = command(mission, "halt", "3-4, 9-7,5 - 6")
+    assert done.output == "4 tasks halted\n"
+    assert all(task.record.is_error for task in instance.tasks)
+    assert (
+        command(mission, "halt", "--all").output == "nothing to halt: all had ended\n"
+    )
+
+
+def test_alerts_are_listed_seen_and_cleared(mission, client, tmp_path):
+    break_(mission, "set-1-i0", "set-2-i1")
+    mission.run("test", client=client)
+    rows = json.loads(command(mission, "alerts", "--json").stdout)
+    assert [(r["severity"], r["source"], r["seen"]) for r in rows] == [
+        ("ERROR", "supervisor", False)
+    ] * 2
+    assert "clouds" in rows[0]["message"]
+    assert command(mission, "alerts", "--acknowledge", "1").output.startswith(
+        "1 acknowledged"
+    )
+    assert [one.is_acknowledged for one in mission.alerts] == [False, True]
+    assert "2 cleared" in command(mission, "alerts", "--clear").output
+    assert mission.alerts == []
+
+
+def test_alerts_are_sent_on_by_a_command(mission, client, tmp_path):
+    sent = tmp_path / "sent"
+    sent.mkdir()
+    file = mission._site.cluster.path
+    text = file.read_text()
+    file.write_text(f"{text}alerts: {{command: [sh, -c, 'cat > {sent}/$$']}}\n")
+    break_(mission, "set-1-i0")
+    z.open(file).run("test", client=client)
+    for thread in threading.enumerate():
+        if thread.name == "ziggy-alert":
+            thread.join(timeout=30)
+    (told,) = [json.loads(path.read_text()) for path in sent.iterdir()]
+    assert (told["cluster"], told["severity"], told["task"]) == ("test", "ERROR", 1)
+    assert "clouds" in told["message"]
+
+
+@pytest.mark.parametrize("text", ["3,x", "4-", "-", "1,,2"])
+def test_a_bad_list_of_tasks_is_refused(mission, text):
+    done = command(mission, "restart", text)
+    assert done.exit_code == 2
+    assert "write e.g. 3,4,7-10" in done.output

@@ -1,0 +1,162 @@
+"""``ziggy restart``, ``halt``, ``failures``, ``alerts``: what operators do."""
+
+from __future__ import annotations
+
+import click
+
+from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.running import followed, parse_changes
+
+
+def _numbers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, ...]:
+    """Return numbers and ranges of numbers, as in ``3,4,7-10``, each once, in order."""
+    found: dict[int, None] = {}
+    for piece in value.split(",") if value else ():
+        first, dash, last = (part.strip() for part in piece.partition("-"))
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise click.BadParameter(f"{piece!r} is no number; write e.g. 3,4,7-10")
+        found.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
+    return tuple(found)
+
+
+@click.command()
+@click.argument("tasks", callback=_numbers, required=False)
+@click.option("--instance", type=int, help="All failed tasks of an instance.")
+@click.option(
+    "--cause", default="", help="All failures of one kind; see: ziggy failures."
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["from-beginning", "resubmit", "resume-current-step"]),
+    help="All of a task; what failed of it (default); nothing: store what is good.",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="SET.PARAMETER=VALUE",
+    help="Change a value for what runs again; it is recorded.",
+)
+@json_option
+@click.pass_context
+def restart(
+    ctx: click.Context,
+    tasks: tuple[int, ...],
+    instance: int | None,
+    cause: str,
+    mode: str | None,
+    changes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run TASKS again, such as 3,4,7-10, and wait for the end.
+
+    What waits downstream starts by itself. Exits with 1 when tasks failed again.
+    """
+    if not tasks and instance is None and not cause:
+        raise click.UsageError("give TASKS, --instance or --cause")
+    cluster = opened_cluster(ctx)
+    with followed(as_json) as listen:
+        done = cluster.restart(
+            *tasks,
+            instance=instance,
+            cause=cause,
+            mode=mode,
+            parameters=parse_changes(changes),
+            listen=listen,
+        )
+    if not done:
+        click.echo("nothing to restart: none of these tasks has failed", err=as_json)
+    from ziggy_dask.interface.commands.records import show_ended
+
+    ctx.exit(show_ended(done, as_json=as_json))
+
+
+@click.command()
+@click.argument("tasks", callback=_numbers, required=False)
+@click.option("--instance", type=int, help="All tasks of an instance.")
+@click.option("--all", "everything", is_flag=True, help="All that has not ended.")
+@click.pass_context
+def halt(
+    ctx: click.Context,
+    tasks: tuple[int, ...],
+    instance: int | None,
+    everything: bool,
+) -> None:
+    """End TASKS, such as 3,4,7-10, with all that runs for them; nothing is stored.
+
+    What is on record of them stays; they can be restarted.
+    """
+    if [bool(tasks), instance is not None, everything].count(True) != 1:
+        raise click.UsageError("give TASKS, --instance or --all")
+    count = opened_cluster(ctx).halt(*tasks, instance=instance)
+    click.echo(f"{count} tasks halted" if count else "nothing to halt: all had ended")
+
+
+@click.command()
+@click.argument("instance", type=int)
+@json_option
+@click.pass_context
+def failures(ctx: click.Context, instance: int, as_json: bool) -> None:
+    """Show the failures of INSTANCE by cause, with an example and what to type next."""
+    from ziggy_dask.interface.output import show
+
+    found = opened_cluster(ctx).failures(instance)
+    rows = [
+        {
+            "kind": one.fingerprint,
+            "cause": one.cause.value,
+            "count": one.count,
+            "nodes": ", ".join(one.nodes),
+            "tasks": ",".join(str(number) for number in one.tasks),
+            "example": "{} --subtask {}".format(*one.example),
+            "message": one.message,
+        }
+        for one in found
+    ]
+    show(rows, as_json=as_json, empty=f"no subtask of instance {instance} failed")
+    if found and not as_json:
+        task, number = found[0].example
+        click.echo(f"See one:    ziggy logs {task} --subtask {number}")
+        click.echo(f"Run again:  ziggy restart --cause {found[0].fingerprint}")
+
+
+@click.command()
+@click.option(
+    "--acknowledge",
+    callback=_numbers,
+    metavar="NUMBERS",
+    help="Mark alerts as seen, e.g. 3,7-10.",
+)
+@click.option("--clear", is_flag=True, help="Take all off the list.")
+@json_option
+@click.pass_context
+def alerts(
+    ctx: click.Context,
+    acknowledge: tuple[int, ...],
+    clear: bool,
+    as_json: bool,
+) -> None:
+    """List what operators should know, newest first."""
+    from ziggy_dask.interface.output import show
+
+    cluster = opened_cluster(ctx)
+    if acknowledge:
+        click.echo(f"{cluster.acknowledge(*acknowledge)} acknowledged", err=as_json)
+    if clear:
+        click.echo(f"{cluster.clear_alerts()} cleared", err=as_json)
+    rows = [
+        {
+            "id": one.id,
+            "time": one.time,
+            "severity": one.severity.value,
+            "source": one.source,
+            "instance": one.instance,
+            "task": one.task,
+            "seen": one.is_acknowledged,
+            "message": one.message,
+        }
+        for one in cluster.alerts
+    ]
+    show(rows, as_json=as_json, empty="none")

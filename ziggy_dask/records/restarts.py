@@ -1,0 +1,133 @@
+"""Bringing tasks back to where they can run again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from ziggy_dask.records.database import Database, pieces
+from ziggy_dask.records.states import InstanceState, TaskStep
+from ziggy_dask.records.tables import (
+    ChangeSetRow,
+    InstanceRow,
+    LogRow,
+    PartRow,
+    SubtaskRow,
+    TaskRow,
+)
+from ziggy_dask.workers import SubtaskState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """What becomes of the tasks of a restart; all of one instance."""
+
+    instance: int
+    """Number of the instance."""
+    afresh: Sequence[int] = ()
+    """Tasks of which nothing is kept."""
+    failed: Sequence[int] = ()
+    """Tasks of which only subtasks that failed run again."""
+    fingerprint: str = ""
+    """Of the latter, only failures of this kind; empty: all."""
+    as_they_are: Sequence[int] = ()
+    """Tasks that go on where they stopped, with the failures that they have."""
+    plans: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """New plans of tasks whose subtasks have to be worked out again."""
+    is_automatic: bool = False
+    """Whether no operator asked for it."""
+    changes: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Parameters to change, by set and name."""
+    changed: Sequence[int] = ()
+    """Tasks that get them."""
+
+
+def reset_tasks(database: Database, reset: Reset) -> None:
+    """Bring tasks back to where they can run again, all or nothing."""
+    with database.writing() as connection:
+        for some in pieces(reset.afresh):
+            for table in (SubtaskRow, LogRow, ChangeSetRow, PartRow):
+                connection.execute(delete(table).where(table.task_id.in_(some)))
+            connection.execute(
+                _revived(some, reset).values(complete=0, failed=0, tolerated=0)
+            )
+        for task, plan in reset.plans.items():
+            connection.execute(
+                update(TaskRow)
+                .where(TaskRow.id == task)
+                .values(plan=dict(plan), total=0)
+            )
+        for task in reset.failed:
+            _drop_failed(connection, task, reset.fingerprint)
+        for some in pieces(reset.failed):
+            connection.execute(
+                _revived(some, reset).values(failed=_failures(), tolerated=0)
+            )
+        for some in pieces(reset.as_they_are):
+            connection.execute(_revived(some, reset).values(tolerated=TaskRow.failed))
+        for task in reset.changed:
+            _change(connection, task, reset.changes)
+        connection.execute(
+            update(InstanceRow)
+            .where(InstanceRow.id == reset.instance)
+            .values(state=InstanceState.PROCESSING.value, finished=None, message="")
+        )
+
+
+def _revived(tasks: Sequence[int], reset: Reset) -> Any:
+    """Return the update that takes the error from tasks."""
+    return (
+        update(TaskRow)
+        .where(TaskRow.id.in_(tasks))
+        .values(
+            step=TaskStep.WAITING_TO_RUN.value,
+            is_error=False,
+            is_halting=False,
+            message="",
+            snapshot="",
+            finished=None,
+            attempt=TaskRow.attempt + 1,
+            resubmits=TaskRow.resubmits + 1 if reset.is_automatic else 0,
+        )
+    )
+
+
+def _failures() -> Any:
+    return (
+        select(func.count())
+        .where(
+            SubtaskRow.task_id == TaskRow.id,
+            SubtaskRow.state == SubtaskState.FAILED.value,
+        )
+        .scalar_subquery()
+    )
+
+
+def _drop_failed(connection: Connection, task: int, fingerprint: str) -> None:
+    query = select(SubtaskRow.number).where(
+        SubtaskRow.task_id == task, SubtaskRow.state == SubtaskState.FAILED.value
+    )
+    if fingerprint:
+        query = query.where(SubtaskRow.fingerprint == fingerprint)
+    numbers = list(connection.execute(query).scalars())
+    for some in pieces(numbers):
+        for table in (SubtaskRow, LogRow):
+            connection.execute(
+                delete(table).where(table.task_id == task, table.number.in_(some))
+            )
+
+
+def _change(
+    connection: Connection, task: int, changes: Mapping[str, Mapping[str, object]]
+) -> None:
+    before = connection.execute(
+        select(TaskRow.changes).where(TaskRow.id == task)
+    ).scalar_one()
+    merged = {
+        name: {**before.get(name, {}), **changes.get(name, {})}
+        for name in {**before, **changes}
+    }
+    connection.execute(update(TaskRow).where(TaskRow.id == task).values(changes=merged))

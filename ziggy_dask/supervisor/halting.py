@@ -1,0 +1,42 @@
+"""Ending what runs on workers for tasks that are halted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from ziggy_dask.workers import end_works
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def stop_running(
+    client: Client, tokens: Collection[str], keys: Collection[Any]
+) -> None:
+    """End the programs of works, and the workers that run Python subtasks of theirs.
+
+    Parameters
+    ----------
+    client
+        Where they run.
+    tokens
+        Tokens of the works.
+    keys
+        Their Dask keys that have not ended.
+
+    Notes
+    -----
+    A thread can't be ended from outside, its process can: Dask's nannies start the
+    workers again, and what others had on them runs once more. Workers without a
+    nanny are left to end what they have begun; nobody takes its result.
+    """
+    busy = {
+        worker
+        for worker, some in client.run(end_works, set(tokens), set(keys)).items()
+        if some
+    }
+    known = client.scheduler_info(n_workers=-1)["workers"]
+    watched = [one for one in busy if one in known and known[one]["nanny"]]
+    if watched:
+        client.restart_workers(watched, raise_for_error=False)

@@ -1,0 +1,231 @@
+"""Restarting and halting tasks: what an operator may ask, and what follows from it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.errors import DefinitionError, RecordsError
+from ziggy_dask.planning import (
+    TaskPlan,
+    followers,
+    reopen,
+    task_from_json,
+    task_to_json,
+)
+from ziggy_dask.records import Database, TaskStep, instances, outcomes
+from ziggy_dask.records.instances import TaskRecord
+from ziggy_dask.records.restarts import Reset
+
+Changes = Mapping[str, Mapping[str, object]]
+
+
+class RestartMode(Enum):
+    """What runs again of a task."""
+
+    FROM_BEGINNING = "from-beginning"
+    """All of it."""
+    RESUBMIT = "resubmit"
+    """Its subtasks that failed or did not run."""
+    RESUME_CURRENT_STEP = "resume-current-step"
+    """Nothing: it goes on where it stopped, and what is good of it is stored."""
+
+
+def is_restartable(task: TaskRecord) -> bool:
+    """Tell whether a task can be restarted: it failed, or subtasks of it did."""
+    return task.is_error or (task.step is TaskStep.COMPLETE and task.failed > 0)
+
+
+def choose_tasks(
+    database: Database,
+    *,
+    tasks: Sequence[int] = (),
+    instance: int | None = None,
+    fingerprint: str = "",
+) -> list[TaskRecord]:
+    """Return the tasks that a restart is about, without those that can't be restarted.
+
+    Parameters
+    ----------
+    database
+        The records.
+    tasks
+        Numbers of tasks; the others of these are looked at only if it is empty.
+    instance
+        All of an instance.
+    fingerprint
+        All with failures of this kind.
+
+    Raises
+    ------
+    RecordsError
+        If a number is unknown, or no failure is of that kind.
+    """
+    if tasks:
+        found = [instances.task(database, number) for number in dict.fromkeys(tasks)]
+    elif instance is not None:
+        number = instances.instance(database, instance).id
+        found = instances.tasks(database, number)
+    else:
+        found = []
+    if fingerprint:
+        kinds = outcomes.tasks_with_failures(database)
+        if fingerprint not in kinds:
+            raise RecordsError(
+                f"no failure is of the kind {fingerprint!r}"
+                f"{suggestion(fingerprint, kinds)}; see: ziggy failures INSTANCE"
+            )
+        numbers = kinds[fingerprint]
+        found = [one for one in found if one.id in numbers] or [
+            instances.task(database, number) for number in sorted(numbers)
+        ]
+    return [one for one in found if is_restartable(one)]
+
+
+def plan_restart(
+    database: Database,
+    tasks: Sequence[TaskRecord],
+    mode: RestartMode | None = None,
+    *,
+    fingerprint: str = "",
+    changes: Changes | None = None,
+    is_automatic: bool = False,
+) -> list[Reset]:
+    """Return what becomes of the tasks of a restart, by instance.
+
+    Parameters
+    ----------
+    database
+        The records.
+    tasks
+        From `choose_tasks`.
+    mode
+        What runs again; None: what failed.
+    fingerprint
+        Only failures of this kind run again.
+    changes
+        Parameters to change, by set and name.
+    is_automatic
+        Whether no operator asked for it.
+
+    Raises
+    ------
+    DefinitionError
+        If the mode does not fit a task, or a parameter is unknown or has a bad value.
+    """
+    by_instance: dict[int, list[TaskRecord]] = defaultdict(list)
+    for task in tasks:
+        by_instance[task.instance].append(task)
+    resets = []
+    for instance, some in by_instance.items():
+        _check_changes(database, instance, changes or {})
+        records = {one.id: one for one in instances.tasks(database, instance)}
+        plans = {
+            number: task_from_json(content, {})
+            for number, content in instances.task_plans(database, instance).items()
+            if content
+        }
+        modes = {one.id: _mode_of(one, mode, fingerprint) for one in some}
+        resets.append(
+            _reset(
+                records,
+                plans,
+                modes,
+                Reset(
+                    instance=instance,
+                    fingerprint=fingerprint,
+                    changes=changes or {},
+                    is_automatic=is_automatic,
+                ),
+            )
+        )
+    return resets
+
+
+def _mode_of(
+    task: TaskRecord, mode: RestartMode | None, fingerprint: str
+) -> RestartMode:
+    """Return how a task is restarted."""
+    is_receipt = task.position < 0
+    if is_receipt and mode not in (None, RestartMode.RESUME_CURRENT_STEP):
+        raise DefinitionError(
+            f"task {task.id} is a data receipt, which can only resume; "
+            "say --mode resume-current-step, or no mode"
+        )
+    if is_receipt:
+        return RestartMode.RESUME_CURRENT_STEP
+    if mode is RestartMode.FROM_BEGINNING and fingerprint:
+        raise DefinitionError(
+            "a restart from the beginning does not go by the kind of failure; "
+            "say --mode resubmit"
+        )
+    if mode is RestartMode.RESUBMIT and task.complete == task.total:
+        raise DefinitionError(
+            f"all subtasks of task {task.id} are complete, so there is nothing to "
+            "resubmit; say --mode resume-current-step to store them"
+        )
+    if mode is RestartMode.RESUME_CURRENT_STEP and task.failed == task.total:
+        raise DefinitionError(
+            f"all subtasks of task {task.id} failed, so there is nothing to store; "
+            "say --mode resubmit"
+        )
+    return mode or RestartMode.RESUBMIT
+
+
+def _reset(
+    records: Mapping[int, TaskRecord],
+    plans: Mapping[int, TaskPlan],
+    modes: Mapping[int, RestartMode],
+    asked: Reset,
+) -> Reset:
+    """Return a restart with all that follows: what read old products is made again."""
+    number_of = {plan.index: number for number, plan in plans.items()}
+
+    def after(numbers: Sequence[int]) -> list[int]:
+        first = [plans[number].index for number in numbers if number in plans]
+        return [number_of[i] for i in sorted(followers(plans.values(), first))]
+
+    by_mode = {
+        mode: [number for number, one in modes.items() if one is mode]
+        for mode in RestartMode
+    }
+    afresh = by_mode[RestartMode.FROM_BEGINNING]
+    stored = [number for number in modes if records[number].step is TaskStep.COMPLETE]
+    outdated = [
+        number
+        for number in {*after(afresh), *after(stored)}
+        if records[number].complete
+        or records[number].failed
+        or records[number].step is TaskStep.COMPLETE
+    ]
+    afresh = sorted({*afresh, *outdated})
+    return Reset(
+        instance=asked.instance,
+        afresh=afresh,
+        failed=[n for n in by_mode[RestartMode.RESUBMIT] if n not in afresh],
+        as_they_are=[
+            n for n in by_mode[RestartMode.RESUME_CURRENT_STEP] if n not in afresh
+        ],
+        fingerprint=asked.fingerprint,
+        is_automatic=asked.is_automatic,
+        plans={
+            number: task_to_json(reopen(plans[number]))
+            for number in outdated
+            if plans[number].was_open
+        },
+        changes=asked.changes,
+        changed=sorted({*modes, *after(list(modes))}) if asked.changes else [],
+    )
+
+
+def _check_changes(database: Database, instance: int, changes: Changes) -> None:
+    _, sets = instances.instance_pipeline(database, instance)
+    for name, values in changes.items():
+        if name not in sets:
+            raise DefinitionError(
+                f"instance {instance} has no parameter set {name!r}"
+                f"{suggestion(name, sets)}"
+            )
+        sets[name].with_values(values)
