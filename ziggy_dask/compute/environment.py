@@ -78,7 +78,12 @@ def _started(compute: LocalCompute, scratch: Path) -> Iterator[Client]:
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
 
-    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClusterError(
+            f"{scratch}: the workers' directory can't be made: {error.strerror}"
+        ) from error
     workers = compute.workers or os.cpu_count() or 1
     memory = compute.memory_bytes or int(MEMORY_LIMIT / workers)
     cluster = LocalCluster(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from ziggy_dask.definitions import (
     read_pipeline,
     require_sound,
 )
-from ziggy_dask.errors import DefinitionError, Fault
+from ziggy_dask.errors import ClusterError, DefinitionError, Fault
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.planning import Plan, Where
 from ziggy_dask.receipt import ModelVersion, model_versions
@@ -34,23 +35,30 @@ from ziggy_dask.records import (
 from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
+from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
 from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
+from ziggy_dask.records.requests import RequestKind
 from ziggy_dask.supervisor import (
     Listener,
     Request,
     RestartMode,
     Site,
+    ask,
     choose_tasks,
     continue_instance,
     create_site,
     expected_products,
+    follow,
     halt_tasks,
+    is_served,
     open_site,
     plan,
     plan_restart,
+    request_to_json,
     restart_tasks,
     run,
+    serve,
     unheard,
 )
 from ziggy_dask.supervisor.launch import chosen_sets
@@ -59,6 +67,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Overrides = Mapping[str, Mapping[str, object]]
+_ENDING_S = 60.0
+"""So long is waited for a supervisor to end, in seconds."""
 
 
 def open_cluster(file: str | os.PathLike[str]) -> Cluster:
@@ -100,6 +110,11 @@ class Cluster:
     def name(self) -> str:
         """Name of the cluster."""
         return self._site.cluster.name
+
+    @property
+    def home(self) -> Path:
+        """Directory of the cluster's own files."""
+        return self._site.cluster.home
 
     @property
     def datastore(self) -> InstanceDatastore:
@@ -314,8 +329,79 @@ class Cluster:
         request = self._request(
             pipeline, name, start, stop, where, exclude, process, parameters or {}
         )
+        return self._run(request, client, listen)
+
+    def start(
+        self,
+        pipeline: str,
+        *,
+        name: str = "",
+        start: str | None = None,
+        stop: str | None = None,
+        where: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        process: Process | str | None = None,
+        parameters: Overrides | None = None,
+    ) -> Instance:
+        """Let the supervisor that runs as a service run a pipeline; don't wait for it.
+
+        The parameters are those of `run`.
+
+        Raises
+        ------
+        ClusterError
+            If no such supervisor runs.
+        """
+        request = self._request(
+            pipeline, name, start, stop, where, exclude, process, parameters or {}
+        )
+        if not is_served(self._site):
+            raise ClusterError(
+                "no supervisor runs that could take this over; start one with: "
+                "ziggy cluster start"
+            )
+        (number,) = ask(self._site, RequestKind.RUN, request_to_json(request))
+        return Instance(self._site, number)
+
+    def _run(
+        self, request: Request, client: Client | None, listen: Listener
+    ) -> Instance:
+        """Run a pipeline, here or by the supervisor that runs as a service."""
+        if client is None and is_served(self._site):
+            (number,) = ask(self._site, RequestKind.RUN, request_to_json(request))
+            follow(self._site, number, listen)
+            return Instance(self._site, number)
         record = run(self._site, request, client=client, listen=listen)
         return Instance(self._site, record.id)
+
+    def follow(self, instance: int, *, listen: Listener = unheard) -> Instance:
+        """Wait for the end of an instance that another process runs."""
+        return Instance(self._site, follow(self._site, instance, listen).id)
+
+    def serve(self, *, standby: bool = False) -> None:
+        """Be the supervisor, and do what others ask it to, until `stop` is called.
+
+        Parameters
+        ----------
+        standby
+            Whether to wait for the end of another supervisor instead of being refused.
+        """
+        serve(self._site, standby=standby)
+
+    @property
+    def supervisor(self) -> Lease | None:
+        """Who supervises the cluster, or None."""
+        return current_lease(self._site.database)
+
+    def end_supervisor(self) -> None:
+        """Ask the supervisor that runs as a service to end, and wait until it has."""
+        if is_served(self._site):
+            ask(self._site, RequestKind.STOP, {})
+        deadline = time.monotonic() + _ENDING_S
+        while is_served(self._site):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"the supervisor has not ended in {_ENDING_S:g} s")
+            time.sleep(0.1)
 
     def resume(
         self,
@@ -325,6 +411,8 @@ class Cluster:
         listen: Listener = unheard,
     ) -> Instance:
         """Go on with an instance whose supervisor went away; by default the newest."""
+        if client is None and number is not None and is_served(self._site):
+            return self.follow(number, listen=listen)
         record = continue_instance(self._site, number, client=client, listen=listen)
         return Instance(self._site, record.id)
 
@@ -365,6 +453,19 @@ class Cluster:
         list
             The instances; empty if there was nothing to restart.
         """
+        if client is None and is_served(self._site):
+            numbers = ask(
+                self._site,
+                RequestKind.RESTART,
+                {
+                    "tasks": tasks,
+                    "instance": instance,
+                    "cause": cause,
+                    "mode": RestartMode(mode).value if mode else None,
+                    "parameters": parameters,
+                },
+            )
+            return [self.follow(number, listen=listen) for number in numbers]
         chosen = choose_tasks(
             self._site.database, tasks=tasks, instance=instance, fingerprint=cause
         )
@@ -457,8 +558,7 @@ class Cluster:
             receipt=Path(directory),
             needs_manifest=needs_manifest,
         )
-        record = run(self._site, request, listen=listen)
-        return Instance(self._site, record.id)
+        return self._run(request, None, listen)
 
     def __repr__(self) -> str:
         """Say what is where."""

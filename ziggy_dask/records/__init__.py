@@ -1,6 +1,14 @@
 """The database: definitions, instances, tasks, subtasks, deliveries, the lease."""
 
-from ziggy_dask.records import alerts, deliveries, instances, lease, library, outcomes
+from ziggy_dask.records import (
+    alerts,
+    deliveries,
+    instances,
+    lease,
+    library,
+    outcomes,
+    requests,
+)
 from ziggy_dask.records.database import Database, create_database, open_database
 from ziggy_dask.records.states import (
     Counts,
@@ -25,4 +33,5 @@ __all__ = [
     "library",
     "open_database",
     "outcomes",
+    "requests",
 ]

@@ -42,6 +42,8 @@ class Lease:
     """Since when."""
     heartbeat: datetime
     """When it was refreshed last."""
+    takes_requests: bool
+    """Whether it does what others ask it to, through the database."""
 
 
 def take_lease(database: Database) -> Lease:
@@ -60,6 +62,7 @@ def take_lease(database: Database) -> Lease:
         process_started=_process_started(os.getpid()),
         since=now,
         heartbeat=now,
+        takes_requests=False,
     )
     with database.writing() as connection:
         holder = _holder(connection)
@@ -72,6 +75,16 @@ def take_lease(database: Database) -> Lease:
         connection.execute(insert(LeaseRow).values(id=1, **_values(mine)))
     database.lease_token = mine.token
     return mine
+
+
+def invite_requests(database: Database, lease: Lease) -> None:
+    """Say that the holder does what others ask it to, from now on."""
+    with database.writing() as connection:
+        connection.execute(
+            update(LeaseRow)
+            .where(LeaseRow.token == lease.token)
+            .values(takes_requests=True)
+        )
 
 
 def refresh_lease(database: Database, lease: Lease) -> None:
@@ -124,6 +137,7 @@ def _holder(connection: Connection) -> Lease | None:
         process_started=row.process_started,
         since=row.since,
         heartbeat=row.heartbeat,
+        takes_requests=row.takes_requests,
     )
 
 
@@ -135,6 +149,7 @@ def _values(lease: Lease) -> dict[str, object]:
         "process_started": lease.process_started,
         "since": lease.since,
         "heartbeat": lease.heartbeat,
+        "takes_requests": lease.takes_requests,
     }
 
 

@@ -229,7 +229,7 @@ class RequestRow(Table):
     asker: Mapped[str]
     made: Mapped[datetime]
     state: Mapped[str] = mapped_column(index=True)
-    instance_id: Mapped[int | None]
+    instances: Mapped[list[int]] = mapped_column(JSON)
     message: Mapped[str]
 
 
@@ -242,5 +242,6 @@ class LeaseRow(Table):
     host: Mapped[str]
     pid: Mapped[int]
     process_started: Mapped[str]
+    takes_requests: Mapped[bool] = mapped_column(server_default=false())
     since: Mapped[datetime]
     heartbeat: Mapped[datetime]

@@ -10,9 +10,11 @@ from ziggy_dask.supervisor.events import (
     TaskEnded,
     unheard,
 )
+from ziggy_dask.supervisor.following import ask, follow, is_served
 from ziggy_dask.supervisor.intake import expected_products
-from ziggy_dask.supervisor.launch import Request, launch, plan
+from ziggy_dask.supervisor.launch import Request, launch, plan, request_to_json
 from ziggy_dask.supervisor.restart import RestartMode, choose_tasks, plan_restart
+from ziggy_dask.supervisor.service import serve
 from ziggy_dask.supervisor.site import Site, create_site, open_site
 from ziggy_dask.supervisor.supervise import (
     continue_instance,
@@ -33,17 +35,22 @@ __all__ = [
     "RestartMode",
     "Site",
     "TaskEnded",
+    "ask",
     "choose_tasks",
     "continue_instance",
     "create_site",
     "expected_products",
+    "follow",
     "halt_tasks",
     "in_charge",
+    "is_served",
     "launch",
     "open_site",
     "plan",
     "plan_restart",
+    "request_to_json",
     "restart_tasks",
     "run",
+    "serve",
     "unheard",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,25 @@ def request_from_options(pipeline: str, options: Mapping[str, Any]) -> Request:
         process=Process(options["process"]) if options.get("process") else None,
         receipt=Path(options["receipt"]) if options["receipt"] else None,
         needs_manifest=options["needs_manifest"],
+    )
+
+
+def request_to_json(request: Request) -> dict[str, Any]:
+    """Return plain values that `request_from_json` turns back into an equal request."""
+    return {
+        "pipeline": request.pipeline,
+        "name": request.name,
+        "options": _options(request),
+        "parameters": {name: dict(v) for name, v in request.parameters.items()},
+    }
+
+
+def request_from_json(content: Mapping[str, Any]) -> Request:
+    """Return the request that `request_to_json` described."""
+    return replace(
+        request_from_options(content["pipeline"], content["options"]),
+        name=content["name"],
+        parameters=content["parameters"],
     )
 
 

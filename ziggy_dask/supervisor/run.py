@@ -150,9 +150,10 @@ class InstanceRun:
             finished = self._finished()
             if not finished:
                 return
-            snapshot = publish(
-                self._site.repository, self._site.database, self._facts, finished
-            )
+            with self._site.writing:
+                snapshot = publish(
+                    self._site.repository, self._site.database, self._facts, finished
+                )
             for one in finished:
                 task = self._ledger[one.plan.index]
                 task.snapshot = snapshot

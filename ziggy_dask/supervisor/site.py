@@ -20,6 +20,8 @@ class Site:
     """The datastore."""
     database: Database
     """The records."""
+    writing: threading.RLock = field(default_factory=threading.RLock)
+    """Held by whoever of this process changes the datastore's history."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set: whoever supervises here stops, as after an interrupt."""
 

@@ -87,7 +87,7 @@ def run(
     """
     with in_charge(site):
         number = launch(site, request)
-        return _work_on(site, number, client, listen)
+        return work_on(site, number, client, listen)
 
 
 def continue_instance(
@@ -118,7 +118,7 @@ def continue_instance(
     with in_charge(site):
         if number is None:
             number = _newest_unended(site)
-        return _work_on(
+        return work_on(
             site, instances.instance(site.database, number).id, client, listen
         )
 
@@ -146,7 +146,7 @@ def restart_tasks(
     with in_charge(site):
         for reset in resets:
             reset_tasks(site.database, reset)
-        return [_work_on(site, one.instance, client, listen) for one in resets]
+        return [work_on(site, one.instance, client, listen) for one in resets]
 
 
 def halt_tasks(site: Site, numbers: Sequence[int]) -> int:
@@ -209,6 +209,7 @@ def _keep_lease(site: Site, lease: Lease, ended: threading.Event) -> None:
             refresh_lease(site.database, lease)
         except LeaseError:
             logger.warning("another supervisor has taken over this cluster")
+            site.stop.set()
             return
         except RecordsError as error:
             logger.warning("the lease could not be refreshed, trying again: %s", error)
@@ -221,12 +222,13 @@ def _newest_unended(site: Site) -> int:
     return unended[-1].id
 
 
-def _work_on(
+def work_on(
     site: Site, number: int, client: Client | None, listen: Listener
 ) -> InstanceRecord:
-    """Bring an instance as far as it gets."""
+    """Bring an instance as far as it gets; for whoever is in charge."""
     record = instances.instance(site.database, number)
-    reconcile(site.repository, site.database, record)
+    with site.writing:
+        reconcile(site.repository, site.database, record)
     instances.set_instance_state(site.database, number, InstanceState.PROCESSING)
     try:
         can_go_on = _prepare(site, number, listen)
@@ -249,15 +251,18 @@ def _prepare(site: Site, number: int, listen: Listener) -> bool:
         return True
     pipeline, _ = instances.instance_pipeline(site.database, number)
     request = request_from_options(record.pipeline, record.options)
-    if _receives(pipeline, request) and not receive_deliveries(
-        site,
-        number,
-        pipeline,
-        listen,
-        directory=request.receipt,
-        needs_manifest=request.needs_manifest,
-    ):
-        return False
+    if _receives(pipeline, request):
+        with site.writing:
+            all_good = receive_deliveries(
+                site,
+                number,
+                pipeline,
+                listen,
+                directory=request.receipt,
+                needs_manifest=request.needs_manifest,
+            )
+        if not all_good:
+            return False
     made = plan(site, pipeline, request, {})
     if not made.tasks and not made.unchanged and not _receives_only(pipeline, request):
         raise DefinitionError(

@@ -59,7 +59,7 @@ class Ended:
     left_behind: int
     """Number of processes that it left and that were ended."""
     peak_memory_bytes: int
-    """Largest memory of one of its processes."""
+    """Largest memory of the program; Linux counts the worker's at its start with it."""
 
 
 def run_process(

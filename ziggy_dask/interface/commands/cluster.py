@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ziggy_dask.errors import LeaseError
 from ziggy_dask.interface.commands.here import cluster_file, remember
 
 
@@ -39,21 +40,73 @@ def check(file: Path) -> None:
 
 
 @cluster.command()
+@click.option(
+    "--standby",
+    is_flag=True,
+    help="Wait for the end of another supervisor, and take over then.",
+)
+@click.pass_context
+def start(ctx: click.Context, standby: bool) -> None:
+    """Start the supervisor in the background.
+
+    'ziggy run', 'restart' and 'halt' then leave the work to it, and only watch.
+    """
+    from ziggy_dask.interface.daemon import start_supervisor
+
+    file = cluster_file(ctx)
+    pid, log = start_supervisor(file, standby=standby)
+    doing = "standing by" if standby else "in charge"
+    click.echo(f"supervisor {doing}: process {pid}, log {log}")
+
+
+@cluster.command()
+@click.pass_context
+def stop(ctx: click.Context) -> None:
+    """Stop the supervisor in the background.
+
+    What runs is left as it is on record; the next supervisor goes on with it.
+    """
+    from ziggy_dask.interface.cluster import open_cluster
+
+    opened = open_cluster(cluster_file(ctx))
+    holder = opened.supervisor
+    if holder is None:
+        click.echo("no supervisor runs")
+    elif not holder.takes_requests:
+        raise LeaseError(
+            f"process {holder.pid} on {holder.host} is in charge, which was not started "
+            "by 'ziggy cluster start'; end it there"
+        )
+    else:
+        opened.end_supervisor()
+        click.echo(f"supervisor stopped: process {holder.pid} on {holder.host}")
+
+
+@cluster.command()
+@click.option("--standby", is_flag=True, help="Wait for another one's end.")
+@click.pass_context
+def serve(ctx: click.Context, standby: bool) -> None:
+    """Be the supervisor in the foreground, for systemd and the like."""
+    from ziggy_dask.interface.cluster import open_cluster
+    from ziggy_dask.interface.daemon import serve_until_told
+
+    serve_until_told(open_cluster(cluster_file(ctx)), standby=standby)
+
+
+@cluster.command()
 @click.pass_context
 def status(ctx: click.Context) -> None:
     """Show where things are, and who is in charge."""
-    from ziggy_dask.definitions import read_cluster
-    from ziggy_dask.interface.cluster import Cluster
-    from ziggy_dask.records.lease import current_lease
-    from ziggy_dask.supervisor import open_site
+    from ziggy_dask.interface.cluster import open_cluster
 
-    site = open_site(read_cluster(cluster_file(ctx)))
-    click.echo(repr(Cluster(site)))
-    holder = current_lease(site.database)
+    opened = open_cluster(cluster_file(ctx))
+    click.echo(repr(opened))
+    holder = opened.supervisor
     click.echo(
         "    supervisor "
         + (
             f"process {holder.pid} on {holder.host} since {holder.since:%Y-%m-%d %H:%M} UTC"
+            + (", takes requests" if holder.takes_requests else "")
             if holder
             else "none"
         )

@@ -164,6 +164,11 @@ def graph(
     help="Go on with the newest instance that has not ended.",
 )
 @click.option("--instance", type=int, help="With --continue: this one.")
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Let the supervisor of 'ziggy cluster start' run it; say its number and return.",
+)
 @json_option
 @click.pass_context
 def run(
@@ -178,6 +183,7 @@ def run(
     changes: tuple[str, ...],
     continues: bool,
     instance: int | None,
+    detach: bool,
     as_json: bool,
 ) -> None:
     """Run PIPELINE and wait for its end.
@@ -186,24 +192,26 @@ def run(
     """
     from ziggy_dask.interface.commands.records import show_ended
 
-    if continues == (pipeline is not None):
+    if continues == (pipeline is not None) or (continues and detach):
         raise click.UsageError("give either PIPELINE or --continue")
     cluster = opened_cluster(ctx)
+    choice: dict[str, Any] = {
+        "name": name,
+        "start": start,
+        "stop": stop,
+        "where": where,
+        "exclude": exclude,
+        "process": process,
+        "parameters": parse_changes(changes),
+    }
+    if detach:
+        click.echo(cluster.start(pipeline or "", **choice).id)
+        return
     with followed(as_json) as listen, interruptible(cluster):
         if continues:
             done = cluster.resume(instance, listen=listen)
         else:
-            done = cluster.run(
-                pipeline or "",
-                name=name,
-                start=start,
-                stop=stop,
-                where=where,
-                exclude=exclude,
-                process=process,
-                parameters=parse_changes(changes),
-                listen=listen,
-            )
+            done = cluster.run(pipeline or "", **choice, listen=listen)
     ctx.exit(show_ended([done], as_json=as_json))
 
 

@@ -27,6 +27,14 @@ def _added() -> dict[str, list[sa.Column[Any]]]:
                 "is_halting", sa.Boolean(), nullable=False, server_default=sa.false()
             ),
         ],
+        "lease": [
+            sa.Column(
+                "takes_requests",
+                sa.Boolean(),
+                nullable=False,
+                server_default=sa.false(),
+            ),
+        ],
         "subtasks": [
             sa.Column("fingerprint", sa.String(), nullable=False, server_default=""),
         ],
@@ -61,7 +69,7 @@ def upgrade() -> None:
         sa.Column("asker", sa.String(), nullable=False),
         sa.Column("made", sa.DateTime(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
-        sa.Column("instance_id", sa.Integer(), nullable=True),
+        sa.Column("instances", sa.JSON(), nullable=False),
         sa.Column("message", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
     )

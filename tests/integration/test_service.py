@@ -1,0 +1,192 @@
+"""The supervisor as a process in the background, asked and killed by others."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+import ziggy_dask as z
+from tests.conftest import data_type, images, node, pipeline, store
+from ziggy_dask.interface.daemon import start_supervisor
+
+pytestmark = pytest.mark.integration
+
+ALGORITHMS = """
+    import time
+    from pathlib import Path
+
+    HERE = Path(__file__).parent
+
+
+    def work(raw, context):
+        with (HERE / "runs.txt").open("a") as file:
+            file.write(f"{context.instance} {context.unit['dataset']} {context.labels}\\n")
+        deadline = time.monotonic() + 60
+        while (HERE / "wait").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if (HERE / "broken").exists() and context.labels == ["i1"]:
+            raise ValueError("clouds")
+        return raw * 2
+"""
+
+
+@pytest.fixture
+def mission(cluster, code):
+    """A cluster with a pipeline of one node; what is left of supervisors is ended."""
+    root = code(ALGORITHMS)
+    cluster.register(
+        pipeline(
+            root,
+            data_type("raw", "L0"),
+            data_type("out", "L1"),
+            node("work", "work", "raw", "out"),
+        )
+    )
+    store(cluster, {"set-1/L0": images(3, seed=1), "set-2/L0": images(3, seed=2)})
+    cluster.root = root
+    before = {one.pid for one in psutil.Process().children(recursive=True)}
+    yield cluster
+    left = [
+        one
+        for one in psutil.Process().children(recursive=True)
+        if one.pid not in before
+    ]
+    for one in left:
+        one.kill()
+    psutil.wait_procs(left, timeout=10)
+
+
+@pytest.fixture
+def served(mission):
+    """The cluster with a supervisor in the background; its number as an attribute."""
+    mission.pid, _ = start_supervisor(mission._site.cluster.path)
+    yield mission
+    mission.end_supervisor()
+
+
+def ziggy(cluster, *arguments):
+    """Run a command in a process of its own."""
+    command = [sys.executable, "-m", "ziggy_dask"]
+    place = ["--cluster", str(cluster._site.cluster.path)]
+    return subprocess.run(
+        [*command, *place, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def wait_until(condition, at_most_s=60):
+    """Wait until something holds that another process brings about."""
+    deadline = time.monotonic() + at_most_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+
+
+def ran(cluster):
+    file = cluster.root / "runs.txt"
+    return sorted(file.read_text().splitlines()) if file.exists() else []
+
+
+def test_runs_are_handed_over_to_the_supervisor(served):
+    done = ziggy(served, "run", "test", "--name", "from a shell")
+    assert done.returncode == 0, done.stderr
+    assert "COMPLETED" in done.stdout
+    instance = served.run("test", name="from Python", where=["dataset=set-1"])
+    assert (instance.id, instance.state.value) == (2, "COMPLETED")
+    assert [task.record.unit for task in instance.tasks] == ["[set-1]"]
+    assert len(ran(served)) == 9
+    assert f"process {served.pid} on" in ziggy(served, "cluster", "status").stdout
+
+
+def test_a_detached_run_says_its_number_and_goes_on(served):
+    (served.root / "wait").touch()
+    done = ziggy(served, "run", "test", "--detach")
+    assert (done.returncode, done.stdout) == (0, "1\n")
+    assert served.instance(1).state.value == "PROCESSING"
+    other = served.start("test", where=["dataset=set-2"])
+    wait_until(lambda: [t.record.state for t in other.tasks] == ["QUEUED"])
+    assert served.instance(1).state.value == "PROCESSING"
+    (served.root / "wait").unlink()
+    states = {served.follow(number).state.value for number in (1, other.id)}
+    assert states == {"COMPLETED"}
+
+
+def test_what_makes_no_sense_is_refused_by_its_reason(served):
+    done = ziggy(served, "restart", "--cause", "12345678")
+    assert done.returncode == 3
+    assert "no failure is of the kind '12345678'" in done.stderr
+    done = ziggy(served, "run", "tests")
+    assert done.returncode == 3
+    assert "did you mean 'test'" in done.stderr
+    done = ziggy(served, "cluster", "start")
+    assert done.returncode == 5
+    assert f"process {served.pid} on" in done.stderr
+
+
+def test_failures_are_restarted_and_runs_halted_through_it(served):
+    (served.root / "broken").touch()
+    assert ziggy(served, "run", "test").returncode == 1
+    (served.root / "broken").unlink()
+    done = ziggy(served, "restart", "--instance", 1)
+    assert (done.returncode, served.instance(1).state.value) == (0, "COMPLETED")
+    assert len(ran(served)) == 8
+    (served.root / "wait").touch()
+    instance = served.start("test")
+    wait_until(lambda: len(ran(served)) > 8)
+    assert ziggy(served, "halt", "--instance", instance.id).returncode == 0
+    assert served.follow(instance.id).state.value == "ERRORS_STALLED"
+    assert {t.record.message for t in instance.tasks} == {"halted by an operator"}
+    (served.root / "wait").unlink()
+
+
+def test_one_that_is_told_to_stop_leaves_nothing_running_and_the_next_goes_on(mission):
+    pid, _ = start_supervisor(mission._site.cluster.path)
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    (mission.root / "wait").touch()
+    instance = mission.start("test")
+    wait_until(lambda: ran(mission))
+    done = ziggy(mission, "cluster", "stop")
+    assert done.returncode == 0, done.stderr
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+    assert instance.state.value == "PROCESSING"
+    assert ziggy(mission, "cluster", "stop").stdout == "no supervisor runs\n"
+    (mission.root / "wait").unlink()
+    assert ziggy(mission, "cluster", "start").returncode == 0
+    assert mission.follow(instance.id).state.value == "COMPLETED"
+    mission.end_supervisor()
+
+
+def test_one_that_stands_by_takes_over_from_one_that_is_killed(mission):
+    (mission.root / "wait").touch()
+    first, _ = start_supervisor(mission._site.cluster.path)
+    second, log = start_supervisor(mission._site.cluster.path, standby=True)
+    instance = mission.start("test")
+    wait_until(lambda: ran(mission))
+    wait_until(lambda: f"in charge: process {first} on" in log.read_text())
+    assert mission.supervisor.pid == first
+    os.kill(first, signal.SIGKILL)
+    (mission.root / "wait").unlink()
+    wait_until(lambda: mission.supervisor and mission.supervisor.pid == second)
+    assert mission.follow(instance.id).state.value == "COMPLETED"
+    mission.end_supervisor()
+
+
+def test_without_one_nothing_can_be_detached(mission):
+    with pytest.raises(z.ClusterError, match="start one with: ziggy cluster start"):
+        mission.start("test")
+    assert mission.instances == {}
+
+
+def test_one_that_can_not_start_says_why(mission):
+    (mission.home / "scratch").touch()
+    with pytest.raises(z.ClusterError, match="the workers' directory can't be made"):
+        start_supervisor(mission._site.cluster.path)
+    assert mission.supervisor is None

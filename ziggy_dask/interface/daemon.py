@@ -1,0 +1,84 @@
+"""The supervisor as a process in the background."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ziggy_dask.errors import ClusterError, LeaseError
+from ziggy_dask.interface.cluster import Cluster, open_cluster
+
+_STARTING_S = 60.0
+
+
+def start_supervisor(file: Path, *, standby: bool = False) -> tuple[int, Path]:
+    """Start a supervisor that stays when this process ends.
+
+    Parameters
+    ----------
+    file
+        The cluster file.
+    standby
+        Whether it waits for the end of another one.
+
+    Returns
+    -------
+    int, Path
+        Number of the process, and its log.
+
+    Raises
+    ------
+    LeaseError
+        If another supervisor is in charge.
+    ClusterError
+        If it ends at once; with what it said last.
+    """
+    cluster = open_cluster(file)
+    holder = cluster.supervisor
+    if holder is not None and not standby:
+        raise LeaseError(
+            f"a supervisor is in charge already: process {holder.pid} on {holder.host} "
+            f"since {holder.since:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    log = cluster.home / "log" / "supervisor.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "ziggy_dask", "--cluster", str(file.resolve())]
+    options = ["--standby"] if standby else []
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*command, "cluster", "serve", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=cluster.home,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _STARTING_S
+    while not standby and not _is_in_charge(cluster, process.pid):
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1]
+            raise ClusterError(f"the supervisor did not start: {tail}; see {log}")
+        time.sleep(0.1)
+    return process.pid, log
+
+
+def serve_until_told(cluster: Cluster, *, standby: bool = False) -> None:
+    """Be the supervisor until asked to end, or told so by a signal."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("ziggy_dask").setLevel(logging.INFO)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: cluster.stop())
+    cluster.serve(standby=standby)
+
+
+def _is_in_charge(cluster: Cluster, pid: int) -> bool:
+    holder = cluster.supervisor
+    return holder is not None and holder.pid == pid and holder.takes_requests

@@ -1,0 +1,180 @@
+"""The supervisor as a service: it stays, and does what others ask it to."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from ziggy_dask.compute import open_client
+from ziggy_dask.errors import LeaseError, ZiggyError
+from ziggy_dask.records import instances, requests
+from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.lease import Lease, invite_requests
+from ziggy_dask.records.requests import RequestKind, RequestRecord, RequestState
+from ziggy_dask.records.restarts import reset_tasks
+from ziggy_dask.supervisor.alerting import alert
+from ziggy_dask.supervisor.events import unheard
+from ziggy_dask.supervisor.launch import launch, request_from_json
+from ziggy_dask.supervisor.restart import RestartMode, choose_tasks, plan_restart
+from ziggy_dask.supervisor.site import Site
+from ziggy_dask.supervisor.supervise import in_charge, work_on
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+_LOOK_S = 0.5
+"""Time between two looks for requests, in seconds."""
+_STANDBY_S = 5.0
+"""Time between two tries to take over, in seconds."""
+
+
+def serve(site: Site, *, standby: bool = False) -> None:
+    """Supervise a cluster until ``site.stop`` is set.
+
+    Instances that a supervisor before has left are gone on with; what operators ask
+    for meanwhile runs side by side, by priority.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    standby
+        Whether to wait for the end of another supervisor instead of being refused.
+
+    Raises
+    ------
+    LeaseError
+        If another supervisor is in charge, or takes over.
+    """
+    with _when_free(site, standby=standby) as lease:
+        scratch = site.cluster.home / "scratch"
+        with open_client(site.cluster.compute, scratch) as client:
+            invite_requests(site.database, lease)
+            logger.info("in charge of cluster %r", site.cluster.name)
+            active: dict[int, threading.Thread] = {}
+            try:
+                for record in instances.instances(site.database):
+                    if not record.state.is_final:
+                        logger.info("going on with instance %s", record.id)
+                        _begin(site, record.id, client, active)
+                while not site.stop.wait(_LOOK_S):
+                    for number in [n for n, t in active.items() if not t.is_alive()]:
+                        del active[number]
+                    for request in requests.waiting(site.database):
+                        _heed(site, request, client, active)
+            finally:
+                site.stop.set()
+                for thread in active.values():
+                    thread.join()
+                logger.info("no longer in charge")
+
+
+@contextmanager
+def _when_free(site: Site, *, standby: bool) -> Iterator[Lease]:
+    """Be in charge, at once or when the one that is has gone."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                lease = stack.enter_context(in_charge(site))
+                break
+            except LeaseError as error:
+                if not standby:
+                    raise
+                logger.info("standing by: %s", error)
+            if site.stop.wait(_STANDBY_S):
+                raise LeaseError("stopped while standing by")
+        yield lease
+
+
+def _heed(
+    site: Site,
+    request: RequestRecord,
+    client: Client,
+    active: dict[int, threading.Thread],
+) -> None:
+    """Do what a request asks for, or say why not."""
+    logger.info("%s asks: %s", request.asker, request.kind.value)
+    kinds: dict[RequestKind, Callable[[], tuple[int, ...] | None]] = {
+        RequestKind.RUN: lambda: (launch(site, request_from_json(request.content)),),
+        RequestKind.RESTART: lambda: _restart(site, request, active),
+        RequestKind.STOP: lambda: _stop(site),
+    }
+    try:
+        numbers = kinds[request.kind]()
+    except ZiggyError as error:
+        requests.answer(
+            site.database, request.id, RequestState.REFUSED, message=str(error)
+        )
+        return
+    if numbers is None:
+        return
+    requests.answer(site.database, request.id, RequestState.DONE, instances=numbers)
+    for number in numbers:
+        _begin(site, number, client, active)
+
+
+def _stop(site: Site) -> tuple[int, ...]:
+    site.stop.set()
+    return ()
+
+
+def _restart(
+    site: Site, request: RequestRecord, active: dict[int, threading.Thread]
+) -> tuple[int, ...] | None:
+    """Reset tasks; return their instances, or None if one is still being worked on."""
+    asked = request.content
+    chosen = choose_tasks(
+        site.database,
+        tasks=asked["tasks"],
+        instance=asked["instance"],
+        fingerprint=asked["cause"],
+    )
+    resets = plan_restart(
+        site.database,
+        chosen,
+        RestartMode(asked["mode"]) if asked["mode"] else None,
+        fingerprint=asked["cause"],
+        changes=asked["parameters"],
+    )
+    if any(one.instance in active for one in resets):
+        return None
+    for reset in resets:
+        reset_tasks(site.database, reset)
+    return tuple(one.instance for one in resets)
+
+
+def _begin(
+    site: Site, number: int, client: Client, active: dict[int, threading.Thread]
+) -> None:
+    """Work on an instance in a thread of its own."""
+    address = client.scheduler_info(n_workers=0)["address"]
+    thread = threading.Thread(
+        target=_work, args=(site, number, address), name=f"ziggy-instance-{number}"
+    )
+    active[number] = thread
+    thread.start()
+
+
+def _work(site: Site, number: int, address: str) -> None:
+    from distributed import Client
+
+    try:
+        with Client(address, set_as_default=False) as client:
+            record = work_on(site, number, client, unheard)
+        logger.info("instance %s: %s", number, record.state.value)
+    except KeyboardInterrupt:
+        logger.info("instance %s: left as it is, to be gone on with", number)
+    except ZiggyError as error:
+        logger.error("instance %s: %s", number, error)
+    except Exception as error:
+        logger.exception("instance %s", number)
+        alert(
+            site,
+            Severity.INFRASTRUCTURE,
+            f"instance {number} was left as it is: {type(error).__name__}: {error}",
+            instance=number,
+        )
