@@ -13,8 +13,8 @@ _HOMES = {
     "open": "ziggy_dask.interface.cluster:open_cluster",
     "create": "ziggy_dask.interface.cluster:create_cluster",
     "Cluster": "ziggy_dask.interface.cluster:Cluster",
-    "Instance": "ziggy_dask.interface.cluster:Instance",
-    "Task": "ziggy_dask.interface.cluster:Task",
+    "Instance": "ziggy_dask.interface.objects:Instance",
+    "Task": "ziggy_dask.interface.objects:Task",
     "read_pipeline": "ziggy_dask.definitions:read_pipeline",
     "pipeline_to_yaml": "ziggy_dask.definitions:pipeline_to_yaml",
     **{

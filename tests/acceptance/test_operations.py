@@ -411,3 +411,52 @@ def test_a_bad_list_of_tasks_is_refused(mission, text):
     done = command(mission, "restart", text)
     assert done.exit_code == 2
     assert "write e.g. 3,4,7-10" in done.output
+
+
+def test_a_failed_subtask_is_opened_with_what_it_was_given(mission, client):
+    break_(mission, "set-2-i1")
+    instance = mission.run("test", client=client)
+    raw = mission.datastore["set-2/L0"]
+    store(mission, {"set-2/L0": images(4, seed=9)})
+    task = next(t for t in instance.tasks if t.record.unit == "[set-2]")
+    (failed,) = [one for one in task.subtasks if one.cause.value]
+    opened = failed.open()
+    assert opened.inputs["raw"].identical(raw.isel(item=[1]))
+    assert opened.parameters == {"S": {"factor": 2.0}}
+    assert opened.arguments["context"].labels == ["i1"]
+    assert not opened.is_code_changed
+    with pytest.raises(ValueError, match="clouds"):
+        opened.run()
+    mend(mission, "set-2-i1")
+    made = opened.run()
+    np.testing.assert_allclose(made["pixels"], raw["pixels"].values[[1]] * 2)
+    (mission.root / "algorithms.py").write_text("def fragile(raw):\n    return 7\n")
+    assert failed.open().is_code_changed
+    assert failed.open().run() == 7
+
+
+def test_the_debugger_stops_where_a_subtask_failed(mission, client):
+    break_(mission, "set-2-i1")
+    mission.run("test", client=client)
+    done = CliRunner().invoke(
+        ziggy,
+        ["--cluster", str(mission._site.cluster.path), "debug", "2"],
+        input="p context.labels\nq\n",
+    )
+    assert done.exit_code == 0, done.output
+    assert "['i1']" in done.output
+    assert "ValueError: clouds" in done.output
+    mend(mission, "set-2-i1")
+    done = command(mission, "debug", "2", "--subtask", "0")
+    assert "it did not fail; it returned:\n<xarray.Dataset>" in done.output
+
+
+def test_what_can_not_be_opened_says_why(mission, client):
+    break_(mission, "set-2-i1")
+    mission.run("test", client=client)
+    with pytest.raises(
+        z.RecordsError, match="task 1 has no subtask 4 that can be opened"
+    ):
+        mission.task(1).open(4)
+    with pytest.raises(z.TaskError, match="task 4 reads what task 2 makes"):
+        mission.task(4).open(0)

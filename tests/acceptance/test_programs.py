@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import textwrap
 import threading
 import time
@@ -183,6 +184,18 @@ def test_a_failing_program_says_why(mission, text, cause, message):
     assert (one.cause.value, message in one.message) == (cause, True), one.message
     kept = mission.work / f"{instance.id}-{instance.tasks[0].id}-work" / "st-0"
     assert (kept / "image-0.txt").read_text() == "x"
+
+
+def test_a_failed_program_can_be_run_by_hand_with_what_it_was_given(mission, tmp_path):
+    mission.program("#!/bin/sh\ncat image-*.txt; echo $DEPTH; exit 3\n")
+    _, instance = mission(settings="{environment: {DEPTH: '3'}}")
+    directory = tmp_path / "by-hand"
+    command = instance.tasks[0].subtasks[1].open().prepare(directory)
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "pixel 13\n")
+    assert (directory / "work-inputs.json").exists()
 
 
 def test_a_missing_program_says_where_it_was_looked_for(mission):

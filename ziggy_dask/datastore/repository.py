@@ -140,6 +140,35 @@ class Repository:
         if name in self._repo.list_branches():
             self._repo.delete_branch(name)
 
+    @property
+    def scaffolds(self) -> list[str]:
+        """The names of all scaffolds that are kept."""
+        return sorted(set(self._repo.list_branches()) - {MAIN, STAGING, EMPTY})
+
+    def go_back(self, snapshot: str, keep_as: str) -> None:
+        """Make an older snapshot the newest one.
+
+        Parameters
+        ----------
+        snapshot
+            A snapshot of the history.
+        keep_as
+            Name of a tag that keeps what was the newest one.
+
+        Raises
+        ------
+        DatastoreError
+            If the snapshot is not in the history; nothing is changed then.
+        """
+        if snapshot == self.tip():
+            return
+        if all(commit.snapshot != snapshot for commit in self.history()):
+            raise DatastoreError(
+                f"datastore {self.url}: snapshot {snapshot!r} is not in its history"
+            )
+        self._repo.create_tag(keep_as, self.tip())
+        self._repo.reset_branch(MAIN, snapshot)
+
     def publish(
         self,
         publications: Sequence[Publication],

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ziggy_dask.datastore import Datastore, Repository
 from ziggy_dask.definitions import (
     DataReceiptStep,
     Pipeline,
@@ -22,10 +21,10 @@ from ziggy_dask.definitions import (
 )
 from ziggy_dask.errors import ClusterError, DefinitionError, Fault
 from ziggy_dask.interface.importing import export_definition, import_ziggy
+from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.planning import Plan, Where
 from ziggy_dask.receipt import ModelVersion, model_versions
 from ziggy_dask.records import (
-    InstanceState,
     alerts,
     deliveries,
     instances,
@@ -33,13 +32,14 @@ from ziggy_dask.records import (
     outcomes,
 )
 from ziggy_dask.records.alerts import Alert
+from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.deliveries import DeliveryRecord
-from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
-from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
+from ziggy_dask.records.outcomes import FailureGroup
 from ziggy_dask.records.requests import RequestKind
 from ziggy_dask.supervisor import (
+    Finding,
     Listener,
     Request,
     RestartMode,
@@ -48,15 +48,18 @@ from ziggy_dask.supervisor import (
     choose_tasks,
     continue_instance,
     create_site,
+    examine,
     expected_products,
     follow,
     halt_tasks,
     is_served,
+    mend,
     open_site,
     plan,
     plan_restart,
     request_to_json,
     restart_tasks,
+    restore,
     run,
     serve,
     unheard,
@@ -505,6 +508,45 @@ class Cluster:
         number = instances.instance(self._site.database, instance).id
         return outcomes.failures(self._site.database, number)
 
+    def doctor(self, *, mends: bool = False) -> list[Finding]:
+        """Return what does not fit between records, datastore and directories.
+
+        Parameters
+        ----------
+        mends
+            Whether what can be mended is.
+        """
+        findings = examine(self._site)
+        if mends:
+            mend(self._site, findings)
+        return findings
+
+    def backup(self, file: str | os.PathLike[str]) -> None:
+        """Write all records to a file, with the datastore's newest snapshot."""
+        write_backup(
+            self._site.database,
+            Path(file),
+            cluster=self.name,
+            snapshot=self._site.repository.tip(),
+        )
+
+    def restore(self, file: str | os.PathLike[str]) -> str:
+        """Take all records from a backup, and take the datastore back to its snapshot.
+
+        Returns
+        -------
+        str
+            Name of the tag that keeps what the datastore had; empty: nothing changed.
+
+        Raises
+        ------
+        RecordsError
+            If the database has instances, or the backup is of another cluster.
+        DatastoreError
+            If the datastore has no such snapshot.
+        """
+        return restore(self._site, Path(file))
+
     @property
     def alerts(self) -> list[Alert]:
         """What operators should know, newest first."""
@@ -618,123 +660,3 @@ def _checked(pipeline: Pipeline | str | os.PathLike[str]) -> Pipeline:
     if problems:
         raise DefinitionError(problems)
     return pipeline
-
-
-class Instance:
-    """One run of a pipeline.
-
-    Parameters
-    ----------
-    site
-        The open cluster.
-    number
-        Number of the instance.
-    """
-
-    def __init__(self, site: Site, number: int) -> None:
-        self._site = site
-        self.id = number
-
-    @property
-    def record(self) -> InstanceRecord:
-        """All that is on record of it."""
-        return instances.instance(self._site.database, self.id)
-
-    @property
-    def state(self) -> InstanceState:
-        """How it stands."""
-        return self.record.state
-
-    @property
-    def tasks(self) -> list[Task]:
-        """Its tasks."""
-        records = instances.tasks(self._site.database, self.id)
-        return [Task(self._site, record.id) for record in records]
-
-    @property
-    def parameters(self) -> dict[str, dict[str, object]]:
-        """The values that it ran with, by parameter set and name."""
-        _, sets = instances.instance_pipeline(self._site.database, self.id)
-        return {name: dict(one.values) for name, one in sets.items()}
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """The exact definition that it ran."""
-        return instances.instance_pipeline(self._site.database, self.id)[0]
-
-    def __repr__(self) -> str:
-        """Say how it stands."""
-        record = self.record
-        name = f" {record.name!r}" if record.name else ""
-        return (
-            f"<ziggy_dask.Instance {self.id}{name}: {record.pipeline}, "
-            f"{record.state.value}, {len(self.tasks)} tasks>"
-        )
-
-
-class Task:
-    """A node on a unit of work.
-
-    Parameters
-    ----------
-    site
-        The open cluster.
-    number
-        Number of the task.
-    """
-
-    def __init__(self, site: Site, number: int) -> None:
-        self._site = site
-        self.id = number
-
-    @property
-    def record(self) -> TaskRecord:
-        """All that is on record of it."""
-        return instances.task(self._site.database, self.id)
-
-    @property
-    def subtasks(self) -> list[SubtaskRecord]:
-        """Its subtasks that have ended."""
-        return outcomes.subtasks(self._site.database, self.id)
-
-    def logs(self, subtask: int | None = None) -> list[SubtaskLog]:
-        """Return what its subtasks printed, and their tracebacks."""
-        return outcomes.logs(self._site.database, self.id, subtask)
-
-    def __repr__(self) -> str:
-        """Say how it stands."""
-        record = self.record
-        return (
-            f"<ziggy_dask.Task {self.id}: {record.node} {record.unit}, {record.state}, "
-            f"{record.complete}/{record.total} subtasks>"
-        )
-
-
-class InstanceDatastore(Datastore):
-    """The datastore, also as an instance left it.
-
-    Parameters
-    ----------
-    site
-        The open cluster.
-    """
-
-    def __init__(self, site: Site) -> None:
-        super().__init__(site.repository)
-        self._site = site
-
-    def at(self, instance: Instance | int) -> Datastore:
-        """Return the datastore as an instance left it."""
-        number = instance.id if isinstance(instance, Instance) else instance
-        record = instances.instance(self._site.database, number)
-        return self.as_of(last_snapshot(self._site.repository, record))
-
-
-def last_snapshot(repository: Repository, record: InstanceRecord) -> str:
-    """Return the last snapshot that an instance published, or the one it read."""
-    for commit in repository.history():
-        if commit.metadata.get("instance") == record.id:
-            return commit.snapshot
-        if commit.snapshot == record.base_snapshot:
-            break
-    return record.base_snapshot

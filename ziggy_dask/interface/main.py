@@ -42,6 +42,10 @@ _COMMANDS = {
     "restart": "operations:restart",
     "halt": "operations:halt",
     "alerts": "operations:alerts",
+    "debug": "debugging:debug",
+    "doctor": "operations:doctor",
+    "backup": "operations:backup",
+    "restore": "operations:restore",
     "datastore": "datastore:datastore",
 }
 

@@ -49,6 +49,15 @@ class Database:
             yield connection
 
     @contextmanager
+    def reading_at_once(self) -> Iterator[Connection]:
+        """Return a connection that sees one state of all tables, whatever others do."""
+        with self._translated(), self._engine.connect() as plain:
+            if plain.dialect.name == "sqlite":  # in WAL mode, as every reader does
+                yield plain
+            else:
+                yield plain.execution_options(isolation_level="REPEATABLE READ")
+
+    @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Return a connection whose changes are kept if the block ends well.
 

@@ -226,6 +226,27 @@ def typical_seconds(database: Database, pipeline: str) -> dict[str, float]:
         return {node: float(mean) for node, mean in connection.execute(query)}
 
 
+def superfluous_change_sets(database: Database) -> int:
+    """Return how many change sets belong to tasks that are stored for good."""
+    query = select(func.count()).where(ChangeSetRow.task_id.in_(_stored_for_good()))
+    with database.reading() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def drop_superfluous_change_sets(database: Database) -> None:
+    """Remove change sets of tasks that are stored for good."""
+    with database.writing() as connection:
+        connection.execute(
+            delete(ChangeSetRow).where(ChangeSetRow.task_id.in_(_stored_for_good()))
+        )
+
+
+def _stored_for_good() -> Any:
+    return select(TaskRow.id).where(
+        TaskRow.step == TaskStep.COMPLETE.value, TaskRow.failed == 0
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureGroup:
     """Failures of one kind in an instance."""

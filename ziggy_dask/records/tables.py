@@ -233,6 +233,16 @@ class RequestRow(Table):
     message: Mapped[str]
 
 
+class BackupRow(Table):
+    """What a backup says of itself; empty but in backups."""
+
+    __tablename__ = "backup"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    cluster: Mapped[str]
+    snapshot: Mapped[str]
+    made: Mapped[datetime]
+
+
 class LeaseRow(Table):
     """Who supervises this cluster; one row at most."""
 

@@ -11,8 +11,10 @@ from ziggy_dask.supervisor.events import (
     unheard,
 )
 from ziggy_dask.supervisor.following import ask, follow, is_served
+from ziggy_dask.supervisor.health import Finding, examine, mend, restore
 from ziggy_dask.supervisor.intake import expected_products
 from ziggy_dask.supervisor.launch import Request, launch, plan, request_to_json
+from ziggy_dask.supervisor.opening import OpenedSubtask, open_subtask
 from ziggy_dask.supervisor.restart import RestartMode, choose_tasks, plan_restart
 from ziggy_dask.supervisor.service import serve
 from ziggy_dask.supervisor.site import Site, create_site, open_site
@@ -26,9 +28,11 @@ from ziggy_dask.supervisor.supervise import (
 
 __all__ = [
     "Event",
+    "Finding",
     "InstanceEnded",
     "Listener",
     "NodeTotals",
+    "OpenedSubtask",
     "Planned",
     "Progressed",
     "Request",
@@ -39,17 +43,21 @@ __all__ = [
     "choose_tasks",
     "continue_instance",
     "create_site",
+    "examine",
     "expected_products",
     "follow",
     "halt_tasks",
     "in_charge",
     "is_served",
     "launch",
+    "mend",
     "open_site",
+    "open_subtask",
     "plan",
     "plan_restart",
     "request_to_json",
     "restart_tasks",
+    "restore",
     "run",
     "serve",
     "unheard",

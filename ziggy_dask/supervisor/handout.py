@@ -201,7 +201,9 @@ def _sink(facts: InstanceFacts, target: Target, allocations: Mapping[str, Any]) 
     )
 
 
-def instance_facts(site: Site, record: InstanceRecord) -> InstanceFacts:
+def instance_facts(
+    site: Site, record: InstanceRecord, *, with_scaffold: bool = True
+) -> InstanceFacts:
     """Return what the tasks of an instance have in common.
 
     The scaffold is made anew; forks of an older one still merge with its forks,
@@ -224,7 +226,9 @@ def instance_facts(site: Site, record: InstanceRecord) -> InstanceFacts:
         code_version=record.code_version,
         datastore=site.repository.url,
         base_snapshot=record.base_snapshot,
-        scaffold=site.repository.scaffold(scaffold_name(record.id), sorted(paths)),
+        scaffold=site.repository.scaffold(scaffold_name(record.id), sorted(paths))
+        if with_scaffold
+        else b"",
         models=stored_models(site.repository, pipeline, record.base_snapshot),
         where=request.where,
         processed=to_leave_out(site.database, pipeline, request.process, record.id),

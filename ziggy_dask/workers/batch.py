@@ -169,7 +169,7 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
     memory = 0
     try:
         if is_program:
-            returned, memory = run_program(work, number, inputs, _models(work))
+            returned, memory = run_program(work, number, inputs, models_of(work))
         else:
             returned = _call(work, number, given)
         fitting = outputs.check(number, returned, values)
@@ -205,13 +205,21 @@ def _without_input(number: int, reason: MissingItems | BlockedSubtask) -> Outcom
 
 
 def _call(work: Work, number: int, given: Mapping[str, Given]) -> object:
+    function, extra = bound_algorithm(work, number)
+    return function(**given, **extra)
+
+
+def bound_algorithm(
+    work: Work, number: int
+) -> tuple[Callable[..., object], dict[str, Any]]:
+    """Return the function of a subtask, and its arguments besides the inputs."""
     assert isinstance(work.step, FunctionStep | DaskFunctionStep)
     function, wants = _algorithm(work.root, work.step.function, work.code_version)
     extra: dict[str, Any] = {}
     if "parameters" in wants:
         extra["parameters"] = {one.name: one.values for one in work.sets}
     if "models" in wants:
-        extra["models"] = _models(work)
+        extra["models"] = models_of(work)
     if "context" in wants:
         extra["context"] = Context(
             instance=work.instance,
@@ -222,10 +230,10 @@ def _call(work: Work, number: int, given: Mapping[str, Given]) -> object:
             labels=work.labels.take(work.items(number)).texts() if work.labels else [],
             logger=logging.getLogger(ALGORITHM_LOGGER),
         )
-    return function(**given, **extra)
+    return function, extra
 
 
-def _models(work: Work) -> dict[str, FileItem]:
+def models_of(work: Work) -> dict[str, FileItem]:
     """Return the models of a task by type, under their original names."""
     return {name: _model(work.datastore, one) for name, one in work.models.items()}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -104,6 +106,35 @@ def run_program(
     if ended.left_behind:
         sys.stdout.write(f"[ended {ended.left_behind} processes that it left behind]\n")
     return outputs, ended.peak_memory_bytes
+
+
+def prepare_program(
+    work: Work, subtask: int, path: Path, models: Mapping[str, FileItem]
+) -> list[str]:
+    """Fill a directory with what a subtask's program is given; return its command line.
+
+    Parameters
+    ----------
+    work
+        The task.
+    subtask
+        Number of the subtask.
+    path
+        The directory; it is made.
+    models
+        Models by type.
+    """
+    own = replace(
+        work, programs=replace(work.programs, work=path.parent / f".{path.name}.parts")
+    )
+    try:
+        made = make_directory(own, subtask, Inputs(own, ()), models)
+        shutil.copytree(made.path, path)
+    finally:
+        shutil.rmtree(own.programs.work, ignore_errors=True)
+    command, environment, _ = _command(work, path)
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    return ["env", "-i", *settings, *command]
 
 
 def find_program(work: Work, program: str) -> Path:

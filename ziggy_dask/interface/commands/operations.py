@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
@@ -160,3 +162,54 @@ def alerts(
         for one in cluster.alerts
     ]
     show(rows, as_json=as_json, empty="none")
+
+
+@click.command()
+@click.option("--mend", "mends", is_flag=True, help="Do what can be done.")
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, mends: bool, as_json: bool) -> None:
+    """Show what does not fit between records, datastore and directories.
+
+    Exits with 1 if anything is left that only you can mend.
+    """
+    from ziggy_dask.interface.output import show
+
+    findings = opened_cluster(ctx).doctor(mends=mends)
+    rows = [
+        {
+            "what": one.what,
+            "mend": one.mend,
+            "done": mends and one.do is not None,
+        }
+        for one in findings
+    ]
+    show(rows, as_json=as_json, empty="all is well")
+    if not mends and not as_json and any(one.do for one in findings):
+        click.echo("To do what can be done: ziggy doctor --mend")
+    ctx.exit(int(any(not row["done"] for row in rows)))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_context
+def backup(ctx: click.Context, file: Path) -> None:
+    """Write all records to FILE, with the datastore's newest snapshot.
+
+    It can be made while a supervisor works. The datastore itself is not copied.
+    """
+    opened_cluster(ctx).backup(file)
+    click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@click.pass_context
+def restore(ctx: click.Context, file: Path) -> None:
+    """Take all records from FILE, and take the datastore back to its snapshot.
+
+    The database must be a new one: ziggy cluster init makes it.
+    """
+    tag = opened_cluster(ctx).restore(file)
+    kept = f"; what was stored since is kept as tag {tag!r}" if tag else ""
+    click.echo(f"restored from {file}{kept}")

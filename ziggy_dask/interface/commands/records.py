@@ -10,7 +10,7 @@ import click
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
 
 if TYPE_CHECKING:
-    from ziggy_dask.interface.cluster import Instance
+    from ziggy_dask.interface.objects import Instance
     from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 
 

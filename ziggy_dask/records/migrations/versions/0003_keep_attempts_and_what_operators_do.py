@@ -74,10 +74,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_requests")),
     )
     op.create_index(op.f("ix_requests_state"), "requests", ["state"])
+    op.create_table(
+        "backup",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("cluster", sa.String(), nullable=False),
+        sa.Column("snapshot", sa.String(), nullable=False),
+        sa.Column("made", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_backup")),
+    )
 
 
 def downgrade() -> None:
     """Downgrade the database."""
+    op.drop_table("backup")
     op.drop_table("requests")
     op.drop_table("alerts")
     for table, columns in _added().items():

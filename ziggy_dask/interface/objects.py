@@ -1,0 +1,178 @@
+"""What a cluster hands out: instances, tasks, subtasks, the datastore."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from ziggy_dask.datastore import Datastore, Repository
+from ziggy_dask.definitions import Pipeline
+from ziggy_dask.records import InstanceState, instances, outcomes
+from ziggy_dask.records.instances import InstanceRecord, TaskRecord
+from ziggy_dask.records.outcomes import SubtaskLog, SubtaskRecord
+from ziggy_dask.supervisor import OpenedSubtask, Site, open_subtask
+
+
+class Instance:
+    """One run of a pipeline.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    number
+        Number of the instance.
+    """
+
+    def __init__(self, site: Site, number: int) -> None:
+        self._site = site
+        self.id = number
+
+    @property
+    def record(self) -> InstanceRecord:
+        """All that is on record of it."""
+        return instances.instance(self._site.database, self.id)
+
+    @property
+    def state(self) -> InstanceState:
+        """How it stands."""
+        return self.record.state
+
+    @property
+    def tasks(self) -> list[Task]:
+        """Its tasks."""
+        records = instances.tasks(self._site.database, self.id)
+        return [Task(self._site, record.id) for record in records]
+
+    @property
+    def parameters(self) -> dict[str, dict[str, object]]:
+        """The values that it ran with, by parameter set and name."""
+        _, sets = instances.instance_pipeline(self._site.database, self.id)
+        return {name: dict(one.values) for name, one in sets.items()}
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The exact definition that it ran."""
+        return instances.instance_pipeline(self._site.database, self.id)[0]
+
+    def __repr__(self) -> str:
+        """Say how it stands."""
+        record = self.record
+        name = f" {record.name!r}" if record.name else ""
+        return (
+            f"<ziggy_dask.Instance {self.id}{name}: {record.pipeline}, "
+            f"{record.state.value}, {len(self.tasks)} tasks>"
+        )
+
+
+class Task:
+    """A node on a unit of work.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    number
+        Number of the task.
+    """
+
+    def __init__(self, site: Site, number: int) -> None:
+        self._site = site
+        self.id = number
+
+    @property
+    def record(self) -> TaskRecord:
+        """All that is on record of it."""
+        return instances.task(self._site.database, self.id)
+
+    @property
+    def subtasks(self) -> list[Subtask]:
+        """Its subtasks that have ended."""
+        records = outcomes.subtasks(self._site.database, self.id)
+        return [Subtask(self._site, record) for record in records]
+
+    def open(self, subtask: int = 0) -> OpenedSubtask:
+        """Return a subtask with its very inputs, to look at and run here."""
+        return open_subtask(self._site, self.id, subtask)
+
+    def logs(self, subtask: int | None = None) -> list[SubtaskLog]:
+        """Return what its subtasks printed, and their tracebacks."""
+        return outcomes.logs(self._site.database, self.id, subtask)
+
+    def __repr__(self) -> str:
+        """Say how it stands."""
+        record = self.record
+        return (
+            f"<ziggy_dask.Task {self.id}: {record.node} {record.unit}, {record.state}, "
+            f"{record.complete}/{record.total} subtasks>"
+        )
+
+
+class Subtask:
+    """A subtask that has ended; has all that its record says.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    record
+        What is on record of it.
+    """
+
+    def __init__(self, site: Site, record: SubtaskRecord) -> None:
+        self._site = site
+        self.record = record
+
+    def open(self) -> OpenedSubtask:
+        """Return it with its very inputs, to look at and run here."""
+        return open_subtask(self._site, self.record.task, self.record.number)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the record says."""
+        if name.startswith("_") or name == "record":
+            raise AttributeError(name)
+        return getattr(self.record, name)
+
+    def __dir__(self) -> list[str]:
+        """List what the record says, for completion."""
+        names = (one.name for one in fields(self.record))
+        return sorted({*super().__dir__(), *names})
+
+    def __repr__(self) -> str:
+        """Say how it ended."""
+        one = self.record
+        why = f", {one.cause.value}: {one.message}" if one.cause.value else ""
+        return (
+            f"<ziggy_dask.Subtask {one.number} of task {one.task}: "
+            f"{one.state.value}{why}>"
+        )
+
+
+class InstanceDatastore(Datastore):
+    """The datastore, also as an instance left it.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    """
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site.repository)
+        self._site = site
+
+    def at(self, instance: Instance | int) -> Datastore:
+        """Return the datastore as an instance left it."""
+        number = instance.id if isinstance(instance, Instance) else instance
+        record = instances.instance(self._site.database, number)
+        return self.as_of(last_snapshot(self._site.repository, record))
+
+
+def last_snapshot(repository: Repository, record: InstanceRecord) -> str:
+    """Return the last snapshot that an instance published, or the one it read."""
+    for commit in repository.history():
+        if commit.metadata.get("instance") == record.id:
+            return commit.snapshot
+        if commit.snapshot == record.base_snapshot:
+            break
+    return record.base_snapshot

@@ -1,0 +1,211 @@
+"""The doctor: what is left over or does not fit, and the mend."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ziggy_dask.definitions import Keep
+from ziggy_dask.errors import RecordsError
+from ziggy_dask.records import TaskStep, instances, outcomes, requests
+from ziggy_dask.records.backup import read_backup, require_empty, restore_backup
+from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.records.lease import current_lease
+from ziggy_dask.supervisor.handout import scaffold_name
+from ziggy_dask.supervisor.publishing import reconcile
+from ziggy_dask.supervisor.site import Site
+from ziggy_dask.supervisor.supervise import in_charge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that is not as it should be."""
+
+    what: str
+    """What it is, and where."""
+    mend: str
+    """What helps: what `examine` can do itself, or what to type."""
+    do: Callable[[], object] | None = None
+    """Does it; None: only an operator can."""
+
+
+def examine(site: Site) -> list[Finding]:
+    """Compare records, datastore and directories; return what does not fit.
+
+    Nothing is changed. While a supervisor is in charge, what it is busy with is left
+    out.
+    """
+    is_supervised = current_lease(site.database) is not None
+    records = instances.instances(site.database)
+    return [
+        *_lost_products(site, records),
+        *_unrecorded_commits(site, records, is_supervised=is_supervised),
+        *([] if is_supervised else _abandoned(site, records)),
+        *_left_scaffolds(site, records, is_supervised=is_supervised),
+        *_left_directories(site, records),
+        *_left_data(site),
+    ]
+
+
+def mend(site: Site, findings: list[Finding]) -> int:
+    """Do what can be done about findings; return how many that were.
+
+    Raises
+    ------
+    LeaseError
+        If a supervisor is in charge.
+    """
+    able = [one for one in findings if one.do is not None]
+    if able:
+        with in_charge(site):
+            for one in able:
+                assert one.do is not None
+                one.do()
+    return len(able)
+
+
+def _lost_products(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
+    """Find tasks whose products the datastore knows nothing of."""
+    known = {commit.snapshot for commit in site.repository.history()}
+    for record in records:
+        for task in instances.tasks(site.database, record.id):
+            if task.step is TaskStep.COMPLETE and task.snapshot not in known:
+                yield Finding(
+                    what=f"task {task.id} was stored by snapshot {task.snapshot!r}, "
+                    "which is not in the datastore's history",
+                    mend=f"ziggy run {record.pipeline}, or restore the datastore",
+                )
+
+
+def _unrecorded_commits(
+    site: Site, records: list[InstanceRecord], *, is_supervised: bool
+) -> Iterator[Finding]:
+    """Find stored tasks of which the records do not know yet."""
+    numbers = {record.id: record for record in records}
+    for commit in site.repository.history():
+        number = commit.metadata.get("instance")
+        if number is None:
+            continue
+        if number not in numbers:
+            yield Finding(
+                what=f"snapshot {commit.snapshot} is of instance {number}, which is not "
+                "on record",
+                mend="restore the backup that belongs to this datastore",
+            )
+            continue
+        tasks = {one.id: one for one in instances.tasks(site.database, number)}
+        attempts = commit.metadata.get("attempts", {})
+        open_ = [
+            key
+            for key in map(int, commit.metadata.get("inputs", {}))
+            if key in tasks
+            and tasks[key].step is not TaskStep.COMPLETE
+            and tasks[key].attempt == attempts.get(str(key), 0)
+        ]
+        if open_ and not is_supervised:
+            record = numbers[number]
+            yield Finding(
+                what=f"tasks {', '.join(map(str, open_))} are stored, and not on record "
+                "as complete",
+                mend="complete the records",
+                do=lambda record=record: reconcile(  # type: ignore[misc]
+                    site.repository, site.database, record
+                ),
+            )
+
+
+def _abandoned(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
+    """Find what waits for a supervisor that is not there."""
+    for record in records:
+        if not record.state.is_final:
+            yield Finding(
+                what=f"instance {record.id} is {record.state.value}, and nobody works on "
+                "it",
+                mend=f"ziggy run --continue --instance {record.id}, or: ziggy cluster "
+                "start",
+            )
+    for request in requests.waiting(site.database):
+        yield Finding(
+            what=f"request {request.id} of {request.asker} ({request.kind.value}) waits "
+            "for a supervisor",
+            mend="ziggy cluster start",
+        )
+
+
+def _left_scaffolds(
+    site: Site, records: list[InstanceRecord], *, is_supervised: bool
+) -> Iterator[Finding]:
+    open_ = {scaffold_name(one.id) for one in records if not one.state.is_final}
+    stalled = {
+        scaffold_name(one.id) for one in records if one.state.value != "COMPLETED"
+    }
+    for name in site.repository.scaffolds:
+        if name not in open_ and (name not in stalled or not is_supervised):
+            yield Finding(
+                what=f"branch {name!r} of the datastore serves no instance any more",
+                mend="remove it",
+                do=lambda name=name: site.repository.drop_scaffold(name),  # type: ignore[misc]
+            )
+
+
+def _left_directories(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
+    """Find working directories of instances that have ended, but those to keep."""
+    programs = site.cluster.programs
+    if not programs.work.is_dir() or programs.keep is Keep.ALL:
+        return
+    states = {one.id: one.state for one in records}
+    for path in sorted(programs.work.iterdir()):
+        first = path.name.partition("-")[0]
+        state = states.get(int(first)) if first.isdigit() else None
+        is_kept = programs.keep is Keep.FAILED and state and state.value != "COMPLETED"
+        if first.isdigit() and not is_kept and (state is None or state.is_final):
+            yield Finding(
+                what=f"{path}: is a working directory of instance {first}, which has "
+                "ended",
+                mend="remove it",
+                do=lambda path=path: shutil.rmtree(path),  # type: ignore[misc]
+            )
+
+
+def _left_data(site: Site) -> Iterator[Finding]:
+    count = outcomes.superfluous_change_sets(site.database)
+    if count:
+        yield Finding(
+            what=f"{count} change sets in the database belong to tasks that are stored",
+            mend="remove them",
+            do=lambda: outcomes.drop_superfluous_change_sets(site.database),
+        )
+
+
+def restore(site: Site, file: Path) -> str:
+    """Take all records from a backup, and take the datastore back to its snapshot.
+
+    Returns
+    -------
+    str
+        Name of the tag that keeps what the datastore had; empty: nothing changed.
+
+    Raises
+    ------
+    RecordsError
+        If the database has instances, or the backup is of another cluster.
+    DatastoreError
+        If the datastore has no such snapshot.
+    """
+    backup = read_backup(file)
+    if backup.cluster != site.cluster.name:
+        raise RecordsError(
+            f"{file}: is a backup of cluster {backup.cluster!r}, not of "
+            f"{site.cluster.name!r}"
+        )
+    with in_charge(site), site.writing:
+        require_empty(site.database)
+        tag = ""
+        if site.repository.tip() != backup.snapshot:
+            tag = f"before-restore-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+            site.repository.go_back(backup.snapshot, tag)
+        restore_backup(site.database, file)
+        return tag
