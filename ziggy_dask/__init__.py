@@ -23,6 +23,7 @@ _HOMES = {
             "DaskFunctionStep",
             "DataReceiptStep",
             "DataType",
+            "EventHandler",
             "FunctionStep",
             "Input",
             "Location",

@@ -12,6 +12,7 @@ import pytest
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store
 from ziggy_dask.interface.daemon import start_supervisor
+from ziggy_dask.receipt import ChecksumType, generate_manifest, manifest_to_xml
 
 pytestmark = pytest.mark.integration
 
@@ -25,6 +26,7 @@ ALGORITHMS = """
     def work(raw, context):
         with (HERE / "runs.txt").open("a") as file:
             file.write(f"{context.instance} {context.unit['dataset']} {context.labels}\\n")
+        print("working on", context.labels)
         deadline = time.monotonic() + 60
         while (HERE / "wait").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -118,6 +120,22 @@ def test_a_detached_run_says_its_number_and_goes_on(served):
     assert states == {"COMPLETED"}
 
 
+def test_logs_are_followed_until_a_task_has_ended(served):
+    (served.root / "wait").touch()
+    instance = served.start("test", where=["dataset=set-1"])
+    wait_until(lambda: ran(served))
+    command = [sys.executable, "-m", "ziggy_dask", "--cluster"]
+    place = str(served._site.cluster.path)
+    follower = subprocess.Popen(
+        [*command, place, "logs", "--follow", "1"], stdout=subprocess.PIPE, text=True
+    )
+    (served.root / "wait").unlink()
+    output, _ = follower.communicate(timeout=60)
+    assert instance.state.value == "COMPLETED" or served.follow(instance.id)
+    for number in range(3):
+        assert f"── task 1, subtask {number}\nworking on ['i{number}']\n" in output
+
+
 def test_what_makes_no_sense_is_refused_by_its_reason(served):
     done = ziggy(served, "restart", "--cause", "12345678")
     assert done.returncode == 3
@@ -190,3 +208,100 @@ def test_one_that_can_not_start_says_why(mission):
     with pytest.raises(z.ClusterError, match="the workers' directory can't be made"):
         start_supervisor(mission._site.cluster.path)
     assert mission.supervisor is None
+
+
+@pytest.fixture
+def watched(cluster, code, tmp_path):
+    """A cluster with a pipeline that ready files start, and a function that delivers."""
+    watch = tmp_path / "watch"
+    watch.mkdir()
+    cluster.register(
+        pipeline(
+            code(
+                "def copy(raw, context):\n    return [context.event_labels, raw][1]\n"
+            ),
+            data_type(
+                "raw",
+                "L0",
+                kind=z.ProductKind.FILE,
+                files="(r[0-9]+)\\.txt",
+                reader="bytes",
+                external=False,
+            ),
+            data_type(
+                "out",
+                "L1",
+                kind=z.ProductKind.FILE,
+                files="(r[0-9]+)\\.txt",
+                external=False,
+            ),
+            z.Node(name="receipt", step=z.DataReceiptStep()),
+            node("copy", "copy", "raw", "out"),
+            events=(z.EventHandler(name="downlink", directory=str(watch)),),
+        )
+    )
+    receipt = cluster._site.cluster.receipt
+
+    def deliver(name, number):
+        place = receipt / name / f"set-{number}" / "L0"
+        place.mkdir(parents=True)
+        (place / f"r{number}.txt").write_text(name)
+        manifest = generate_manifest(receipt / name, number, ChecksumType.SHA256)
+        (receipt / name / f"{name}-manifest.xml").write_text(manifest_to_xml(manifest))
+
+    cluster.deliver, cluster.watch = deliver, watch
+    yield cluster
+    cluster.end_supervisor()
+
+
+def test_ready_files_start_pipelines_on_their_own_deliveries(watched):
+    for number, name in enumerate(("gazelle", "zebra", "lion"), start=1):
+        watched.deliver(name, number)
+    (watched.watch / "gazelle.READY.mammal.1").touch()
+    (watched.watch / "lion.READY.cats.2").touch()
+    start_supervisor(watched._site.cluster.path)
+    wait_until(lambda: watched.instances)
+    assert watched.follow(1).state.value == "COMPLETED"
+    instance = watched.instance(1)
+    assert [task.record.unit for task in instance.tasks] == ["[gazelle]", "[set-1]"]
+    (event,) = watched.events
+    assert (event.handler, event.name, event.labels, event.instance) == (
+        "downlink",
+        "mammal",
+        ("gazelle",),
+        1,
+    )
+    assert sorted(path.name for path in watched.watch.iterdir()) == [
+        "lion.READY.cats.2"
+    ]
+    (watched.watch / "zebra.READY.cats.2").touch()
+    wait_until(lambda: len(watched.instances) == 2)
+    assert watched.follow(2).state.value == "COMPLETED"
+    units = [task.record.unit for task in watched.instance(2).tasks]
+    assert units[:2] == ["[lion]", "[zebra]"]
+    assert list(watched.watch.iterdir()) == []
+
+
+def test_ready_files_that_make_no_sense_turn_their_handler_off(watched):
+    (watched.watch / "READY.x.2").touch()
+    start_supervisor(watched._site.cluster.path)
+    wait_until(lambda: watched.alerts)
+    (told,) = watched.alerts
+    assert (told.severity.value, told.source) == ("WARNING", "events")
+    assert "event handler 'downlink' of 'test' is off" in told.message
+    assert (watched.watch / "READY.x.2").exists()
+    assert watched.instances == {}
+
+
+def test_an_operator_can_fire_an_event(watched):
+    watched.deliver("gazelle", 1)
+    watched.deliver("zebra", 2)
+    done = ziggy(watched, "events", "--fire", "downlink", "--label", "zebra")
+    assert done.returncode == 0, done.stderr
+    assert watched.instance(1).tasks[0].record.unit == "[zebra]"
+    listed = ziggy(watched, "events")
+    assert "downlink" in listed.stdout
+    assert "zebra" in listed.stdout
+    refused = ziggy(watched, "events", "--fire", "down")
+    assert refused.returncode == 3
+    assert "did you mean 'downlink'" in refused.stderr

@@ -205,6 +205,18 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventHandler:
+    """What starts a pipeline by itself: ready files in a directory."""
+
+    name: str
+    """Name, e.g. ``downlink``."""
+    directory: str
+    """Directory where ready files appear; may name environment variables."""
+    is_enabled: bool = True
+    """Whether the supervisor looks for them from its start on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """How often the failed subtasks of a task run again by themselves."""
 
@@ -275,6 +287,8 @@ class Pipeline:
     """Names of the parameter sets that every node gets."""
     nodes: tuple[Node, ...] = ()
     """The nodes."""
+    events: tuple[EventHandler, ...] = ()
+    """What starts it by itself."""
     root: Path | None = field(default=None, compare=False)
     """Directory of the algorithms' code; None: whatever Python can import."""
 

@@ -23,6 +23,7 @@ from ziggy_dask.definitions.pipeline import (
     DaskFunctionStep,
     DataReceiptStep,
     DataType,
+    EventHandler,
     FunctionStep,
     Input,
     ModelType,
@@ -133,6 +134,7 @@ def pipeline_to_yaml(pipeline: Pipeline) -> str:
         "data_types": {d.name: _data_type_content(d) for d in pipeline.data_types},
         "model_types": {m.name: _model_type_content(m) for m in pipeline.model_types},
         "parameters": list(pipeline.parameters),
+        "events": {e.name: _event_content(e) for e in pipeline.events},
         "nodes": {n.name: _node_content(n) for n in pipeline.nodes},
     }
     return _dumped(content)
@@ -179,6 +181,7 @@ def _pipeline(top: Section, root: Path | None) -> Pipeline:
         ),
         data_types=_each(top, "data_types", _data_type),
         model_types=_each(top, "model_types", _model_type),
+        events=_each(top, "events", _event),
         parameters=top.texts("parameters"),
         nodes=_each(top, "nodes", _node),
         root=root,
@@ -241,6 +244,16 @@ def _model_type(name: str, section: Section) -> ModelType:
     )
     section.done()
     return model_type
+
+
+def _event(name: str, section: Section) -> EventHandler:
+    handler = EventHandler(
+        name=name,
+        directory=section.text("directory"),
+        is_enabled=section.flag("enabled", True),
+    )
+    section.done()
+    return handler
 
 
 def _parameter_set(name: str, section: Section) -> ParameterSet:
@@ -410,6 +423,11 @@ def _model_type_content(one: ModelType) -> object:
             "valid_until_group": one.valid_until_group or None,
         }
     )
+
+
+def _event_content(one: EventHandler) -> object:
+    content: dict[str, object] = {"directory": one.directory}
+    return content if one.is_enabled else content | {"enabled": False}
 
 
 def _node_content(one: Node) -> object:

@@ -19,6 +19,7 @@ from ziggy_dask.definitions import (
     read_pipeline,
     require_sound,
 )
+from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError, DefinitionError, Fault
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
@@ -27,6 +28,7 @@ from ziggy_dask.receipt import ModelVersion, model_versions
 from ziggy_dask.records import (
     alerts,
     deliveries,
+    events,
     instances,
     library,
     outcomes,
@@ -34,6 +36,7 @@ from ziggy_dask.records import (
 from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.deliveries import DeliveryRecord
+from ziggy_dask.records.events import EventRecord
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
 from ziggy_dask.records.outcomes import FailureGroup
@@ -507,6 +510,53 @@ class Cluster:
         """Return the failures of an instance by kind, most frequent first."""
         number = instances.instance(self._site.database, instance).id
         return outcomes.failures(self._site.database, number)
+
+    @property
+    def events(self) -> list[EventRecord]:
+        """All events that started instances, oldest first."""
+        return events.events(self._site.database)
+
+    def fire(
+        self,
+        handler: str,
+        labels: Sequence[str] = (),
+        *,
+        client: Client | None = None,
+        listen: Listener = unheard,
+    ) -> Instance:
+        """Do what an event handler does when its ready files are there, and wait.
+
+        Parameters
+        ----------
+        handler
+            Name of the handler.
+        labels
+            Labels of the event: names of the deliveries to take in.
+        client
+            Dask client to use.
+        listen
+            Called with events as they happen.
+        """
+        handlers = {
+            one.name: stored.pipeline.name
+            for stored in self.pipelines.values()
+            for one in stored.pipeline.events
+        }
+        if handler not in handlers:
+            raise DefinitionError(
+                f"there is no event handler {handler!r}{suggestion(handler, handlers)}"
+            )
+        request = Request(pipeline=handlers[handler], labels=tuple(labels))
+        done = self._run(request, client, listen)
+        events.record_event(
+            self._site.database,
+            handler,
+            "",
+            pipeline=handlers[handler],
+            labels=tuple(labels),
+            instance=done.id,
+        )
+        return done
 
     def doctor(self, *, mends: bool = False) -> list[Finding]:
         """Return what does not fit between records, datastore and directories.

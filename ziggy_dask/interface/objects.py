@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
 from ziggy_dask.datastore import Datastore, Repository
 from ziggy_dask.definitions import Pipeline
-from ziggy_dask.records import InstanceState, instances, outcomes
+from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.outcomes import SubtaskLog, SubtaskRecord
 from ziggy_dask.supervisor import OpenedSubtask, Site, open_subtask
+
+_LOOK_S = 0.5
+"""Time between two looks at the records, in seconds."""
 
 
 class Instance:
@@ -98,6 +103,20 @@ class Task:
     def logs(self, subtask: int | None = None) -> list[SubtaskLog]:
         """Return what its subtasks printed, and their tracebacks."""
         return outcomes.logs(self._site.database, self.id, subtask)
+
+    def followed_logs(self) -> Iterator[SubtaskLog]:
+        """Yield what its subtasks print, each when it has ended, until all have."""
+        seen: set[int] = set()
+        while True:
+            record = self.record
+            is_over = record.is_error or record.step is TaskStep.COMPLETE
+            for one in self.logs():
+                if one.number not in seen:
+                    seen.add(one.number)
+                    yield one
+            if is_over:
+                return
+            time.sleep(_LOOK_S)
 
     def __repr__(self) -> str:
         """Say how it stands."""

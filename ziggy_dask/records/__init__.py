@@ -3,6 +3,7 @@
 from ziggy_dask.records import (
     alerts,
     deliveries,
+    events,
     instances,
     lease,
     library,
@@ -27,6 +28,7 @@ __all__ = [
     "count_tasks",
     "create_database",
     "deliveries",
+    "events",
     "instance_state",
     "instances",
     "lease",

@@ -219,6 +219,19 @@ class AlertRow(Table):
     is_cleared: Mapped[bool]
 
 
+class EventRow(Table):
+    """An event that started an instance."""
+
+    __tablename__ = "events"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    handler: Mapped[str]
+    name: Mapped[str]
+    pipeline: Mapped[str]
+    labels: Mapped[list[str]]
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instances.id"))
+    time: Mapped[datetime]
+
+
 class RequestRow(Table):
     """What an operator asks of the supervisor."""
 

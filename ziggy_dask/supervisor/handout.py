@@ -62,6 +62,8 @@ class InstanceFacts:
     """Stored models by model type."""
     where: Where
     """The choice of units of work."""
+    event_labels: tuple[str, ...]
+    """Labels of the event that started it."""
     processed: Processed
     """Items that are left out, because earlier instances have processed them."""
     programs: Programs
@@ -122,6 +124,7 @@ def work_of(
         models=_models(facts, node, task.unit),
         sources=tuple(_source(facts, feed, snapshots) for feed in task.feeds),
         sinks=tuple(_sink(facts, target, allocations) for target in task.targets),
+        event_labels=facts.event_labels,
         labels=task.labels,
         chunk=task.chunk,
         count=task.count,
@@ -231,6 +234,7 @@ def instance_facts(
         else b"",
         models=stored_models(site.repository, pipeline, record.base_snapshot),
         where=request.where,
+        event_labels=request.labels or (),
         processed=to_leave_out(site.database, pipeline, request.process, record.id),
         programs=site.cluster.programs,
     )

@@ -69,6 +69,7 @@ def receive_deliveries(
     *,
     directory: Path | None,
     needs_manifest: bool,
+    labels: tuple[str, ...] | None = None,
 ) -> bool:
     """Take in what waits; return whether all of it was good.
 
@@ -87,8 +88,16 @@ def receive_deliveries(
     needs_manifest
         Whether a delivery must have a manifest; without one the directory is
         taken as it is, and left as it is.
+    labels
+        Names of the deliveries to take; None: all.
+
+    Raises
+    ------
+    DeliveryError
+        If there is none of these names.
     """
-    waiting = deliveries_in(directory or site.cluster.receipt, needs_manifest)
+    place = directory or site.cluster.receipt
+    waiting = _labelled(place, deliveries_in(place, needs_manifest), labels)
     known = {
         task.unit: task
         for task in instances.tasks(site.database, instance)
@@ -101,12 +110,26 @@ def receive_deliveries(
         listen(Planned(instance=instance, nodes=totals))
     by_name = {f"[{one.name}]": one for one in waiting}
     good = True
-    for place, name in enumerate(names):
-        task = known.get(name) or _new_task(site, instance, node, name, place)
+    for position, name in enumerate(names):
+        task = known.get(name) or _new_task(site, instance, node, name, position)
         good &= _receive(
             site, pipeline, task, by_name.get(name), listen, needs_manifest
         )
     return good
+
+
+def _labelled(
+    place: Path, waiting: Sequence[Delivery], labels: tuple[str, ...] | None
+) -> Sequence[Delivery]:
+    """Return the deliveries that an event is about."""
+    if labels is None or (not labels and not any(one.is_inside for one in waiting)):
+        return waiting
+    found = [one for one in waiting if one.is_inside and one.name in labels]
+    if not found:
+        raise DeliveryError(
+            f"{place}: has no delivery called {' or '.join(map(repr, labels)) or '(none)'}"
+        )
+    return found
 
 
 def deliveries_in(directory: Path, needs_manifest: bool) -> Sequence[Delivery]:

@@ -49,6 +49,9 @@ class Request:
     """Which items to process; None: as the pipeline says."""
     parameters: Overrides = field(default_factory=dict)
     """Values to change for this instance, by set and parameter."""
+    labels: tuple[str, ...] | None = None
+    """Labels of the event that asks: directories of deliveries to take in; None: no
+    event does."""
     receipt: Path | None = None
     """Where deliveries are looked for; None: the cluster's receipt directory."""
     needs_manifest: bool = True
@@ -169,6 +172,7 @@ def request_from_options(pipeline: str, options: Mapping[str, Any]) -> Request:
             exclude=tuple((k, v) for k, v in options["exclude"]),
         ),
         process=Process(options["process"]) if options.get("process") else None,
+        labels=tuple(options["labels"]) if options.get("labels") is not None else None,
         receipt=Path(options["receipt"]) if options["receipt"] else None,
         needs_manifest=options["needs_manifest"],
     )
@@ -200,6 +204,7 @@ def _options(request: Request) -> dict[str, Any]:
         "include": [list(pair) for pair in request.where.include],
         "exclude": [list(pair) for pair in request.where.exclude],
         "process": request.process.value if request.process else "",
+        "labels": request.labels if request.labels is None else list(request.labels),
         "receipt": str(request.receipt.resolve()) if request.receipt else "",
         "needs_manifest": request.needs_manifest,
     }

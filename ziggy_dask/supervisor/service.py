@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from ziggy_dask.records.restarts import reset_tasks
 from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.events import unheard
 from ziggy_dask.supervisor.launch import launch, request_from_json
+from ziggy_dask.supervisor.ready import LOOK_S, look_for_events
 from ziggy_dask.supervisor.restart import RestartMode, choose_tasks, plan_restart
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.supervise import in_charge, work_on
@@ -56,6 +58,8 @@ def serve(site: Site, *, standby: bool = False) -> None:
             invite_requests(site.database, lease)
             logger.info("in charge of cluster %r", site.cluster.name)
             active: dict[int, threading.Thread] = {}
+            disabled: set[tuple[str, str]] = set()
+            looked = 0.0
             try:
                 for record in instances.instances(site.database):
                     if not record.state.is_final:
@@ -66,6 +70,10 @@ def serve(site: Site, *, standby: bool = False) -> None:
                         del active[number]
                     for request in requests.waiting(site.database):
                         _heed(site, request, client, active)
+                    if time.monotonic() - looked > LOOK_S:
+                        looked = time.monotonic()
+                        for number in look_for_events(site, disabled):
+                            _begin(site, number, client, active)
             finally:
                 site.stop.set()
                 for thread in active.values():

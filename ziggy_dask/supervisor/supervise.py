@@ -260,6 +260,7 @@ def _prepare(site: Site, number: int, listen: Listener) -> bool:
                 listen,
                 directory=request.receipt,
                 needs_manifest=request.needs_manifest,
+                labels=request.labels,
             )
         if not all_good:
             return False

@@ -70,6 +70,8 @@ class Context:
     """Placeholder values of the unit of work, e.g. ``{"dataset": "set-1"}``."""
     labels: list[str]
     """Items of the subtask; empty if it has everything."""
+    event_labels: list[str]
+    """Labels of the event that started the instance."""
     logger: logging.Logger
     """Logger whose records go to the subtask's log."""
 
@@ -228,6 +230,7 @@ def bound_algorithm(
             node=work.node,
             unit=dict(work.unit),
             labels=work.labels.take(work.items(number)).texts() if work.labels else [],
+            event_labels=list(work.event_labels),
             logger=logging.getLogger(ALGORITHM_LOGGER),
         )
     return function, extra

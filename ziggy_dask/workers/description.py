@@ -82,7 +82,7 @@ def _content(
         "node": work.node,
         "unit_of_work": {"name": work.unit_name, "values": dict(work.unit)},
         "items": labels,
-        "event_labels": [],
+        "event_labels": list(work.event_labels),
         "inputs": {name: list(files) for name, files in inputs.items()},
         "outputs": {
             one.data_type: {"files": one.pattern.name, "kind": one.kind.value}

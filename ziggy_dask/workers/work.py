@@ -164,6 +164,8 @@ class Work:
     """Inputs."""
     sinks: tuple[Sink, ...]
     """Outputs."""
+    event_labels: tuple[str, ...]
+    """Labels of the event that started the instance."""
     labels: Labels | None
     """Items of the task; None: a single subtask has everything."""
     chunk: int

@@ -47,6 +47,15 @@ data_types:
     chunk: 2
 model_types:
   flat: {files: 'flat-([0-9]+)\\.fits', version_group: 1}
+  dark:
+    files: 'dark-([0-9]+)-([0-9]+)'
+    observed: camera
+    valid_from_group: 1
+    valid_until_group: 2
+process: new
+events:
+  downlink: {directory: /data/ready}
+  by hand: {directory: ready, enabled: false}
 parameters: [Numbers]
 nodes:
   receive: {step: data-receipt}
@@ -56,9 +65,11 @@ nodes:
       raw: {}
       dark: {all_subtasks: true}
     outputs: [clean]
-    models: [flat]
+    models: [flat, dark]
     max_failed_subtasks: 2
-    time: {typical: 0.5}
+    time: {typical: 0.5, limit: 60}
+    memory: 1.5GB
+    retry: {times: 2, memory: x1.5, time: x2}
   curves:
     function: algorithms:curves
     inputs: [clean]
@@ -73,6 +84,13 @@ def test_text_to_object_to_text_is_stable():
     text = z.pipeline_to_yaml(once)
     again = pipeline_from_yaml(text)
     assert again == once
+    assert once.process is z.Process.NEW
+    assert once.events[1] == z.EventHandler(
+        name="by hand", directory="ready", is_enabled=False
+    )
+    node = once.by_name["clean"]
+    assert (node.memory_bytes, node.limit_s) == (1_500_000_000, 60)
+    assert node.retry == z.Retry(times=2, memory=1.5, time=2)
     assert z.pipeline_to_yaml(again) == text
 
 

@@ -79,6 +79,7 @@ def read(tmp_path, text):
 def test_a_whole_definition_means_what_it_says(tmp_path):
     library = read(tmp_path, WHOLE)
     pipeline = pipeline_from_ziggy(library, "p", None)
+    assert pipeline.events == (z.EventHandler(name="e", directory="/tmp/e"),)
     assert check(pipeline) == ()
     assert pipeline.priority is z.Priority.HIGH
     assert pipeline.patterns == {
@@ -356,8 +357,24 @@ def test_a_pipeline_that_the_original_can_t_say_is_not_exported():
     pipeline = z.Pipeline(
         name="p",
         data_types=(z.DataType(name="x", location=z.Location("x")),),
-        nodes=(z.Node(name="n", step=z.FunctionStep(function="a:b"), outputs=("x",)),),
+        nodes=(
+            z.Node(
+                name="n",
+                step=z.FunctionStep(function="a:b"),
+                outputs=("x",),
+                memory_bytes=1,
+            ),
+        ),
+        process=z.Process.NEW,
     )
     with pytest.raises(DefinitionError) as caught:
         library_from_pipeline(pipeline)
-    assert len(caught.value.faults) == 2
+    told = str(caught.value)
+    for words in (
+        "'x' is no 'kind: file'",
+        "'n' is a function",
+        "'memory'",
+        "only new",
+    ):
+        assert words in told
+    assert len(caught.value.faults) == 4

@@ -34,6 +34,7 @@ def make_work(root: Path, step, **options) -> Work:
         "models": {},
         "sources": (),
         "sinks": (),
+        "event_labels": (),
         "labels": None,
         "chunk": 1,
         "count": 1,

@@ -10,6 +10,7 @@ from ziggy_dask.definitions.names import argument_name, suggestion
 from ziggy_dask.definitions.pipeline import (
     DataReceiptStep,
     DataType,
+    EventHandler,
     Input,
     ModelType,
     Node,
@@ -83,6 +84,13 @@ def pipeline_from_ziggy(library: Library, name: str, root: Path | None) -> Pipel
         parameter_sets=tuple(library.parameter_sets[one].content for one in sets),
         parameters=given.parameter_sets,
         nodes=tuple(_node(library, one, nodes) for one in nodes),
+        events=tuple(
+            EventHandler(
+                name=one.name, directory=one.directory, is_enabled=one.is_enabled
+            )
+            for one in library.events.values()
+            if one.pipeline == name
+        ),
         root=root,
     )
 

@@ -12,6 +12,7 @@ from ziggy_dask.definitions.pipeline import (
     Node,
     Pipeline,
     Priority,
+    Process,
     ProductKind,
     ProgramStep,
     ScriptStep,
@@ -21,6 +22,7 @@ from ziggy_dask.definitions.ziggy_xml.java import python_pattern
 from ziggy_dask.definitions.ziggy_xml.library import (
     Library,
     ZiggyDirectory,
+    ZiggyEvent,
     ZiggyFileType,
     ZiggyModelType,
     ZiggyNode,
@@ -47,6 +49,15 @@ def library_from_pipeline(pipeline: Pipeline) -> Library:
     children = {child for one in nodes for child in one.children}
     places = list(_places(pipeline))
     return Library(
+        events={
+            one.name: ZiggyEvent(
+                name=one.name,
+                pipeline=pipeline.name,
+                directory=one.directory,
+                is_enabled=one.is_enabled,
+            )
+            for one in pipeline.events
+        },
         steps={
             one.name: _step(one)
             for one in pipeline.nodes
@@ -116,6 +127,11 @@ def _unsaid(pipeline: Pipeline) -> Iterator[str]:
                 f"node {node.name!r} follows {', '.join(_parents(pipeline, node))}; "
                 "in the original a node follows one"
             )
+    if pipeline.process is not Process.ALL:
+        yield "only new items are processed"
+    for node in pipeline.nodes:
+        if node.memory_bytes or node.retry.times:
+            yield f"node {node.name!r} has 'memory' or 'retry'"
     for model_type in pipeline.model_types:
         if model_type.observed:
             yield f"models of {model_type.name!r} are chosen by time of observation"

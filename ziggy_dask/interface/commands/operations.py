@@ -213,3 +213,50 @@ def restore(ctx: click.Context, file: Path) -> None:
     tag = opened_cluster(ctx).restore(file)
     kept = f"; what was stored since is kept as tag {tag!r}" if tag else ""
     click.echo(f"restored from {file}{kept}")
+
+
+@click.command()
+@click.option("--fire", metavar="HANDLER", help="Do what HANDLER does, now, and wait.")
+@click.option(
+    "--label", "labels", multiple=True, help="With --fire: a label; repeatable."
+)
+@json_option
+@click.pass_context
+def events(
+    ctx: click.Context, fire: str | None, labels: tuple[str, ...], as_json: bool
+) -> None:
+    """List the event handlers, and the events that started instances."""
+    from ziggy_dask.interface.commands.records import show_ended
+    from ziggy_dask.interface.output import show
+
+    cluster = opened_cluster(ctx)
+    if fire is not None:
+        with followed(as_json) as listen:
+            done = cluster.fire(fire, labels, listen=listen)
+        ctx.exit(show_ended([done], as_json=as_json))
+    handlers = [
+        {
+            "handler": one.name,
+            "pipeline": stored.pipeline.name,
+            "directory": one.directory,
+            "enabled": one.is_enabled,
+        }
+        for stored in cluster.pipelines.values()
+        for one in stored.pipeline.events
+    ]
+    seen = [
+        {
+            "time": one.time,
+            "handler": one.handler,
+            "event": one.name,
+            "labels": ", ".join(one.labels),
+            "instance": one.instance,
+        }
+        for one in cluster.events
+    ]
+    if as_json:
+        show([{"handlers": handlers, "events": seen}], as_json=True, empty="")
+        return
+    show(handlers, as_json=False, empty="no pipeline has event handlers")
+    if seen:
+        show(seen, as_json=False, empty="")

@@ -68,18 +68,25 @@ def subtasks(ctx: click.Context, task: int, as_json: bool) -> None:
 @click.argument("task", type=int)
 @click.option("--subtask", type=int, help="Only this subtask.")
 @click.option("--errors", is_flag=True, help="Only subtasks that failed.")
+@click.option("--follow", is_flag=True, help="Go on as subtasks end, until all have.")
 @click.pass_context
-def logs(ctx: click.Context, task: int, subtask: int | None, errors: bool) -> None:
+def logs(
+    ctx: click.Context, task: int, subtask: int | None, errors: bool, follow: bool
+) -> None:
     """Show what the subtasks of TASK printed, and the tracebacks of those that failed."""
     found = opened_cluster(ctx).task(task)
-    entries = [one for one in found.logs(subtask) if one.traceback or not errors]
+    entries = found.followed_logs() if follow else found.logs(subtask)
+    is_empty = True
     for one in entries:
+        if (errors and not one.traceback) or subtask not in (None, one.number):
+            continue
+        is_empty = False
         click.secho(f"── task {task}, subtask {one.number}", bold=True)
         if one.log:
             click.echo(one.log.rstrip())
         if one.traceback:
             click.secho(one.traceback.rstrip(), fg="red")
-    if not entries:
+    if is_empty:
         record = found.record
         click.echo(record.message or f"task {task} printed nothing ({record.state})")
 

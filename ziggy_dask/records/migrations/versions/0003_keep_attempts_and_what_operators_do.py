@@ -75,6 +75,22 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_requests_state"), "requests", ["state"])
     op.create_table(
+        "events",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("handler", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("pipeline", sa.String(), nullable=False),
+        sa.Column("labels", sa.JSON(), nullable=False),
+        sa.Column("instance_id", sa.Integer(), nullable=False),
+        sa.Column("time", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["instance_id"],
+            ["instances.id"],
+            name=op.f("fk_events_instance_id"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+    )
+    op.create_table(
         "backup",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("cluster", sa.String(), nullable=False),
@@ -87,6 +103,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Downgrade the database."""
     op.drop_table("backup")
+    op.drop_table("events")
     op.drop_table("requests")
     op.drop_table("alerts")
     for table, columns in _added().items():
