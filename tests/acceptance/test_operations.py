@@ -460,3 +460,57 @@ def test_what_can_not_be_opened_says_why(mission, client):
         mission.task(1).open(4)
     with pytest.raises(z.TaskError, match="task 4 reads what task 2 makes"):
         mission.task(4).open(0)
+
+
+MANY_WAYS_TO_FAIL = """
+    from pathlib import Path
+
+    HERE = Path(__file__).parent
+
+
+    def one(number):
+        raise ValueError(f"frame {number} has {number * 3} bad pixels")
+
+
+    def another(number):
+        raise ValueError(f"frame {number} has {number * 3} bad pixels")
+
+
+    def fail(raw, context):
+        if (HERE / "mended").exists():
+            with (HERE / "again.txt").open("a") as file:
+                file.write(f"{context.subtask}\\n")
+            return raw
+        number = context.subtask
+        match number % 6:
+            case 0: one(number)
+            case 1: another(number)
+            case 2: {}[f"key {number}"]
+            case 3: return raw.isel(item=[0] * (2 + number % 5))
+            case 4: raise MemoryError(f"no {number} bytes")
+            case 5: return "text " * number
+"""
+
+
+def test_a_thousand_failures_of_six_causes_are_told_apart(cluster, code, client):
+    count = 1002
+    root = code(MANY_WAYS_TO_FAIL)
+    cluster.register(
+        pipeline(
+            root,
+            data_type("raw", "L0"),
+            data_type("out", "L1"),
+            node("work", "fail", "raw", "out"),
+        )
+    )
+    store(cluster, {"set-1/L0": images(count)})
+    instance = cluster.run("test", client=client)
+    groups = cluster.failures(instance.id)
+    sixth = count // 6
+    right = sum(one.count for one in groups if one.count == sixth)
+    assert right >= 0.95 * count, [(g.count, g.cause, g.message) for g in groups]
+    (memory,) = [one for one in groups if one.cause.value == "out of memory"]
+    (root / "mended").touch()
+    cluster.restart(cause=memory.fingerprint, client=client)
+    again = [int(line) for line in (root / "again.txt").read_text().split()]
+    assert sorted(again) == [n for n in range(count) if n % 6 == 4]

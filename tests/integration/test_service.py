@@ -112,7 +112,7 @@ def test_a_detached_run_says_its_number_and_goes_on(served):
     done = ziggy(served, "run", "test", "--detach")
     assert (done.returncode, done.stdout) == (0, "1\n")
     assert served.instance(1).state.value == "PROCESSING"
-    other = served.start("test", where=["dataset=set-2"])
+    other = served.run("test", wait=False, where=["dataset=set-2"])
     wait_until(lambda: [t.record.state for t in other.tasks] == ["QUEUED"])
     assert served.instance(1).state.value == "PROCESSING"
     (served.root / "wait").unlink()
@@ -122,7 +122,7 @@ def test_a_detached_run_says_its_number_and_goes_on(served):
 
 def test_logs_are_followed_until_a_task_has_ended(served):
     (served.root / "wait").touch()
-    instance = served.start("test", where=["dataset=set-1"])
+    instance = served.run("test", wait=False, where=["dataset=set-1"])
     wait_until(lambda: ran(served))
     command = [sys.executable, "-m", "ziggy_dask", "--cluster"]
     place = str(served._site.cluster.path)
@@ -156,7 +156,7 @@ def test_failures_are_restarted_and_runs_halted_through_it(served):
     assert (done.returncode, served.instance(1).state.value) == (0, "COMPLETED")
     assert len(ran(served)) == 8
     (served.root / "wait").touch()
-    instance = served.start("test")
+    instance = served.run("test", wait=False)
     wait_until(lambda: len(ran(served)) > 8)
     assert ziggy(served, "halt", "--instance", instance.id).returncode == 0
     assert served.follow(instance.id).state.value == "ERRORS_STALLED"
@@ -168,7 +168,7 @@ def test_one_that_is_told_to_stop_leaves_nothing_running_and_the_next_goes_on(mi
     pid, _ = start_supervisor(mission._site.cluster.path)
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     (mission.root / "wait").touch()
-    instance = mission.start("test")
+    instance = mission.run("test", wait=False)
     wait_until(lambda: ran(mission))
     done = ziggy(mission, "cluster", "stop")
     assert done.returncode == 0, done.stderr
@@ -186,7 +186,7 @@ def test_one_that_stands_by_takes_over_from_one_that_is_killed(mission):
     (mission.root / "wait").touch()
     first, _ = start_supervisor(mission._site.cluster.path)
     second, log = start_supervisor(mission._site.cluster.path, standby=True)
-    instance = mission.start("test")
+    instance = mission.run("test", wait=False)
     wait_until(lambda: ran(mission))
     wait_until(lambda: f"in charge: process {first} on" in log.read_text())
     assert mission.supervisor.pid == first
@@ -199,7 +199,7 @@ def test_one_that_stands_by_takes_over_from_one_that_is_killed(mission):
 
 def test_without_one_nothing_can_be_detached(mission):
     with pytest.raises(z.ClusterError, match="start one with: ziggy cluster start"):
-        mission.start("test")
+        mission.run("test", wait=False)
     assert mission.instances == {}
 
 

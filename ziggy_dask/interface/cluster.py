@@ -45,10 +45,10 @@ from ziggy_dask.supervisor import (
     Finding,
     Listener,
     Request,
+    Restart,
     RestartMode,
     Site,
     ask,
-    choose_tasks,
     continue_instance,
     create_site,
     examine,
@@ -301,10 +301,13 @@ class Cluster:
         exclude: Sequence[str] = (),
         process: Process | str | None = None,
         parameters: Overrides | None = None,
+        wait: bool = True,
         client: Client | None = None,
         listen: Listener = unheard,
     ) -> Instance:
         """Run a pipeline and wait for its end.
+
+        If a supervisor runs as a service, it is handed over to that one.
 
         Parameters
         ----------
@@ -321,6 +324,8 @@ class Cluster:
             products; by default as the pipeline says.
         parameters
             Values to change for this instance, by parameter set and name.
+        wait
+            If not, return at once and leave it to the supervisor that must be there.
         client
             Dask client to use; by default the compute environment of the cluster
             file is started, and ended at the end.
@@ -335,48 +340,27 @@ class Cluster:
         request = self._request(
             pipeline, name, start, stop, where, exclude, process, parameters or {}
         )
-        return self._run(request, client, listen)
-
-    def start(
-        self,
-        pipeline: str,
-        *,
-        name: str = "",
-        start: str | None = None,
-        stop: str | None = None,
-        where: Sequence[str] = (),
-        exclude: Sequence[str] = (),
-        process: Process | str | None = None,
-        parameters: Overrides | None = None,
-    ) -> Instance:
-        """Let the supervisor that runs as a service run a pipeline; don't wait for it.
-
-        The parameters are those of `run`.
-
-        Raises
-        ------
-        ClusterError
-            If no such supervisor runs.
-        """
-        request = self._request(
-            pipeline, name, start, stop, where, exclude, process, parameters or {}
-        )
-        if not is_served(self._site):
-            raise ClusterError(
-                "no supervisor runs that could take this over; start one with: "
-                "ziggy cluster start"
-            )
-        (number,) = ask(self._site, RequestKind.RUN, request_to_json(request))
-        return Instance(self._site, number)
+        return self._run(request, client, listen, wait=wait)
 
     def _run(
-        self, request: Request, client: Client | None, listen: Listener
+        self,
+        request: Request,
+        client: Client | None,
+        listen: Listener,
+        *,
+        wait: bool = True,
     ) -> Instance:
         """Run a pipeline, here or by the supervisor that runs as a service."""
         if client is None and is_served(self._site):
             (number,) = ask(self._site, RequestKind.RUN, request_to_json(request))
-            follow(self._site, number, listen)
+            if wait:
+                follow(self._site, number, listen)
             return Instance(self._site, number)
+        if not wait:
+            raise ClusterError(
+                "no supervisor runs that could take this over; start one with: "
+                "ziggy cluster start"
+            )
         record = run(self._site, request, client=client, listen=listen)
         return Instance(self._site, record.id)
 
@@ -459,31 +443,19 @@ class Cluster:
         list
             The instances; empty if there was nothing to restart.
         """
-        if client is None and is_served(self._site):
-            numbers = ask(
-                self._site,
-                RequestKind.RESTART,
-                {
-                    "tasks": tasks,
-                    "instance": instance,
-                    "cause": cause,
-                    "mode": RestartMode(mode).value if mode else None,
-                    "parameters": parameters,
-                },
-            )
-            return [self.follow(number, listen=listen) for number in numbers]
-        chosen = choose_tasks(
-            self._site.database, tasks=tasks, instance=instance, fingerprint=cause
-        )
-        resets = plan_restart(
-            self._site.database,
-            chosen,
-            RestartMode(mode) if mode else None,
+        asked = Restart(
+            tasks=tasks,
+            instance=instance,
             fingerprint=cause,
-            changes=parameters,
+            mode=RestartMode(mode) if mode else None,
+            changes=parameters or {},
         )
+        if client is None and is_served(self._site):
+            numbers = ask(self._site, RequestKind.RESTART, asked.to_json())
+            return [self.follow(number, listen=listen) for number in numbers]
+        resets = plan_restart(self._site.database, asked)
         records = restart_tasks(self._site, resets, client=client, listen=listen)
-        return [Instance(self._site, one.id) for one in records] if resets else []
+        return [Instance(self._site, one.id) for one in records]
 
     def halt(self, *tasks: int, instance: int | None = None) -> int:
         """End tasks, an instance, or all that has not ended.

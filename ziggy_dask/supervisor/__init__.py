@@ -15,7 +15,7 @@ from ziggy_dask.supervisor.health import Finding, examine, mend, restore
 from ziggy_dask.supervisor.intake import expected_products
 from ziggy_dask.supervisor.launch import Request, launch, plan, request_to_json
 from ziggy_dask.supervisor.opening import OpenedSubtask, open_subtask
-from ziggy_dask.supervisor.restart import RestartMode, choose_tasks, plan_restart
+from ziggy_dask.supervisor.restart import Restart, RestartMode, plan_restart
 from ziggy_dask.supervisor.service import serve
 from ziggy_dask.supervisor.site import Site, create_site, open_site
 from ziggy_dask.supervisor.supervise import (
@@ -36,11 +36,11 @@ __all__ = [
     "Planned",
     "Progressed",
     "Request",
+    "Restart",
     "RestartMode",
     "Site",
     "TaskEnded",
     "ask",
-    "choose_tasks",
     "continue_instance",
     "create_site",
     "examine",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError, RecordsError
@@ -33,115 +35,102 @@ class RestartMode(Enum):
     """Nothing: it goes on where it stopped, and what is good of it is stored."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """What an operator asks to restart."""
+
+    tasks: tuple[int, ...] = ()
+    """Numbers of tasks; if there are none, the other choices count."""
+    instance: int | None = None
+    """All tasks of an instance."""
+    fingerprint: str = ""
+    """Only failures of this kind, wherever they are unless tasks are named."""
+    mode: RestartMode | None = None
+    """What runs again; None: what failed."""
+    changes: Changes = field(default_factory=dict)
+    """Parameters to change, by set and name."""
+    is_automatic: bool = False
+    """Whether no operator asks."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that `from_json` turns back into an equal restart."""
+        return {
+            "tasks": list(self.tasks),
+            "instance": self.instance,
+            "fingerprint": self.fingerprint,
+            "mode": self.mode.value if self.mode else None,
+            "changes": {name: dict(values) for name, values in self.changes.items()},
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Restart:
+        """Return the restart that `to_json` described."""
+        mode = RestartMode(content["mode"]) if content["mode"] else None
+        return cls(**{**content, "tasks": tuple(content["tasks"]), "mode": mode})
+
+
 def is_restartable(task: TaskRecord) -> bool:
     """Tell whether a task can be restarted: it failed, or subtasks of it did."""
     return task.is_error or (task.step is TaskStep.COMPLETE and task.failed > 0)
 
 
-def choose_tasks(
-    database: Database,
-    *,
-    tasks: Sequence[int] = (),
-    instance: int | None = None,
-    fingerprint: str = "",
-) -> list[TaskRecord]:
-    """Return the tasks that a restart is about, without those that can't be restarted.
+def plan_restart(database: Database, asked: Restart) -> list[Reset]:
+    """Return what becomes of the tasks of a restart, by instance.
 
-    Parameters
-    ----------
-    database
-        The records.
-    tasks
-        Numbers of tasks; the others of these are looked at only if it is empty.
-    instance
-        All of an instance.
-    fingerprint
-        All with failures of this kind.
+    Tasks that can't be restarted are passed over.
 
     Raises
     ------
     RecordsError
-        If a number is unknown, or no failure is of that kind.
-    """
-    if tasks:
-        found = [instances.task(database, number) for number in dict.fromkeys(tasks)]
-    elif instance is not None:
-        number = instances.instance(database, instance).id
-        found = instances.tasks(database, number)
-    else:
-        found = []
-    if fingerprint:
-        kinds = outcomes.tasks_with_failures(database)
-        if fingerprint not in kinds:
-            raise RecordsError(
-                f"no failure is of the kind {fingerprint!r}"
-                f"{suggestion(fingerprint, kinds)}; see: ziggy failures INSTANCE"
-            )
-        numbers = kinds[fingerprint]
-        found = [one for one in found if one.id in numbers] or [
-            instances.task(database, number) for number in sorted(numbers)
-        ]
-    return [one for one in found if is_restartable(one)]
-
-
-def plan_restart(
-    database: Database,
-    tasks: Sequence[TaskRecord],
-    mode: RestartMode | None = None,
-    *,
-    fingerprint: str = "",
-    changes: Changes | None = None,
-    is_automatic: bool = False,
-) -> list[Reset]:
-    """Return what becomes of the tasks of a restart, by instance.
-
-    Parameters
-    ----------
-    database
-        The records.
-    tasks
-        From `choose_tasks`.
-    mode
-        What runs again; None: what failed.
-    fingerprint
-        Only failures of this kind run again.
-    changes
-        Parameters to change, by set and name.
-    is_automatic
-        Whether no operator asked for it.
-
-    Raises
-    ------
+        If a number is unknown, or no failure is of the kind that is asked for.
     DefinitionError
         If the mode does not fit a task, or a parameter is unknown or has a bad value.
     """
     by_instance: dict[int, list[TaskRecord]] = defaultdict(list)
-    for task in tasks:
-        by_instance[task.instance].append(task)
-    resets = []
-    for instance, some in by_instance.items():
-        _check_changes(database, instance, changes or {})
-        records = {one.id: one for one in instances.tasks(database, instance)}
-        plans = {
-            number: task_from_json(content, {})
-            for number, content in instances.task_plans(database, instance).items()
-            if content
-        }
-        modes = {one.id: _mode_of(one, mode, fingerprint) for one in some}
-        resets.append(
-            _reset(
-                records,
-                plans,
-                modes,
-                Reset(
-                    instance=instance,
-                    fingerprint=fingerprint,
-                    changes=changes or {},
-                    is_automatic=is_automatic,
-                ),
-            )
+    for task in _chosen(database, asked):
+        if is_restartable(task):
+            by_instance[task.instance].append(task)
+    return [
+        _plan_instance(database, instance, tasks, asked)
+        for instance, tasks in by_instance.items()
+    ]
+
+
+def _chosen(database: Database, asked: Restart) -> list[TaskRecord]:
+    """Return the tasks that a restart is about."""
+    found: list[TaskRecord] = []
+    if asked.tasks:
+        numbers = dict.fromkeys(asked.tasks)
+        found = [instances.task(database, number) for number in numbers]
+    elif asked.instance is not None:
+        number = instances.instance(database, asked.instance).id
+        found = instances.tasks(database, number)
+    if not asked.fingerprint:
+        return found
+    kinds = outcomes.tasks_with_failures(database)
+    if asked.fingerprint not in kinds:
+        raise RecordsError(
+            f"no failure is of the kind {asked.fingerprint!r}"
+            f"{suggestion(asked.fingerprint, kinds)}; see: ziggy failures INSTANCE"
         )
-    return resets
+    of_kind = kinds[asked.fingerprint]
+    if asked.tasks or asked.instance is not None:
+        return [one for one in found if one.id in of_kind]
+    return [instances.task(database, number) for number in sorted(of_kind)]
+
+
+def _plan_instance(
+    database: Database, instance: int, tasks: Sequence[TaskRecord], asked: Restart
+) -> Reset:
+    _check_changes(database, instance, asked.changes)
+    records = {one.id: one for one in instances.tasks(database, instance)}
+    plans = {
+        number: task_from_json(content, {})
+        for number, content in instances.task_plans(database, instance).items()
+        if content
+    }
+    modes = {one.id: _mode_of(one, asked.mode, asked.fingerprint) for one in tasks}
+    return _reset(instance, records, plans, modes, asked)
 
 
 def _mode_of(
@@ -175,10 +164,11 @@ def _mode_of(
 
 
 def _reset(
+    instance: int,
     records: Mapping[int, TaskRecord],
     plans: Mapping[int, TaskPlan],
     modes: Mapping[int, RestartMode],
-    asked: Reset,
+    asked: Restart,
 ) -> Reset:
     """Return a restart with all that follows: what read old products is made again."""
     number_of = {plan.index: number for number, plan in plans.items()}
@@ -202,7 +192,7 @@ def _reset(
     ]
     afresh = sorted({*afresh, *outdated})
     return Reset(
-        instance=asked.instance,
+        instance=instance,
         afresh=afresh,
         failed=[n for n in by_mode[RestartMode.RESUBMIT] if n not in afresh],
         as_they_are=[

@@ -20,7 +20,7 @@ from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.events import unheard
 from ziggy_dask.supervisor.launch import launch, request_from_json
 from ziggy_dask.supervisor.ready import LOOK_S, look_for_events
-from ziggy_dask.supervisor.restart import RestartMode, choose_tasks, plan_restart
+from ziggy_dask.supervisor.restart import Restart, plan_restart
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.supervise import in_charge, work_on
 
@@ -134,20 +134,7 @@ def _restart(
     site: Site, request: RequestRecord, active: dict[int, threading.Thread]
 ) -> tuple[int, ...] | None:
     """Reset tasks; return their instances, or None if one is still being worked on."""
-    asked = request.content
-    chosen = choose_tasks(
-        site.database,
-        tasks=asked["tasks"],
-        instance=asked["instance"],
-        fingerprint=asked["cause"],
-    )
-    resets = plan_restart(
-        site.database,
-        chosen,
-        RestartMode(asked["mode"]) if asked["mode"] else None,
-        fingerprint=asked["cause"],
-        changes=asked["parameters"],
-    )
+    resets = plan_restart(site.database, Restart.from_json(request.content))
     if any(one.instance in active for one in resets):
         return None
     for reset in resets:

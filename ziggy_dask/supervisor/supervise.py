@@ -42,7 +42,7 @@ from ziggy_dask.supervisor.handout import (
 from ziggy_dask.supervisor.intake import receive_deliveries
 from ziggy_dask.supervisor.launch import Request, launch, plan, request_from_options
 from ziggy_dask.supervisor.publishing import reconcile
-from ziggy_dask.supervisor.restart import plan_restart
+from ziggy_dask.supervisor.restart import Restart, plan_restart
 from ziggy_dask.supervisor.run import HALTED, InstanceRun
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import SubtaskState, tidy
@@ -143,6 +143,8 @@ def restart_tasks(
     listen
         Is told what happens.
     """
+    if not resets:
+        return []
     with in_charge(site):
         for reset in resets:
             reset_tasks(site.database, reset)
@@ -345,8 +347,11 @@ def _automatic_restart(site: Site, pipeline: Pipeline, number: int) -> Reset | N
             instance=number,
             task=task.id,
         )
-    resets = plan_restart(site.database, again, is_automatic=True)
-    return resets[0] if resets else None
+    if not again:
+        return None
+    numbers = tuple(task.id for task in again)
+    (reset,) = plan_restart(site.database, Restart(tasks=numbers, is_automatic=True))
+    return reset
 
 
 def _may_run_again(site: Site, pipeline: Pipeline, task: TaskRecord) -> bool:

@@ -205,7 +205,7 @@ def run(
         "parameters": parse_changes(changes),
     }
     if detach:
-        click.echo(cluster.start(pipeline or "", **choice).id)
+        click.echo(cluster.run(pipeline or "", **choice, wait=False).id)
         return
     with followed(as_json) as listen, interruptible(cluster):
         if continues:
