@@ -131,3 +131,46 @@ def test_a_bad_file_changes_nothing(mission, tmp_path, text, words):
     with pytest.raises(z.DefinitionError, match=words):
         mission.set_parameters("test", file)
     assert values(mission) == before
+
+
+def test_a_node_gets_the_pipelines_sets_and_its_own_and_all_are_locked(
+    cluster, code, client
+):
+    root = code(
+        """
+        def clean(raw, parameters):
+            assert list(parameters) == ["P1", "P2", "N1", "N2"]
+            return raw
+
+
+        def again(cleaned, parameters):
+            assert list(parameters) == ["P1", "P2"]
+            return cleaned
+        """
+    )
+    sets = tuple(
+        z.ParameterSet(name=name, parameters=(parameter_from_value("a", 1),))
+        for name in ("P1", "P2", "N1", "N2", "unused")
+    )
+    cluster.register(
+        pipeline(
+            root,
+            data_type("raw", "L0"),
+            data_type("cleaned", "L1", external=False),
+            data_type("last", "L2", external=False),
+            node("clean", "clean", "raw", "cleaned", parameters=("N1", "N2")),
+            node("again", "again", "cleaned", "last"),
+            parameter_sets=sets,
+            parameters=("P1", "P2"),
+        )
+    )
+    store(cluster, {"set-1/L0": images(2)})
+    before = {name: s.is_locked for name, s in cluster.parameter_sets("test").items()}
+    assert set(before.values()) == {False}
+    instance = cluster.run("test", client=client)
+    assert instance.state.value == "COMPLETED", instance.tasks[0].subtasks
+    used = {"P1", "P2", "N1", "N2"}
+    assert set(instance.parameters) >= used
+    after = {name: s.is_locked for name, s in cluster.parameter_sets("test").items()}
+    assert {name for name, is_locked in after.items() if is_locked} >= used
+    assert all(one["version"] == 0 for one in instance.record.parameters.values())

@@ -407,7 +407,8 @@ class InstanceRun:
             some = [future for future in ended if future.key in self._futures]
             if some:
                 yield some
-                time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
+                if self._futures:
+                    time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
             elif self._completed.is_empty():
                 raise ClusterError(
                     "the compute environment was lost while subtasks were running; what "
