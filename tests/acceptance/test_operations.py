@@ -12,6 +12,10 @@ import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.definitions import Retry, parameter_from_value
 from ziggy_dask.interface.main import ziggy
+from ziggy_dask.records import requests
+from ziggy_dask.records.requests import RequestKind
+from ziggy_dask.supervisor import Request, request_to_json
+from ziggy_dask.supervisor.service import _launch
 
 ALGORITHMS = """
     import os
@@ -362,6 +366,42 @@ def test_one_task_is_halted_and_the_others_go_on(mission, client):
     assert mission.datastore["set-2/out"].sizes["item"] == 4
 
 
+def test_what_waits_for_a_halted_task_waits_and_the_rest_goes_on(mission, client):
+    mission.register(
+        pipeline(
+            mission.root,
+            data_type("raw", "L0"),
+            data_type("scaled", "L1"),
+            data_type("shifted", "L2"),
+            node("slow", "slow", "raw", "scaled"),
+            node("shift", "shift", "scaled", "shifted"),
+            name="slow",
+        )
+    )
+    other = z.open(mission._site.cluster.path)
+    done = []
+    thread = threading.Thread(
+        target=lambda: done.append(mission.run("slow", client=client))
+    )
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not (mission.root / "started").exists():
+        assert time.monotonic() < deadline
+    other.halt(1)
+    while not mission.task(1).record.is_error:
+        assert time.monotonic() < deadline
+    (mission.root / "go").touch()
+    thread.join(timeout=60)
+    found = states(done[0])
+    assert found["slow [set-1]"].startswith("ERROR - ")
+    assert not found["shift [set-1]"].startswith("ERROR")
+    assert found["shift [set-2]"] == "COMPLETE"
+    assert done[0].state.value == "ERRORS_STALLED"
+    (again,) = mission.restart(1, client=client)
+    assert again.state.value == "COMPLETED"
+    assert mission.datastore["set-1/L2"].sizes["item"] == 4
+
+
 def test_what_nobody_works_on_is_halted_at_once(mission, client):
     break_(mission, "set-1-i0", "set-2-i1")
     instance = mission.run("test", client=client)
@@ -514,3 +554,13 @@ def test_a_thousand_failures_of_six_causes_are_told_apart(cluster, code, client)
     cluster.restart(cause=memory.fingerprint, client=client)
     again = [int(line) for line in (root / "again.txt").read_text().split()]
     assert sorted(again) == [n for n in range(count) if n % 6 == 4]
+
+
+def test_a_request_launches_once_even_if_its_answer_was_lost(mission):
+    """As after the death of a supervisor between launching and answering."""
+    site = mission._site
+    content = request_to_json(Request(pipeline="test", name="asked for"))
+    number = requests.ask(site.database, RequestKind.RUN, content)
+    asked = requests.request(site.database, number)
+    assert [_launch(site, asked), _launch(site, asked)] == [1, 1]
+    assert [one.record.name for one in mission.instances.values()] == ["asked for"]

@@ -52,6 +52,8 @@ class Request:
     labels: tuple[str, ...] | None = None
     """Labels of the event that asks: directories of deliveries to take in; None: no
     event does."""
+    number: int | None = None
+    """Number of the operator's request on record; None: it is not."""
     receipt: Path | None = None
     """Where deliveries are looked for; None: the cluster's receipt directory."""
     needs_manifest: bool = True
@@ -205,6 +207,7 @@ def _options(request: Request) -> dict[str, Any]:
         "exclude": [list(pair) for pair in request.where.exclude],
         "process": request.process.value if request.process else "",
         "labels": request.labels if request.labels is None else list(request.labels),
+        "request": request.number,
         "receipt": str(request.receipt.resolve()) if request.receipt else "",
         "needs_manifest": request.needs_manifest,
     }

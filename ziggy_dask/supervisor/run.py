@@ -30,6 +30,7 @@ from ziggy_dask.planning import (
     TaskPlan,
     batch_size,
     dask_graph,
+    followers,
     layout_graph,
     settle,
     task_to_json,
@@ -221,6 +222,7 @@ class InstanceRun:
         for task in halted:
             self._fail(task, HALTED)
         indices = {one.plan.index for one in halted}
+        indices |= followers((one.plan for one in self._ledger), indices)
         futures = [
             future
             for key, future in self._futures.items()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ziggy_dask.compute import open_client
@@ -107,7 +108,7 @@ def _heed(
     """Do what a request asks for, or say why not."""
     logger.info("%s asks: %s", request.asker, request.kind.value)
     kinds: dict[RequestKind, Callable[[], tuple[int, ...] | None]] = {
-        RequestKind.RUN: lambda: (launch(site, request_from_json(request.content)),),
+        RequestKind.RUN: lambda: (_launch(site, request),),
         RequestKind.RESTART: lambda: _restart(site, request, active),
         RequestKind.STOP: lambda: _stop(site),
     }
@@ -123,6 +124,15 @@ def _heed(
     requests.answer(site.database, request.id, RequestState.DONE, instances=numbers)
     for number in numbers:
         _begin(site, number, client, active)
+
+
+def _launch(site: Site, request: RequestRecord) -> int:
+    """Launch what is asked for, unless a supervisor that died at this point has."""
+    for record in reversed(instances.instances(site.database)):
+        if record.options.get("request") == request.id:
+            return record.id
+    asked = replace(request_from_json(request.content), number=request.id)
+    return launch(site, asked)
 
 
 def _stop(site: Site) -> tuple[int, ...]:
