@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ziggy_dask.definitions import AddressCompute, Compute, LocalCompute
+from ziggy_dask.definitions import AddressCompute, Compute, LocalCompute, kind_of
 from ziggy_dask.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
     ClusterError
         If it can't be started or reached.
     """
+    if not isinstance(compute, AddressCompute | LocalCompute):
+        raise ClusterError(
+            f"'compute: {kind_of(compute)}' can't be opened by this version; use 'local', "
+            "or start a Dask cluster there and give its 'address'"
+        )
     if isinstance(compute, AddressCompute):
         with _reached(compute) as client:
             yield client

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import PurePosixPath
 
+from ziggy_dask.definitions.compute import Remote
 from ziggy_dask.definitions.location import Location
 from ziggy_dask.definitions.names import (
     argument_name,
@@ -373,6 +374,20 @@ def _node(node: Node) -> Iterator[Problem]:
         yield Problem(where, "time limit can't be negative")
     if node.max_workers < 0:
         yield Problem(where, "max_workers can't be negative")
+    if node.cores < 1:
+        yield Problem(
+            (*where, "cores"), f"cores is {node.cores}, but must be at least 1"
+        )
+    if node.gpu < 0:
+        yield Problem((*where, "gpu"), "gpu can't be negative")
+    if node.limit_s and node.typical_s > node.limit_s:
+        yield Problem(
+            (*where, "time"),
+            f"the typical time, {node.typical_s:g} s, is longer than the limit, "
+            f"{node.limit_s:g} s",
+        )
+    if node.remote is not None:
+        yield from _remote((*where, "remote"), node, node.remote)
     if node.retry.times < 0:
         yield Problem(where, "retry: times can't be negative")
     if node.retry.memory < 1 or node.retry.time < 1:
@@ -400,6 +415,29 @@ def _node(node: Node) -> Iterator[Problem]:
             yield Problem(
                 (*where, "inputs"), f"{times} inputs have the argument name {name!r}"
             )
+
+
+def _remote(where: tuple[str, ...], node: Node, remote: Remote) -> Iterator[Problem]:
+    if not is_name(remote.environment):
+        yield Problem(
+            (*where, "environment"),
+            f"{remote.environment!r} can't name an environment of the cluster file",
+        )
+    for key, number, least in (
+        ("max_nodes", remote.max_nodes, 0),
+        ("subtasks_per_core", remote.subtasks_per_core, 0),
+        ("min_subtasks", remote.min_subtasks, -1),
+    ):
+        if number < least:
+            yield Problem(
+                (*where, key), f"{key} is {number:g}, but must be at least {least}"
+            )
+    if remote.queue and remote.reserved_queue:
+        yield Problem(
+            (*where, "reserved_queue"), "give 'queue' or 'reserved_queue', not both"
+        )
+    if isinstance(node.step, DataReceiptStep):
+        yield Problem(where, "data receipt runs in the supervisor, never elsewhere")
 
 
 def _script(where: tuple[str, ...], step: Step) -> Iterator[Problem]:

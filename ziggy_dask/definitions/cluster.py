@@ -8,34 +8,15 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ziggy_dask.definitions.compute import Compute, Environment
+from ziggy_dask.definitions.compute_check import check_compute
+from ziggy_dask.definitions.compute_text import read_compute, read_environments
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.section import Section, open_document
+from ziggy_dask.errors import DefinitionError
 
 DATASTORE_SCHEMES = ("s3", "gs", "az", "memory")
 DATABASE_SCHEMES = ("sqlite", "postgresql")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalCompute:
-    """Dask workers as processes on this machine."""
-
-    workers: int = 0
-    """Number of worker processes; 0: one per core."""
-    threads: int = 1
-    """Threads, and so subtasks at once, per worker."""
-    memory_bytes: int = 0
-    """Memory per worker, in bytes; 0: the machine's, shared evenly."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressCompute:
-    """A Dask scheduler that runs already."""
-
-    address: str
-    """Its address, e.g. ``tcp://127.0.0.1:8786``."""
-
-
-Compute = LocalCompute | AddressCompute
 
 
 class Keep(Enum):
@@ -90,13 +71,32 @@ class ClusterFile:
     receipt: Path
     """Directory where deliveries arrive."""
     compute: Compute
-    """Where subtasks run."""
+    """Where the Dask scheduler is, and the home pool."""
+    environments: tuple[Environment, ...] = ()
+    """Batch systems where nodes may send their subtasks."""
     programs: Programs
     """How programs are found and run."""
     alert_command: tuple[str, ...]
     """Command that gets each alert as JSON on its standard input; empty: none."""
     path: Path
     """The cluster file itself."""
+
+    def environment(self, name: str) -> Environment:
+        """Return the environment with a name.
+
+        Raises
+        ------
+        DefinitionError
+            If the cluster file has none of that name.
+        """
+        for one in self.environments:
+            if one.name == name:
+                return one
+        known = [one.name for one in self.environments]
+        raise DefinitionError(
+            f"{self.path}: there is no environment {name!r}"
+            + (suggestion(name, known) or "; add it under 'environments'")
+        )
 
 
 def read_cluster(path: Path) -> ClusterFile:
@@ -118,13 +118,16 @@ def read_cluster(path: Path) -> ClusterFile:
         datastore=_datastore(top, base, home),
         database=_database(top, base, home),
         receipt=_path(base, top.text("receipt", str(home / "receipt"))),
-        compute=_compute(top.section("compute")),
+        compute=read_compute(top.section("compute"), base),
+        environments=read_environments(top),
         programs=_programs(top.section("programs"), base, home),
         alert_command=alerts.texts("command"),
         path=path.resolve(),
     )
     alerts.done()
     top.done()
+    for problem in check_compute(cluster.compute, cluster.environments):
+        document.take(problem)
     document.raise_faults()
     return cluster
 
@@ -164,25 +167,6 @@ def _database(top: Section, base: Path, home: Path) -> str:
     return text
 
 
-def _compute(section: Section) -> Compute:
-    kinds = [kind for kind in ("local", "address") if kind in section]
-    if len(kinds) > 1:
-        section.fault(kinds[1], f"'compute' has {' and '.join(kinds)}; give one")
-    if "address" in section:
-        address = section.text("address")
-        section.done()
-        return AddressCompute(address=address)
-    inner = section.section("local")
-    local = LocalCompute(
-        workers=_at_least(inner, "workers", 0, 0),
-        threads=_at_least(inner, "threads", 1, 1),
-        memory_bytes=inner.size("memory"),
-    )
-    inner.done()
-    section.done()
-    return local
-
-
 def _programs(section: Section, base: Path, home: Path) -> Programs:
     environment = section.section("environment")
     environments = section.text("environments", "")
@@ -193,7 +177,7 @@ def _programs(section: Section, base: Path, home: Path) -> Programs:
         environment=tuple((n, environment.text(n)) for n in environment.names()),
         inherit=section.texts("inherit"),
         environments=_path(base, environments) if environments else None,
-        keep=_keep(section),
+        keep=section.choice("keep", Keep.FAILED),
         grace_s=section.number("grace", 5.0),
         disk_quota_bytes=section.size("disk_quota"),
         log_bytes=section.size("log_size", "64MiB"),
@@ -205,20 +189,3 @@ def _programs(section: Section, base: Path, home: Path) -> Programs:
             section.fault("inherit", f"{name!r} can't name an environment variable")
     section.done()
     return programs
-
-
-def _keep(section: Section) -> Keep:
-    word = section.text("keep", Keep.FAILED.value)
-    for member in Keep:
-        if member.value == word:
-            return member
-    known = [member.value for member in Keep]
-    section.fault("keep", f"'keep' can't be {word!r}{suggestion(word, known)}")
-    return Keep.FAILED
-
-
-def _at_least(section: Section, key: str, default: int, least: int) -> int:
-    number = section.integer(key, default)
-    if number < least:
-        section.fault(key, f"{key!r} is {number}, but must be at least {least}")
-    return number

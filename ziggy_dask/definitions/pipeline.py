@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
+from ziggy_dask.definitions.compute import Remote
 from ziggy_dask.definitions.location import FilePattern, Location
 from ziggy_dask.definitions.parameters import ParameterSet
 
@@ -253,10 +254,17 @@ class Node:
     typical_s: float = 0.0
     """Typical time of one subtask, in seconds; 0: not known."""
     limit_s: float = 0.0
-    """Time after which a program is ended, in seconds; 0: there is no limit."""
+    """Longest time of one subtask, after which a program is ended, in seconds; 0: there
+    is no limit."""
     memory_bytes: int = 0
     """Memory that a subtask needs, in bytes; 0: not said. Workers that say how much they
     have are given no more subtasks at once than fit."""
+    cores: int = 1
+    """Cores that a subtask keeps busy."""
+    gpu: int = 0
+    """GPUs that a subtask needs."""
+    remote: Remote | None = None
+    """Where its subtasks run; None: in the home pool."""
     retry: Retry = field(default_factory=lambda: Retry())
     """What happens by itself when too many subtasks fail."""
     max_workers: int = 0

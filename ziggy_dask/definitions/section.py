@@ -7,8 +7,10 @@ a harmless value comes back, so that one pass over a file finds all its faults.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +21,7 @@ from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError, Fault
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
 
 _LARGEST_BYTES = 16 * 1024 * 1024
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
@@ -33,6 +36,9 @@ _FACTORS = {
     "gi": 1 << 30,
     "ti": 1 << 40,
 }
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|h|d)")
+_CLOCK = re.compile(r"([0-9]+):([0-5][0-9])(?::([0-5][0-9]))?")
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _TRUE = ("true", "yes", "on")
 _WORDS = {
     "tag:yaml.org,2002:str": "text",
@@ -50,16 +56,19 @@ class Document:
         self.file = file
         self.faults: list[Fault] = []
         self.lines: dict[tuple[str, ...], int] = {}
+        self._faulty: set[tuple[str, ...]] = set()
 
     def fault(self, where: tuple[str, ...], message: str) -> None:
         """Note that something is wrong at a place."""
+        self._faulty.add(where)
         self.faults.append(
             Fault(message=message, file=self.file, line=self.line_of(where))
         )
 
     def take(self, problem: Problem) -> None:
-        """Note a problem that a check found."""
-        self.fault(problem.where, problem.message)
+        """Note a problem that a check found in values, unless they could not be read."""
+        if problem.where not in self._faulty:
+            self.fault(problem.where, problem.message)
 
     def line_of(self, where: tuple[str, ...]) -> int:
         """Return the line of a place, or of the nearest one around it."""
@@ -114,11 +123,30 @@ class Section:
             self._fault(key, f"{text!r} is no size; write e.g. '4GiB'")
         return size or 0
 
+    def duration(self, key: str, default: float = 0.0) -> float:
+        """Return a time in seconds, given as a number or e.g. as ``30min``."""
+        text = self.text(key, f"{default:g}")
+        seconds = seconds_of(text)
+        if seconds is None:
+            self._fault(key, f"{text!r} is no time; write e.g. '30min' or '4h'")
+        return seconds or 0.0
+
     def flag(self, key: str, default: bool = False) -> bool:
         """Return true or false."""
         return self._scalar(
             key, default, False, lambda text: text.lower() in _TRUE, ("bool",)
         )
+
+    def choice(self, key: str, default: E, *, needed: bool = False) -> E:
+        """Return the member of an enumeration that has the given value, in any case."""
+        word = self.text(key, None if needed else str(default.value))
+        for member in type(default):
+            if member.value == word.lower():
+                return member
+        known = [str(member.value) for member in type(default)]
+        if key in self:
+            self._fault(key, f"{key!r} can't be {word!r}{suggestion(word, known)}")
+        return default
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of texts; a single text counts as a list of one."""
@@ -140,6 +168,17 @@ class Section:
             return [_construct(item) for item in node.value]
         self._fault(key, f"expected a value or a list of values, found {_what(node)}")
         return ""
+
+    def tree(self, key: str) -> dict[str, object]:
+        """Return a mapping of anything: values, lists and further mappings."""
+        node = self._take(key)
+        if node is None or _is_null(node):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            self._fault(key, f"expected a mapping of keys here, found {_what(node)}")
+            return {}
+        inner = Section(self.document, (*self.where, key), node)
+        return {name: inner._content(name) for name in inner.names()}
 
     def section(self, key: str) -> Section:
         """Return the mapping under a key, empty if it is not there."""
@@ -183,6 +222,23 @@ class Section:
 
     def _fault(self, key: str, message: str) -> None:
         self.document.fault((*self.where, key), message)
+
+    def _content(self, key: str) -> object:
+        node = self._values[key]
+        if isinstance(node, yaml.MappingNode):
+            return self.tree(key)
+        if isinstance(node, yaml.SequenceNode):
+            places = [f"{key}[{number}]" for number in range(len(node.value))]
+            self._values.update(zip(places, node.value, strict=True))
+            return [self._content(place) for place in places]
+        assert isinstance(node, yaml.ScalarNode)
+        value = _construct(node)
+        if value is None or isinstance(value, str | int | float):
+            return value
+        self._fault(
+            key, f"{node.value!r} is a {type(value).__name__}; put quotes around"
+        )
+        return node.value
 
     def _items(self, key: str, node: yaml.Node) -> Iterator[str | None]:
         if not isinstance(node, yaml.SequenceNode):
@@ -278,6 +334,33 @@ def size_in_bytes(text: str) -> int | None:
     if found is None:
         return None
     return int(float(found[1]) * _FACTORS[(found[2] or "").lower()])
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the seconds that e.g. ``30min`` stands for, or None if it is no time.
+
+    A number alone is seconds; the units are s, min, h and d, one after another if need
+    be; ``H:MM`` and ``H:MM:SS`` are as on a clock.
+
+    Examples
+    --------
+    >>> seconds_of("0.15h"), seconds_of("1h30min"), seconds_of("4:30:00"), seconds_of("7")
+    (540.0, 5400.0, 16200.0, 7.0)
+    >>> seconds_of("soon")
+    """
+    text = text.strip()
+    clock = _CLOCK.fullmatch(text)
+    if clock:
+        hours, minutes, seconds = (float(part or 0) for part in clock.groups())
+        return hours * 3600 + minutes * 60 + seconds
+    parts = _TIME.findall(text)
+    if parts and _TIME.sub("", text).strip() == "":
+        return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 6)
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _construct(node: yaml.ScalarNode) -> object:

@@ -12,6 +12,7 @@ import yaml
 
 from ziggy_dask.definitions.check import Problem, check
 from ziggy_dask.definitions.code import check_code
+from ziggy_dask.definitions.compute_text import read_remote, remote_content
 from ziggy_dask.definitions.location import Location
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.parameters import (
@@ -48,8 +49,6 @@ from ziggy_dask.errors import DefinitionError
 
 DEFINITION_FILE = "pipeline.yaml"
 DATA_RECEIPT = "data-receipt"
-
-E = TypeVar("E", bound=Enum)
 
 
 def read_pipeline(path: Path) -> Pipeline:
@@ -170,8 +169,8 @@ def _pipeline(top: Section, root: Path | None) -> Pipeline:
     pipeline = Pipeline(
         name=top.text("pipeline"),
         description=top.text("description", ""),
-        priority=_choice(top, "priority", Priority.NORMAL),
-        process=_choice(top, "process", Process.ALL),
+        priority=top.choice("priority", Priority.NORMAL),
+        process=top.choice("process", Process.ALL),
         placeholders=tuple(
             Placeholder(name=name, pattern=placeholders.text(name))
             for name in placeholders.names()
@@ -208,7 +207,7 @@ def _data_type(name: str, section: Section) -> DataType:
     data_type = DataType(
         name=name,
         location=_location(section),
-        kind=_choice(section, "kind", ProductKind.ARRAY),
+        kind=section.choice("kind", ProductKind.ARRAY),
         subtask=section.text("subtask", ""),
         chunk=section.integer("chunk", 1),
         chunks=tuple((dim, chunks.integer(dim)) for dim in chunks.names()),
@@ -288,9 +287,12 @@ def _node(name: str, section: Section) -> Node:
         after=section.texts("after"),
         single_subtask=section.flag("single_subtask"),
         max_failed_subtasks=section.integer("max_failed_subtasks", 0),
-        typical_s=time.number("typical", 0.0),
-        limit_s=time.number("limit", 0.0),
+        typical_s=time.duration("typical"),
+        limit_s=time.duration("limit"),
         memory_bytes=section.size("memory"),
+        cores=section.integer("cores", 1),
+        gpu=section.integer("gpu", 0),
+        remote=read_remote(section.section("remote")) if "remote" in section else None,
         retry=Retry(
             times=retry.integer("times", 0),
             memory=_factor(retry, "memory"),
@@ -355,16 +357,6 @@ def _inputs(section: Section) -> tuple[Input, ...]:
         inputs.append(Input(data_type=name, all_subtasks=inner.flag("all_subtasks")))
         inner.done()
     return tuple(inputs)
-
-
-def _choice(section: Section, key: str, default: E) -> E:
-    word = section.text(key, str(default.value))
-    for member in type(default):
-        if member.value == word.lower():
-            return member
-    known = [str(member.value) for member in type(default)]
-    section.fault(key, f"{key!r} can't be {word!r}{suggestion(word, known)}")
-    return default
 
 
 def _unless(value: Enum, default: Enum) -> object:
@@ -442,11 +434,14 @@ def _node_content(one: Node) -> object:
             "single_subtask": one.single_subtask or None,
             "max_failed_subtasks": one.max_failed_subtasks or None,
             "memory": one.memory_bytes or None,
+            "cores": one.cores if one.cores != 1 else None,
+            "gpu": one.gpu or None,
             "retry": _retry_content(one.retry),
             "max_workers": one.max_workers or None,
             "time": _lean(
                 {"typical": one.typical_s or None, "limit": one.limit_s or None}
             ),
+            "remote": remote_content(one.remote) if one.remote else None,
         }
     )
 
