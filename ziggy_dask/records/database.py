@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from ziggy_dask.errors import LeaseError, RecordsError
 from ziggy_dask.records.tables import LeaseRow
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0011"
 """The newest migration; a database of another version is refused."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -340,6 +340,14 @@ def tasks(database: Database, instance_number: int) -> list[TaskRecord]:
         return [_task_from_row(row) for row in connection.execute(query)]
 
 
+def records_of(database: Database, numbers: Sequence[int]) -> list[TaskRecord]:
+    """Return a few tasks by their numbers, in the order that is given."""
+    query = select(*_TASK_COLUMNS).where(TaskRow.id.in_(numbers))
+    with database.reading() as connection:
+        found = {row.id: _task_from_row(row) for row in connection.execute(query)}
+    return [found[number] for number in numbers]
+
+
 def task(database: Database, number: int) -> TaskRecord:
     """Return a task.
 

@@ -115,7 +115,15 @@ class TaskRow(Table):
     """A node on a unit of work."""
 
     __tablename__ = "tasks"
-    __table_args__ = (Index(None, "instance_id", "position"),)
+    __table_args__ = (
+        Index(None, "instance_id", "position"),
+        # All that counts and times are made of: plans, which are long, stay unread.
+        Index(
+            "ix_tasks_counted",
+            *("instance_id", "node", "step", "is_error", "total", "complete"),
+            *("failed", "started", "finished"),
+        ),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     instance_id: Mapped[int] = mapped_column(ForeignKey("instances.id"))
     position: Mapped[int]

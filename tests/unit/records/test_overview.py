@@ -1,0 +1,101 @@
+from datetime import UTC, datetime
+
+import pytest
+
+import ziggy_dask as z
+from ziggy_dask.records import (
+    TaskStep,
+    count_tasks,
+    create_database,
+    instances,
+    library,
+    outcomes,
+)
+from ziggy_dask.records.overview import (
+    Doing,
+    Order,
+    TaskQuery,
+    scoreboard,
+    task_page,
+)
+from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
+
+
+@pytest.fixture
+def database(tmp_path):
+    """Records of an instance whose tasks do all that tasks can do."""
+    database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
+    library.register(database, [z.Pipeline(name="small")])
+    stored = library.pipeline(database, "small")
+    instances.create_instance(
+        database,
+        instances.NewInstance(
+            name="",
+            pipeline_id=stored.id,
+            code_version="",
+            options={},
+            parameters={},
+            set_ids=[],
+            software={},
+            base_snapshot="A",
+        ),
+    )
+    new = [
+        instances.NewTask(
+            position=n, node=node, unit=f"[{unit}]", plan={"n": n}, total=2
+        )
+        for n, (node, unit) in enumerate(
+            [("flip", "b"), ("flip", "a"), ("flip", "50%"), ("average", "c")]
+        )
+    ]
+    instances.create_tasks(database, 1, new, base_snapshot="A")
+    results = (
+        Outcome(subtask=0, state=SubtaskState.COMPLETE),
+        Outcome(subtask=1, state=SubtaskState.FAILED, cause=Cause.EXCEPTION),
+    )
+    outcomes.record(database, [(2, BatchResult(index=1, outcomes=results))])
+    instances.move_tasks(
+        database, [1, 2], TaskStep.EXECUTING, [TaskStep.WAITING_TO_RUN]
+    )
+    instances.fail_task(database, 2, None, "too bad")
+    outcomes.publish(database, "B", {3: {}})
+    yield database
+    database.close()
+
+
+def test_a_scoreboard_is_what_counting_the_tasks_gives(database):
+    tasks = instances.tasks(database, 1)
+    scores = scoreboard(database, 1)
+    assert [one.node for one in scores] == ["flip", "average"]
+    for one in scores:
+        mine = [task for task in tasks if task.node == one.node]
+        assert one.tasks == count_tasks((task.step, task.is_error) for task in mine)
+        assert one.subtasks == sum(task.total for task in mine)
+        assert one.complete == sum(task.complete for task in mine)
+        assert one.failed == sum(task.failed for task in mine)
+    assert scores[0].tasks.failed == scores[0].tasks.complete == 1
+
+
+def test_a_scoreboard_of_the_past_ends_as_the_one_of_now(database):
+    def tasks(at):
+        return [one.tasks for one in scoreboard(database, 1, at=at)]
+
+    now = [one.tasks for one in scoreboard(database, 1)]
+    assert tasks(datetime.now(UTC)) == now
+    assert [one.waiting for one in tasks(datetime(2000, 1, 1, tzinfo=UTC))] == [3, 1]
+
+
+def test_the_database_sorts_filters_and_counts_tasks(database):
+    def units(**query):
+        page = task_page(database, TaskQuery(instance=1, **query))
+        return page.total, [one.unit for one in page.tasks]
+
+    assert units(order=Order.UNIT, limit=2) == (4, ["[50%]", "[a]"])
+    assert units(order=Order.UNIT, offset=2) == (4, ["[b]", "[c]"])
+    assert units(order=Order.STATE, limit=1) == (4, ["[a]"])
+    assert units(order=Order.FAILED, is_descending=True, limit=1) == (4, ["[a]"])
+    assert units(node="average") == (1, ["[c]"])
+    assert units(doing=Doing.COMPLETE) == (1, ["[50%]"])
+    assert units(text="A]") == (1, ["[a]"])
+    assert units(text="%") == (1, ["[50%]"])
+    assert units(node="none") == (0, [])
