@@ -38,6 +38,7 @@ _COMMANDS = {
     "tasks": "records:tasks",
     "subtasks": "records:subtasks",
     "logs": "records:logs",
+    "stats": "statistics:stats",
     "events": "operations:events",
     "failures": "operations:failures",
     "restart": "operations:restart",

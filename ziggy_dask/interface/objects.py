@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.datastore import Datastore, Repository
 from ziggy_dask.definitions import Pipeline
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.outcomes import SubtaskLog, SubtaskRecord
+from ziggy_dask.records.statistics import NodeStatistics, statistics
+from ziggy_dask.records.timeline import Timeline, timeline
 from ziggy_dask.supervisor import OpenedSubtask, Site, open_subtask
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LOOK_S = 0.5
 """Time between two looks at the records, in seconds."""
@@ -60,6 +66,21 @@ class Instance:
         """The exact definition that it ran."""
         return instances.instance_pipeline(self._site.database, self.id)[0]
 
+    @property
+    def statistics(self) -> list[NodeStatistics]:
+        """Its nodes in numbers: counts, times, memory, and the slowest subtasks."""
+        return statistics(self._site.database, self.id)
+
+    @property
+    def timeline(self) -> Timeline:
+        """When its subtasks ran, and where."""
+        return timeline(self._site.database, self.id)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return its tasks as a table, indexed by their numbers."""
+        records = instances.tasks(self._site.database, self.id)
+        return _frame(TaskRecord, records, "id", state=[one.state for one in records])
+
     def __repr__(self) -> str:
         """Say how it stands."""
         record = self.record
@@ -95,6 +116,11 @@ class Task:
         """Its subtasks that have ended."""
         records = outcomes.subtasks(self._site.database, self.id)
         return [Subtask(self._site, record) for record in records]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return its subtasks that have ended as a table, indexed by their numbers."""
+        records = outcomes.subtasks(self._site.database, self.id)
+        return _frame(SubtaskRecord, records, "number")
 
     def open(self, subtask: int = 0) -> OpenedSubtask:
         """Return a subtask with its very inputs, to look at and run here."""
@@ -195,3 +221,23 @@ def last_snapshot(repository: Repository, record: InstanceRecord) -> str:
         if commit.snapshot == record.base_snapshot:
             break
     return record.base_snapshot
+
+
+def _frame(
+    kind: type[TaskRecord] | type[SubtaskRecord],
+    records: Sequence[TaskRecord] | Sequence[SubtaskRecord],
+    index: str,
+    **more: Sequence[object],
+) -> pd.DataFrame:
+    """Return records as a table with a column for each of their fields, and more."""
+    import pandas as pd
+
+    columns = {
+        one.name: [_cell(getattr(record, one.name)) for record in records]
+        for one in fields(kind)
+    }
+    return pd.DataFrame(columns | more).set_index(index)
+
+
+def _cell(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value

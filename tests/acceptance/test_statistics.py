@@ -1,0 +1,73 @@
+"""``ziggy stats``, and tasks and subtasks as tables, of an instance with a failure."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+import ziggy_dask as z
+from tests.conftest import data_type, images, node, pipeline, store
+from ziggy_dask.interface.main import ziggy
+
+ALGORITHMS = """
+    def fragile(raw, context):
+        if context.labels[0] == "i1":
+            raise ValueError("a bad pixel")
+        return raw * 2
+"""
+
+
+@pytest.fixture
+def ended(cluster, code, client) -> z.Instance:
+    """An instance in which one subtask of four failed."""
+    definition = pipeline(
+        code(ALGORITHMS),
+        data_type("raw", "L0"),
+        data_type("scaled", "L1", external=False),
+        node("scale", "fragile", "raw", "scaled"),
+    )
+    cluster.register(definition)
+    store(cluster, {"set-1/L0": images(4)})
+    return cluster.run("test", client=client)
+
+
+def command(ended, *arguments) -> str:
+    file = ended._site.cluster.path
+    words = ["--cluster", str(file), "stats", *arguments]
+    done = CliRunner().invoke(ziggy, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_statistics_count_what_is_on_record(ended):
+    (row,) = json.loads(command(ended, "--json"))
+    assert (row["node"], row["status"]) == ("scale", "ERROR")
+    assert (row["subtasks"], row["complete"], row["failed"]) == (4, 3, 1)
+    subtasks = ended.tasks[0].to_frame()
+    good = subtasks[subtasks["state"] == "COMPLETE"]["wall_s"]
+    assert row["times"]["count"] == 3
+    assert row["times"]["total"] == pytest.approx(good.sum())
+    assert row["times"]["percentiles"]["50"] == pytest.approx(good.median())
+    assert row["slowest"][0]["number"] == good.idxmax()
+    parts = row["breakdown"]
+    total = sum(parts[name] for name in ("waiting_s", "executing_s", "storing_s"))
+    assert parts["total_s"] == pytest.approx(total)
+
+
+def test_statistics_are_shown_as_tables(ended):
+    assert "scale" in command(ended, "1")
+    assert "executing" in command(ended, "1", "--breakdown")
+
+
+def test_an_instance_and_a_task_are_tables(ended):
+    tasks = ended.to_frame()
+    assert tasks.loc[1, ["node", "complete", "failed"]].tolist() == ["scale", 3, 1]
+    assert tasks.loc[1, "state"].startswith("ERROR")
+    subtasks = ended.tasks[0].to_frame()
+    assert subtasks["state"].tolist() == ["COMPLETE", "FAILED", "COMPLETE", "COMPLETE"]
+    assert "a bad pixel" in subtasks.loc[1, "message"]
+
+
+def test_every_subtask_is_in_the_timeline(ended):
+    drawn = ended.timeline
+    assert (drawn.subtasks, sum(bar.failed for bar in drawn.bars)) == (4, 1)

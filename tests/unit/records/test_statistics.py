@@ -1,0 +1,128 @@
+"""Statistics made in the database equal those that numpy makes of all the rows."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from sqlalchemy import insert
+
+import ziggy_dask as z
+from ziggy_dask.records import create_database, instances, library
+from ziggy_dask.records.statistics import SLOWEST, statistics
+from ziggy_dask.records.tables import PartRow, SubtaskRow
+from ziggy_dask.records.timeline import timeline
+
+START_S = 1.7e9
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
+    yield database
+    database.close()
+
+
+def instance_with(database, tasks: dict[str, int]) -> tuple[int, list[int]]:
+    """Make an instance with a task per node, of so many subtasks."""
+    library.register(database, [z.Pipeline(name="made")])
+    new = instances.NewInstance(
+        name="",
+        pipeline_id=library.pipeline(database, "made").id,
+        code_version="",
+        options={},
+        parameters={},
+        set_ids=[],
+        software={},
+        base_snapshot="",
+    )
+    number = instances.create_instance(database, new)
+    made = [
+        instances.NewTask(position=n, node=name, unit="[x]", plan={}, total=count)
+        for n, (name, count) in enumerate(tasks.items())
+    ]
+    return number, instances.create_tasks(database, number, made, base_snapshot="A")
+
+
+def add_subtasks(database, task: int, wall_s, *, failed=frozenset(), threads=2) -> None:
+    """Record subtasks, one after another on so many threads of two workers."""
+    with database.writing() as connection:
+        part = connection.execute(
+            insert(PartRow).values(task_id=task).returning(PartRow.id)
+        ).scalar_one()
+        rows = [
+            {
+                "task_id": task,
+                "number": n,
+                "part_id": part,
+                "state": "FAILED" if n in failed else "COMPLETE",
+                "cause": "exception" if n in failed else "",
+                "message": "",
+                "outputs": [],
+                "host": "h",
+                "worker": str(n % 2),
+                "started_s": START_S + n // threads,
+                "wall_s": float(wall),
+                "cpu_s": float(wall) / 2,
+                "peak_memory_bytes": 1000 + n,
+            }
+            for n, wall in enumerate(wall_s)
+        ]
+        connection.execute(insert(SubtaskRow), rows)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 101, 1000])
+def test_numbers_equal_those_of_numpy(database, count):
+    number, (first, second) = instance_with(database, {"one": count, "two": 5})
+    wall = 1000 + np.random.default_rng(count).lognormal(size=count) / 1000
+    add_subtasks(database, first, wall)
+    add_subtasks(database, second, [9.0, 1.0, 5.0, 2.0, 3.0], failed={0})
+    one, two = statistics(database, number)
+    assert (one.node, two.node) == ("one", "two")
+    times = one.times
+    assert times.count == count
+    assert times.total == pytest.approx(wall.sum(), rel=1e-12)
+    assert (times.smallest, times.largest) == (wall.min(), wall.max())
+    assert times.mean == pytest.approx(wall.mean(), rel=1e-12)
+    deviation = wall.std(ddof=1) if count > 1 else 0.0
+    assert times.deviation == pytest.approx(deviation, rel=1e-6)
+    for percent, value in times.percentiles.items():
+        assert value == pytest.approx(np.percentile(wall, percent), rel=1e-12)
+    slowest = np.argsort(-wall)[:SLOWEST]
+    assert [s.number for s in one.slowest] == slowest.tolist()
+    assert one.memory_max_bytes == 1000 + count - 1
+    assert two.times.largest == 5.0, "what failed does not count"
+
+
+def test_a_node_without_complete_subtasks_has_no_times(database):
+    number, (task,) = instance_with(database, {"one": 3})
+    (before,) = statistics(database, number)
+    assert (before.status, before.times, before.slowest) == ("WAITING", None, ())
+    add_subtasks(database, task, [1.0, 2.0, 3.0], failed={0, 1, 2})
+    (after,) = statistics(database, number)
+    assert (after.times, after.subtasks) == (None, 3)
+
+
+def test_few_subtasks_have_a_bar_each_and_none_overlap(database):
+    number, (task,) = instance_with(database, {"one": 40})
+    add_subtasks(database, task, np.full(40, 1.5), failed={7})
+    drawn = timeline(database, number)
+    assert len(drawn.bars) == drawn.subtasks == 40
+    assert sum(bar.failed for bar in drawn.bars) == 1
+    assert drawn.length_s == pytest.approx(20.5)
+    for place in drawn.rows:
+        own = [bar for bar in drawn.bars if (bar.worker, bar.row) == place]
+        assert all(a.end_s <= b.start_s for a, b in pairwise(own))
+
+
+def test_many_subtasks_share_bars_and_all_are_counted(database):
+    number, (task,) = instance_with(database, {"one": 5000})
+    add_subtasks(database, task, np.full(5000, 0.9))
+    drawn = timeline(database, number)
+    assert len(drawn.bars) < 1000
+    assert sum(bar.count for bar in drawn.bars) == 5000
+    assert max(bar.end_s for bar in drawn.bars) == pytest.approx(drawn.length_s)
+
+
+def test_an_instance_without_subtasks_has_an_empty_timeline(database):
+    number, _ = instance_with(database, {"one": 1})
+    assert timeline(database, number).bars == ()
