@@ -12,6 +12,7 @@ from typing import Any
 _HOMES = {
     "open": "ziggy_dask.interface.cluster:open_cluster",
     "create": "ziggy_dask.interface.cluster:create_cluster",
+    "create_mission": "ziggy_dask.interface.mission:create_mission",
     "Cluster": "ziggy_dask.interface.cluster:Cluster",
     "Instance": "ziggy_dask.interface.objects:Instance",
     "Task": "ziggy_dask.interface.objects:Task",

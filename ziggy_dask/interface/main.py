@@ -21,6 +21,7 @@ from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ZiggyError
 
 _COMMANDS = {
+    "init": "missions:init",
     "cluster": "cluster:cluster",
     "import": "definitions:import_",
     "update": "definitions:update",
@@ -89,7 +90,7 @@ class _Ziggy(click.Group):
 def ziggy(ctx: click.Context, cluster_file: Path | None) -> None:
     """Run science data pipelines.
 
-    Begin with: ziggy cluster init FILE, ziggy import DIRECTORY, ziggy run PIPELINE.
+    Begin with: ziggy init DIRECTORY, which makes a pipeline that works.
     """
     ctx.obj = cluster_file
 

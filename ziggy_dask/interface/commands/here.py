@@ -31,16 +31,24 @@ def cluster_file(ctx: click.Context) -> Path:
     for directory in (Path.cwd(), *Path.cwd().parents):
         pointer = directory / POINTER
         if pointer.is_file():
-            return Path(pointer.read_text(encoding="utf-8").strip())
+            return directory / pointer.read_text(encoding="utf-8").strip()
     raise DefinitionError(
-        "no cluster is known here; begin with: ziggy cluster init FILE, or give --cluster"
+        "no cluster is known here; begin with: ziggy init DIRECTORY, or "
+        "ziggy cluster init FILE, or give --cluster"
     )
 
 
-def remember(file: Path) -> None:
-    """Make a cluster the one of this directory and those below."""
-    POINTER.parent.mkdir(exist_ok=True)
-    POINTER.write_text(f"{file.resolve()}\n", encoding="utf-8")
+def remember(file: Path, directory: Path | None = None) -> None:
+    """Make a cluster the one of a directory, by default this one, and those below.
+
+    A file in the directory is remembered by its name, so that both can be moved.
+    """
+    home = (directory or Path.cwd()).resolve()
+    found = file.resolve()
+    pointer = home / POINTER
+    pointer.parent.mkdir(exist_ok=True)
+    shown = found.relative_to(home) if found.is_relative_to(home) else found
+    pointer.write_text(f"{shown}\n", encoding="utf-8")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
