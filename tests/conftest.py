@@ -13,6 +13,7 @@ from distributed import Client, LocalCluster
 from hypothesis import settings
 
 import ziggy_dask as z
+from tests.servers import PostgresServer
 from ziggy_dask.datastore import Repository, Storage, storable
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.repository import ATTRIBUTE
@@ -44,6 +45,29 @@ def cluster(tmp_path) -> z.Cluster:
     """A new cluster in a directory of its own."""
     file = tmp_path / "cluster.yaml"
     file.write_text("cluster: test\nhome: ./home\ncompute: {local: {workers: 2}}\n")
+    return create_cluster(file)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server; tests that use it are marked ``postgres``."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres_cluster(tmp_path, postgres) -> z.Cluster:
+    """A new cluster whose records are on a PostgreSQL server."""
+    url = postgres.new_database()
+    file = tmp_path / "cluster.yaml"
+    file.write_text(
+        "cluster: test\nhome: ./home\ncompute: {local: {workers: 2}}\n"
+        f"database: {url}\n"
+    )
     return create_cluster(file)
 
 

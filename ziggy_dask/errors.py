@@ -10,6 +10,7 @@
     │   └── LeaseError        another supervisor holds this cluster
     ├── TaskError             the algorithm: it failed, or its output does not fit
     └── RecordsError          the site: the database can't be opened, read or written
+        └── ConnectionLostError   it went away, and may come back
 
 A message says what failed, where, which value, and the mend. The command line
 prints it as one block and exits with the code of the class; anything that is
@@ -89,3 +90,7 @@ class RecordsError(ZiggyError):
     """The database can't be opened, read or written."""
 
     exit_code = 4
+
+
+class ConnectionLostError(RecordsError):
+    """The database went away; nothing of the transaction is kept."""

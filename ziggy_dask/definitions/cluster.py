@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from ziggy_dask.definitions.compute import Compute, Environment
 from ziggy_dask.definitions.compute_check import check_compute
@@ -17,6 +17,16 @@ from ziggy_dask.errors import DefinitionError
 
 DATASTORE_SCHEMES = ("s3", "gs", "az", "memory")
 DATABASE_SCHEMES = ("sqlite", "postgresql")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabasePlace:
+    """Where the records are kept."""
+
+    url: str = field(repr=False)
+    """SQLAlchemy URL; not shown, since it may hold a password."""
+    password_file: Path | None = None
+    """File with the password and nothing else; None: none is needed, or libpq knows it."""
 
 
 class Keep(Enum):
@@ -66,8 +76,8 @@ class ClusterFile:
     """Directory of the cluster's own files: logs, scratch, and the defaults below."""
     datastore: str
     """Icechunk repository: a path, or ``s3://``, ``gs://``, ``az://`` or ``memory://``."""
-    database: str
-    """SQLAlchemy URL."""
+    database: DatabasePlace
+    """Where the records are kept."""
     receipt: Path
     """Directory where deliveries arrive."""
     compute: Compute
@@ -153,18 +163,38 @@ def _datastore(top: Section, base: Path, home: Path) -> str:
     return text
 
 
-def _database(top: Section, base: Path, home: Path) -> str:
-    text = top.text("database", f"sqlite:///{home / 'ziggy.db'}")
+def _database(top: Section, base: Path, home: Path) -> DatabasePlace:
+    inner = top.section("database") if top.is_mapping("database") else None
+    section, key = (top, "database") if inner is None else (inner, "url")
+    text = section.text(key, f"sqlite:///{home / 'ziggy.db'}")
+    password = inner.text("password_file", "") if inner is not None else ""
+    if inner is not None:
+        inner.done()
     scheme, found, rest = text.partition("://")
     if not found or scheme.partition("+")[0] not in DATABASE_SCHEMES:
-        top.fault(
-            "database",
-            f"{text!r} is no database URL; write e.g. 'sqlite:///ziggy.db' or "
-            "'postgresql+psycopg://user@host/name'",
+        shown = f"{scheme}://..." if found else "what stands here"
+        section.fault(
+            key,
+            f"{shown} is no database URL; write e.g. 'sqlite:///ziggy.db' or "
+            "'postgresql://user@host/name'",
         )
-    if scheme == "sqlite":
-        return f"sqlite:///{_path(base, rest.removeprefix('/'))}"
-    return text
+    elif scheme == "sqlite":
+        text = f"sqlite:///{_path(base, rest.removeprefix('/'))}"
+    elif fault := _unclear_password(text):
+        section.fault(key, fault)
+    return DatabasePlace(
+        url=text, password_file=_path(base, password) if password else None
+    )
+
+
+def _unclear_password(url: str) -> str:
+    """Return why a password might be taken for something else, and be shown."""
+    parts = urlsplit(url)
+    if "password" in parse_qs(parts.query):
+        return "a password does not go after '?'; write it into a 'password_file'"
+    if url.partition("://")[2].count("@") > 1:
+        return "there are two '@' in the database's URL; write that of a name as '%40'"
+    return ""
 
 
 def _programs(section: Section, base: Path, home: Path) -> Programs:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import AlertRow
 
 LONGEST = 4000
@@ -52,6 +52,7 @@ class Alert:
     """Whether an operator has seen it."""
 
 
+@patiently
 def raise_alert(
     database: Database,
     severity: Severity,
@@ -84,6 +85,7 @@ def raise_alert(
         return _from_row(made.one())
 
 
+@patiently
 def alerts(
     database: Database, *, with_cleared: bool = False, limit: int = 1000
 ) -> list[Alert]:
@@ -106,6 +108,7 @@ def clear(database: Database, numbers: Sequence[int] = ()) -> int:
     return _mark(database, numbers, AlertRow.is_cleared, values)
 
 
+@patiently
 def _mark(
     database: Database, numbers: Sequence[int], flag: Any, values: dict[str, bool]
 ) -> int:

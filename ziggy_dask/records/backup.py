@@ -58,7 +58,7 @@ def write_backup(
     partial.unlink(missing_ok=True)
     target = create_database(f"sqlite:///{partial.resolve()}")
     try:
-        with database.reading_at_once() as source, target.writing() as connection:
+        with database.reading() as source, target.writing() as connection:
             _copy(source, connection)
             made = datetime.now(UTC)
             connection.execute(

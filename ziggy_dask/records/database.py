@@ -1,26 +1,50 @@
-"""The database itself: opening it, its schema, and transactions."""
+"""The database itself: opening it, its schema, and transactions.
+
+Transactions that write follow each other, and those that read see one state of all
+tables, with SQLite and PostgreSQL alike: what is said of one holds for the other.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, inspect, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from ziggy_dask.errors import LeaseError, RecordsError
+from ziggy_dask.errors import ConnectionLostError, LeaseError, RecordsError
+from ziggy_dask.records.engines import (
+    begin_writing,
+    is_lost,
+    is_sqlite,
+    make_engine,
+    outcome_of,
+    shown,
+    to_read,
+    to_write,
+)
 from ziggy_dask.records.tables import LeaseRow
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SCHEMA_VERSION = "0011"
 """The newest migration; a database of another version is refused."""
 
+PATIENCE_S = 300.0
+"""So long a supervisor waits for a database that went away, in seconds."""
+_LOOK_S = 0.5
+"""Time between two tries to reach it, in seconds."""
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_WRITES = "ziggy_writes"
+
+logger = logging.getLogger(__name__)
 
 
 class Database:
@@ -40,22 +64,13 @@ class Database:
     @property
     def url(self) -> str:
         """The database's URL, without its password."""
-        return self._engine.url.render_as_string(hide_password=True)
+        return shown(self._engine.url)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Return a connection for reading."""
-        with self._translated(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def reading_at_once(self) -> Iterator[Connection]:
         """Return a connection that sees one state of all tables, whatever others do."""
         with self._translated(), self._engine.connect() as plain:
-            if plain.dialect.name == "sqlite":  # in WAL mode, as every reader does
-                yield plain
-            else:
-                yield plain.execution_options(isolation_level="REPEATABLE READ")
+            yield to_read(plain)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -65,13 +80,24 @@ class Database:
         ------
         LeaseError
             If this supervisor is no longer in charge; nothing is changed then.
+        ConnectionLostError
+            If the database went away; nothing is changed then.
         """
-        with self._translated(), self._engine.connect() as plain:
-            connection = plain.execution_options(**{_WRITES: True})
-            with connection.begin():
-                if self.lease_token is not None:
-                    _require_lease(connection, self.lease_token)
-                yield connection
+        number: int | None = None
+        is_whole = False
+        try:
+            with self._translated(), self._engine.connect() as plain:
+                connection = to_write(plain)
+                with connection.begin():
+                    number = begin_writing(connection)
+                    if self.lease_token is not None:
+                        _require_lease(connection, self.lease_token)
+                    yield connection
+                    is_whole = True
+        except ConnectionLostError:
+            # When the answer to a commit is lost, only the database knows what became of it.
+            if not (is_whole and number is not None and _is_kept(self, number)):
+                raise
 
     def close(self) -> None:
         """Give back all connections."""
@@ -82,12 +108,43 @@ class Database:
         try:
             yield
         except SQLAlchemyError as error:
-            reason = getattr(error, "orig", None) or error
-            raise RecordsError(f"database {self.url}: {reason}") from error
+            reason = str(getattr(error, "orig", None) or error).strip()
+            kind = ConnectionLostError if is_lost(error) else RecordsError
+            raise kind(f"database {self.url}: {reason}") from error
 
 
-def create_database(url: str) -> Database:
+def patiently(
+    function: Callable[Concatenate[Database, P], T],
+) -> Callable[Concatenate[Database, P], T]:
+    """Let a function of one transaction begin again when the database goes away.
+
+    Only the supervisor in charge waits; others are told at once.
+    """
+
+    @wraps(function)
+    def patient(database: Database, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return function(database, *args, **kwargs)
+            except ConnectionLostError as error:
+                if database.lease_token is None or time.monotonic() > until:
+                    raise
+                logger.warning("waiting for the database: %s", error)
+                time.sleep(_LOOK_S)
+
+    return patient
+
+
+def create_database(url: str, password_file: Path | None = None) -> Database:
     """Create or upgrade the tables of a database and open it.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL.
+    password_file
+        File with the password, if it needs one that the URL does not hold.
 
     Raises
     ------
@@ -97,38 +154,40 @@ def create_database(url: str) -> Database:
     from alembic import command
     from alembic.config import Config
 
-    engine = _engine(url)
+    engine = make_engine(url, password_file)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     try:
-        if engine.url.database and engine.dialect.name == "sqlite":
+        if engine.url.database and is_sqlite(engine):
             Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
         with engine.connect() as plain:
-            connection = plain.execution_options(**{_WRITES: True})
+            connection = to_write(plain)
+            begin_writing(connection)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
     except (SQLAlchemyError, OSError) as error:
         raise RecordsError(
-            f"database {_shown(url)}: can't be created: {error}"
+            f"database {shown(engine.url)}: can't be created: {error}"
         ) from error
     return Database(engine)
 
 
-def open_database(url: str) -> Database:
-    """Open an existing database.
+def open_database(url: str, password_file: Path | None = None) -> Database:
+    """Open an existing database; see `create_database`.
 
     Raises
     ------
     RecordsError
         If there is none, or its tables are of another version.
     """
-    engine = _engine(url)
+    engine = make_engine(url, password_file)
+    name = shown(engine.url)
     missing = RecordsError(
-        f"database {_shown(url)}: there is none; make it with: ziggy cluster init FILE"
+        f"database {name}: there is none; make it with: ziggy cluster init FILE"
     )
-    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").exists():
+    if is_sqlite(engine) and not Path(engine.url.database or "").exists():
         raise missing
     try:
         with engine.connect() as connection:
@@ -137,12 +196,10 @@ def open_database(url: str) -> Database:
             query = text("SELECT version_num FROM alembic_version")
             version = connection.execute(query).scalar_one_or_none()
     except SQLAlchemyError as error:
-        raise RecordsError(
-            f"database {_shown(url)}: can't be opened: {error}"
-        ) from error
+        raise RecordsError(f"database {name}: can't be opened: {error}") from error
     if version != SCHEMA_VERSION:
         raise RecordsError(
-            f"database {_shown(url)}: its tables are of version {version}, but this "
+            f"database {name}: its tables are of version {version}, but this "
             f"program wants {SCHEMA_VERSION}; upgrade with: ziggy cluster init FILE"
         )
     return Database(engine)
@@ -155,35 +212,6 @@ def pieces(values: Iterable[int], size: int = 500) -> Iterator[list[int]]:
         yield some
 
 
-def _engine(url: str) -> Engine:
-    try:
-        engine = create_engine(make_url(url))
-    except (ArgumentError, ImportError) as error:
-        raise RecordsError(f"database {_shown(url)}: {error}") from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _set_up_sqlite(connection: Any, record: object) -> None:
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "busy_timeout=60000",
-        "foreign_keys=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that begins by reading and then writes may find the database
-    # changed in between and fail at once; one that is going to write says so first.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
 def _require_lease(connection: Connection, token: str) -> None:
     holder = connection.execute(select(LeaseRow.token)).scalar_one_or_none()
     if holder != token:
@@ -193,8 +221,12 @@ def _require_lease(connection: Connection, token: str) -> None:
         )
 
 
-def _shown(url: str) -> str:
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return url
+@patiently
+def _is_kept(database: Database, number: int) -> bool:
+    """Tell whether a transaction was kept whose end was not heard of."""
+    while True:
+        with database.reading() as connection:
+            kept = outcome_of(connection, number)
+        if kept is not None:
+            return kept
+        time.sleep(_LOOK_S)  # the database has not noticed yet that we were cut off

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import insert, select
 
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import DeliveryRow
 
 
@@ -31,6 +31,7 @@ class DeliveryRecord:
     """When."""
 
 
+@patiently
 def record_delivery(database: Database, delivery: DeliveryRecord) -> None:
     """Record a delivery."""
     with database.writing() as connection:
@@ -47,6 +48,7 @@ def record_delivery(database: Database, delivery: DeliveryRecord) -> None:
         )
 
 
+@patiently
 def is_recorded(database: Database, dataset_id: int) -> bool:
     """Tell whether a delivery with that id was accepted before."""
     query = select(DeliveryRow.id).where(DeliveryRow.dataset_id == dataset_id)
@@ -54,6 +56,7 @@ def is_recorded(database: Database, dataset_id: int) -> bool:
         return connection.execute(query).first() is not None
 
 
+@patiently
 def is_task_recorded(database: Database, task: int) -> bool:
     """Tell whether the delivery that a task took in is on record."""
     query = select(DeliveryRow.id).where(DeliveryRow.task_id == task)
@@ -61,6 +64,7 @@ def is_task_recorded(database: Database, task: int) -> bool:
         return connection.execute(query).first() is not None
 
 
+@patiently
 def deliveries(database: Database) -> list[DeliveryRecord]:
     """Return all deliveries, oldest first."""
     query = select(DeliveryRow.__table__).order_by(DeliveryRow.id)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import insert, select
 
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import EventRow
 
 
@@ -29,6 +29,7 @@ class EventRecord:
     """When that was."""
 
 
+@patiently
 def record_event(
     database: Database,
     handler: str,
@@ -51,6 +52,7 @@ def record_event(
         connection.execute(insert(EventRow).values(**values))
 
 
+@patiently
 def events(database: Database) -> list[EventRecord]:
     """Return all events, oldest first."""
     query = select(EventRow.__table__).order_by(EventRow.id)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from ziggy_dask.definitions import ParameterSet, Pipeline
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.records import library
-from ziggy_dask.records.database import Database, pieces
+from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.records.tables import InstanceRow, PipelineRow, TaskRow
 
@@ -140,6 +140,7 @@ class NewTask:
     """Subtasks, as far as known."""
 
 
+@patiently
 def create_instance(database: Database, new: NewInstance) -> int:
     """Make an instance and lock what it depends on; return its number."""
     with database.writing() as connection:
@@ -164,6 +165,7 @@ def create_instance(database: Database, new: NewInstance) -> int:
         return int(made.scalar_one())
 
 
+@patiently
 def create_tasks(
     database: Database, instance: int, tasks: Sequence[NewTask], *, base_snapshot: str
 ) -> list[int]:
@@ -185,6 +187,7 @@ def create_tasks(
     return ids
 
 
+@patiently
 def create_task(database: Database, instance: int, task: NewTask) -> int:
     """Make one task ahead of the plan: a data receipt."""
     with database.writing() as connection:
@@ -194,6 +197,7 @@ def create_task(database: Database, instance: int, task: NewTask) -> int:
         return int(connection.execute(query).scalar_one())
 
 
+@patiently
 def settle_task(
     database: Database, task: int, plan: Mapping[str, Any], total: int
 ) -> None:
@@ -206,6 +210,7 @@ def settle_task(
         )
 
 
+@patiently
 def move_tasks(
     database: Database, tasks: Sequence[int], to: TaskStep, start: Sequence[TaskStep]
 ) -> int:
@@ -228,6 +233,7 @@ def move_tasks(
         )
 
 
+@patiently
 def fail_task(
     database: Database, task: int, step: TaskStep | None, message: str
 ) -> None:
@@ -247,6 +253,7 @@ def fail_task(
         )
 
 
+@patiently
 def ask_to_halt(database: Database, tasks: Sequence[int]) -> int:
     """Ask the supervisor to end tasks; return how many had not ended yet."""
     with database.writing() as connection:
@@ -261,6 +268,7 @@ def ask_to_halt(database: Database, tasks: Sequence[int]) -> int:
         )
 
 
+@patiently
 def halting(database: Database, instance_number: int) -> set[int]:
     """Return the tasks of an instance that are asked to halt and have not."""
     query = select(TaskRow.id).where(
@@ -270,6 +278,7 @@ def halting(database: Database, instance_number: int) -> set[int]:
         return set(connection.execute(query).scalars())
 
 
+@patiently
 def set_instance_state(
     database: Database, instance: int, state: InstanceState, message: str = ""
 ) -> None:
@@ -285,6 +294,7 @@ def set_instance_state(
         )
 
 
+@patiently
 def instances(database: Database) -> list[InstanceRecord]:
     """Return all instances, oldest first."""
     with database.reading() as connection:
@@ -292,6 +302,7 @@ def instances(database: Database) -> list[InstanceRecord]:
     return [_instance_from_row(row) for row in rows]
 
 
+@patiently
 def instance(database: Database, number: int) -> InstanceRecord:
     """Return an instance.
 
@@ -313,6 +324,7 @@ def instance(database: Database, number: int) -> InstanceRecord:
     return _instance_from_row(row)
 
 
+@patiently
 def instance_pipeline(
     database: Database, number: int
 ) -> tuple[Pipeline, dict[str, ParameterSet]]:
@@ -329,6 +341,7 @@ def instance_pipeline(
     return stored.pipeline, sets
 
 
+@patiently
 def tasks(database: Database, instance_number: int) -> list[TaskRecord]:
     """Return the tasks of an instance, in the order of their numbers."""
     query = (
@@ -340,6 +353,7 @@ def tasks(database: Database, instance_number: int) -> list[TaskRecord]:
         return [_task_from_row(row) for row in connection.execute(query)]
 
 
+@patiently
 def records_of(database: Database, numbers: Sequence[int]) -> list[TaskRecord]:
     """Return a few tasks by their numbers, in the order that is given."""
     query = select(*_TASK_COLUMNS).where(TaskRow.id.in_(numbers))
@@ -348,6 +362,7 @@ def records_of(database: Database, numbers: Sequence[int]) -> list[TaskRecord]:
     return [found[number] for number in numbers]
 
 
+@patiently
 def task(database: Database, number: int) -> TaskRecord:
     """Return a task.
 
@@ -368,6 +383,7 @@ def task(database: Database, number: int) -> TaskRecord:
     return _task_from_row(row)
 
 
+@patiently
 def task_plans(database: Database, instance_number: int) -> dict[int, dict[str, Any]]:
     """Return the plans of an instance's tasks as plain values, by task number."""
     query = (

@@ -25,7 +25,7 @@ from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import text_digest
 from ziggy_dask.definitions.text import pipeline_from_record
 from ziggy_dask.errors import DefinitionError
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import (
     ParameterSetRow,
     PipelineRow,
@@ -92,6 +92,7 @@ class StoredSet:
     """The set."""
 
 
+@patiently
 def register(
     database: Database, pipelines: Sequence[Pipeline], ziggy_library: str | None = None
 ) -> list[Registered]:
@@ -117,12 +118,14 @@ def register(
     return done
 
 
+@patiently
 def ziggy_library(database: Database) -> str:
     """Return the text of all definitions that are the original's; empty: there are none."""
     with database.reading() as connection:
         return connection.execute(select(ZiggyLibraryRow.text)).scalar() or ""
 
 
+@patiently
 def save_sets(
     database: Database, pipeline: str, sets: Sequence[ParameterSet]
 ) -> list[Registered]:
@@ -131,6 +134,7 @@ def save_sets(
         return [_save_set(connection, pipeline, one) for one in sets]
 
 
+@patiently
 def pipelines(database: Database) -> list[StoredPipeline]:
     """Return the newest version of every pipeline, by name."""
     query = select(PipelineRow.__table__).order_by(
@@ -142,6 +146,7 @@ def pipelines(database: Database) -> list[StoredPipeline]:
     return [_pipeline_from_row(row) for row in newest.values()]
 
 
+@patiently
 def pipeline(database: Database, name: str) -> StoredPipeline:
     """Return the newest version of a pipeline.
 
@@ -172,6 +177,7 @@ def pipeline_version(connection: Connection, key: int) -> StoredPipeline:
     return _pipeline_from_row(connection.execute(query).one())
 
 
+@patiently
 def parameter_sets(database: Database, pipeline_name: str) -> dict[str, StoredSet]:
     """Return the newest version of each parameter set of a pipeline, by name."""
     query = (

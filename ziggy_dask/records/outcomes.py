@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, select, update
 
-from ziggy_dask.records.database import Database, pieces
+from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.instances import complete_tasks
 from ziggy_dask.records.states import TaskStep
 from ziggy_dask.records.tables import (
@@ -75,6 +75,7 @@ class SubtaskLog:
     """Traceback of its failure."""
 
 
+@patiently
 def record(database: Database, results: Sequence[tuple[int, BatchResult]]) -> None:
     """Record the outcomes of batches, all or nothing.
 
@@ -105,6 +106,7 @@ def record(database: Database, results: Sequence[tuple[int, BatchResult]]) -> No
         _count(connection, ended, replaced)
 
 
+@patiently
 def recorded_parts(database: Database, task: int) -> dict[int, BatchResult]:
     """Return what is on record of a task that is not published, by part."""
     subtasks = select(
@@ -133,15 +135,17 @@ def recorded_parts(database: Database, task: int) -> dict[int, BatchResult]:
     }
 
 
-def change_sets(database: Database, task: int, path: str) -> Iterator[bytes]:
-    """Yield the unpublished data of a product."""
+@patiently
+def change_sets(database: Database, task: int, path: str) -> list[bytes]:
+    """Return the unpublished data of a product."""
     query = select(ChangeSetRow.data).where(
         ChangeSetRow.task_id == task, ChangeSetRow.path == path
     )
     with database.reading() as connection:
-        yield from connection.execute(query).scalars()
+        return list(connection.execute(query).scalars())
 
 
+@patiently
 def subtasks_with_output(database: Database, task: int) -> dict[str, set[int]]:
     """Return the subtasks that gave something to each product of a task."""
     query = select(SubtaskRow.number, SubtaskRow.outputs).where(
@@ -155,6 +159,7 @@ def subtasks_with_output(database: Database, task: int) -> dict[str, set[int]]:
     return given
 
 
+@patiently
 def publish(
     database: Database, snapshot: str, inputs: Mapping[int, Mapping[str, str]]
 ) -> None:
@@ -181,6 +186,7 @@ def publish(
             )
 
 
+@patiently
 def subtasks(
     database: Database, task: int, state: SubtaskState | None = None
 ) -> list[SubtaskRecord]:
@@ -193,6 +199,7 @@ def subtasks(
     return [_subtask_from_row(row) for row in rows]
 
 
+@patiently
 def logs(database: Database, task: int, number: int | None = None) -> list[SubtaskLog]:
     """Return what the subtasks of a task printed, of those that printed anything."""
     query = select(LogRow.__table__).where(LogRow.task_id == task)
@@ -206,6 +213,7 @@ def logs(database: Database, task: int, number: int | None = None) -> list[Subta
     ]
 
 
+@patiently
 def typical_seconds(database: Database, pipeline: str) -> dict[str, float]:
     """Return the mean time of recent subtasks of a pipeline's nodes, in seconds."""
     recent = (
@@ -226,6 +234,7 @@ def typical_seconds(database: Database, pipeline: str) -> dict[str, float]:
         return {node: float(mean) for node, mean in connection.execute(query)}
 
 
+@patiently
 def superfluous_change_sets(database: Database) -> int:
     """Return how many change sets belong to tasks that are stored for good."""
     query = select(func.count()).where(ChangeSetRow.task_id.in_(_stored_for_good()))
@@ -233,6 +242,7 @@ def superfluous_change_sets(database: Database) -> int:
         return int(connection.execute(query).scalar_one())
 
 
+@patiently
 def drop_superfluous_change_sets(database: Database) -> None:
     """Remove change sets of tasks that are stored for good."""
     with database.writing() as connection:
@@ -267,6 +277,7 @@ class FailureGroup:
     """What that one says."""
 
 
+@patiently
 def failures(database: Database, instance: int) -> list[FailureGroup]:
     """Return the failures of an instance by kind, most frequent first."""
     query = (
@@ -312,6 +323,7 @@ def _group(connection: Connection, rows: Sequence[Any]) -> FailureGroup:
     )
 
 
+@patiently
 def tasks_with_failures(database: Database) -> dict[str, set[int]]:
     """Return the numbers of tasks with failures, by what these have in common."""
     query = (
@@ -326,6 +338,7 @@ def tasks_with_failures(database: Database) -> dict[str, set[int]]:
     return found
 
 
+@patiently
 def lost_together(database: Database, task: int) -> bool:
     """Tell whether subtasks of a task were lost that ran with others in one batch."""
     query = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, func, not_, select
 
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.instances import TaskRecord, records_of
 from ziggy_dask.records.states import WAITING_STEPS, Counts, TaskStep
 from ziggy_dask.records.tables import TaskRow
@@ -96,6 +96,7 @@ class TaskPage:
     """Those of this page."""
 
 
+@patiently
 def scoreboard(
     database: Database, instance: int, *, at: datetime | None = None
 ) -> tuple[NodeScore, ...]:
@@ -146,6 +147,7 @@ def scoreboard(
     )
 
 
+@patiently
 def task_page(database: Database, query: TaskQuery) -> TaskPage:
     """Return some tasks of an instance; the database sorts, filters and counts."""
     wanted: list[ColumnElement[bool]] = [TaskRow.instance_id == query.instance]

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from ziggy_dask.errors import RecordsError
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import RequestRow
 
 
@@ -62,6 +62,7 @@ class RequestRecord:
     """Why it was refused."""
 
 
+@patiently
 def ask(database: Database, kind: RequestKind, content: Mapping[str, Any]) -> int:
     """Make a request; return its number."""
     values: dict[str, Any] = {
@@ -80,6 +81,7 @@ def ask(database: Database, kind: RequestKind, content: Mapping[str, Any]) -> in
         return int(made.scalar_one())
 
 
+@patiently
 def waiting(database: Database) -> list[RequestRecord]:
     """Return the requests that nobody has heeded yet, oldest first."""
     query = (
@@ -91,6 +93,7 @@ def waiting(database: Database) -> list[RequestRecord]:
         return [_from_row(row) for row in connection.execute(query)]
 
 
+@patiently
 def request(database: Database, number: int) -> RequestRecord:
     """Return a request."""
     query = select(RequestRow.__table__).where(RequestRow.id == number)
@@ -101,6 +104,7 @@ def request(database: Database, number: int) -> RequestRecord:
     return _from_row(row)
 
 
+@patiently
 def answer(
     database: Database,
     number: int,

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from ziggy_dask.records.database import Database, pieces
+from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.records.tables import (
     ChangeSetRow,
@@ -45,6 +45,7 @@ class Reset:
     """Tasks that get them."""
 
 
+@patiently
 def reset_tasks(database: Database, reset: Reset) -> None:
     """Bring tasks back to where they can run again, all or nothing."""
     with database.writing() as connection:

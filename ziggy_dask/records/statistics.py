@@ -115,7 +115,7 @@ class NodeStatistics:
 
 def statistics(database: Database, instance: int) -> list[NodeStatistics]:
     """Return the statistics of an instance's nodes, in the order of the pipeline."""
-    with database.reading_at_once() as connection:
+    with database.reading() as connection:
         counted = _tasks(connection, instance)
         sums = _sums(connection, instance)
         deviations = _deviations(connection, instance, sums)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    String,
     TypeDecorator,
     UniqueConstraint,
     false,
@@ -36,6 +37,23 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class Text(TypeDecorator[str]):
+    """Text of any program; what databases do not take is shown by another sign.
+
+    PostgreSQL takes no zero bytes, and neither takes half a surrogate pair.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return text that every database takes."""
+        if value is None or value.isascii():
+            return value and value.replace("\0", "\N{SYMBOL FOR NULL}")
+        storable = value.encode("utf-8", "replace").decode("utf-8")
+        return storable.replace("\0", "\N{SYMBOL FOR NULL}")
+
+
 class Table(DeclarativeBase):
     """Base of all tables; constraints have predictable names, for migrations."""
 
@@ -49,6 +67,7 @@ class Table(DeclarativeBase):
     )
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime,
+        str: Text,
         dict[str, Any]: JSON,
         list[str]: JSON,
     }

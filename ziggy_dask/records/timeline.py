@@ -75,7 +75,7 @@ def timeline(database: Database, instance: int, most: int = MOST_BARS) -> Timeli
         func.min(SubtaskRow.started_s),
         func.max(SubtaskRow.started_s + SubtaskRow.wall_s),
     )
-    with database.reading_at_once() as connection:
+    with database.reading() as connection:
         count, start, end = connection.execute(_of_instance(ends, instance)).one()
         if not count:
             return Timeline(start_s=0.0, length_s=0.0, subtasks=0, bars=())

@@ -142,7 +142,7 @@ def _publication(
         attributes["missing"] = labels.take([int(p) for p in without]).to_json()
     return Publication(
         path=target.path,
-        change_sets=list(outcomes.change_sets(database, one.number, target.path)),
+        change_sets=outcomes.change_sets(database, one.number, target.path),
         attributes=attributes,
         is_absent=data_type.kind is ProductKind.ARRAY and not given,
         is_files=data_type.kind is ProductKind.FILE,

@@ -33,7 +33,7 @@ def create_site(cluster: ClusterFile) -> Site:
     return Site(
         cluster=cluster,
         repository=create_repository(cluster.datastore),
-        database=create_database(cluster.database),
+        database=create_database(cluster.database.url, cluster.database.password_file),
     )
 
 
@@ -42,5 +42,5 @@ def open_site(cluster: ClusterFile) -> Site:
     return Site(
         cluster=cluster,
         repository=open_repository(cluster.datastore),
-        database=open_database(cluster.database),
+        database=open_database(cluster.database.url, cluster.database.password_file),
     )

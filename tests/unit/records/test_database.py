@@ -1,15 +1,16 @@
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 
 import ziggy_dask as z
-from ziggy_dask.errors import LeaseError, RecordsError
+from ziggy_dask.errors import ConnectionLostError, LeaseError, RecordsError
 from ziggy_dask.records import (
     TaskStep,
     create_database,
@@ -18,6 +19,7 @@ from ziggy_dask.records import (
     open_database,
     outcomes,
 )
+from ziggy_dask.records.backup import require_empty, restore_backup, write_backup
 from ziggy_dask.records.lease import (
     LEASE_S,
     current_lease,
@@ -29,9 +31,17 @@ from ziggy_dask.records.tables import LeaseRow, Table
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request, tmp_path):
+    """The URL of a new database: all that is said here holds for both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ziggy.db"
+    return request.getfixturevalue("postgres").new_database()
+
+
 @pytest.fixture
-def database(tmp_path):
-    database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
+def database(url):
+    database = create_database(url)
     yield database
     database.close()
 
@@ -89,9 +99,9 @@ def test_migrations_make_exactly_the_tables_that_the_code_uses(database):
         assert compare_metadata(context, Table.metadata) == []
 
 
-def test_creating_twice_keeps_what_is_there(database, tmp_path):
+def test_creating_twice_keeps_what_is_there(database, url):
     number, _ = new_instance(database, work=1)
-    again = create_database(f"sqlite:///{tmp_path}/ziggy.db")
+    again = create_database(url)
     assert instances.instance(again, number).id == number
     again.close()
 
@@ -104,11 +114,11 @@ def test_a_database_that_is_not_there_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_of_another_version_is_refused(database, tmp_path):
+def test_a_database_of_another_version_is_refused(database, url):
     with database.writing() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(RecordsError, match="of version 9999, but this program wants"):
-        open_database(f"sqlite:///{tmp_path}/ziggy.db")
+        open_database(url)
 
 
 def test_what_fails_half_way_changes_nothing(database):
@@ -236,9 +246,9 @@ def test_missing_things_are_named(database):
 # -- the lease ---------------------------------------------------------------------
 
 
-def test_a_second_supervisor_is_refused_with_who_holds_the_lease(database, tmp_path):
+def test_a_second_supervisor_is_refused_with_who_holds_the_lease(database, url):
     lease = take_lease(database)
-    other = open_database(f"sqlite:///{tmp_path}/ziggy.db")
+    other = open_database(url)
     with pytest.raises(LeaseError, match=f"process {os.getpid()} on .*, since 2"):
         take_lease(other)
     give_back_lease(database, lease)
@@ -246,20 +256,20 @@ def test_a_second_supervisor_is_refused_with_who_holds_the_lease(database, tmp_p
     other.close()
 
 
-def test_the_lease_of_a_dead_process_is_free_at_once(database, tmp_path):
+def test_the_lease_of_a_dead_process_is_free_at_once(database, url):
     code = (
         "from ziggy_dask.records import open_database\n"
         "from ziggy_dask.records.lease import take_lease\n"
-        f"take_lease(open_database('sqlite:///{tmp_path}/ziggy.db'))\n"
+        f"take_lease(open_database({url!r}))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert current_lease(database) is None
     give_back_lease(database, take_lease(database))
 
 
-def test_a_lease_that_is_not_refreshed_runs_out(database, tmp_path):
+def test_a_lease_that_is_not_refreshed_runs_out(database, url):
     lease = take_lease(database)
-    other = open_database(f"sqlite:///{tmp_path}/ziggy.db")
+    other = open_database(url)
     late = datetime.now(UTC) - timedelta(seconds=LEASE_S + 1)
     with other.writing() as connection:
         connection.execute(update(LeaseRow).values(heartbeat=late, host="elsewhere"))
@@ -282,3 +292,136 @@ def test_refreshing_keeps_the_lease(database):
     found = current_lease(database)
     assert found is not None
     assert found.token == lease.token
+
+
+# -- what is different between databases, and must not be --------------------------
+
+
+def test_text_that_a_database_does_not_take_is_kept_readable(database):
+    _, (task,) = new_instance(database, work=1)
+    said = Outcome(
+        subtask=0, state=SubtaskState.COMPLETE, outputs=("p",), log="a\0b \udcff é"
+    )
+    batch = BatchResult(index=0, outcomes=(said,), change_sets={}, host="h", worker="w")
+    outcomes.record(database, [(task, batch)])
+    (log,) = outcomes.logs(database, task)
+    assert log.log == "a␀b ? é"
+
+
+def test_of_two_processes_that_want_the_lease_at_once_one_gets_it(url, database):
+    code = (
+        "import sys, time\n"
+        "from ziggy_dask.errors import LeaseError\n"
+        "from ziggy_dask.records import open_database\n"
+        "from ziggy_dask.records.lease import take_lease\n"
+        f"database = open_database({url!r})\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "try:\n"
+        "    take_lease(database)\n"
+        "    print('mine', flush=True)\n"
+        "except LeaseError:\n"
+        "    print('refused', flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(2)]
+    assert [one.stdout.readline() for one in both] == ["ready\n", "ready\n"]
+    for one in both:
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    assert sorted(one.stdout.readline() for one in both) == ["mine\n", "refused\n"]
+    for one in both:
+        one.communicate("end\n")
+
+
+def test_a_backup_of_any_database_fills_a_new_one(url, database, tmp_path, request):
+    number, (task, _) = new_instance(database, work=3, other=1)
+    outcomes.record(database, [(task, result(0, 2)), (task, result(1, state=FAILED))])
+    file = tmp_path / "records.backup"
+    write_backup(database, file, cluster="test", snapshot="SNAP")
+    if url.startswith("sqlite"):
+        other = create_database(f"sqlite:///{tmp_path}/other.db")
+    else:
+        other = create_database(request.getfixturevalue("postgres").new_database())
+    restore_backup(other, file)
+    assert instances.tasks(other, number) == instances.tasks(database, number)
+    assert outcomes.subtasks(other, task) == outcomes.subtasks(database, task)
+    assert new_instance(other, more=1)[0] == number + 1
+    with pytest.raises(RecordsError, match="has instances, which would be lost"):
+        require_empty(other)
+    other.close()
+
+
+@pytest.mark.postgres
+def test_a_supervisor_waits_for_a_server_that_was_killed(postgres):
+    database = create_database(postgres.new_database())
+    _, (task,) = new_instance(database, work=2)
+    lease = take_lease(database)
+    outcomes.record(database, [(task, result(0))])
+    postgres.kill()
+    back = threading.Timer(1.0, postgres.start)
+    back.start()
+    outcomes.record(database, [(task, result(1))])
+    back.join()
+    assert instances.task(database, task).complete == 2
+    give_back_lease(database, lease)
+    database.close()
+
+
+@pytest.mark.postgres
+def test_others_are_told_at_once_that_the_server_is_gone(postgres):
+    database = create_database(postgres.new_database())
+    postgres.kill()
+    try:
+        with pytest.raises(ConnectionLostError) as caught:
+            instances.instances(database)
+    finally:
+        postgres.start()
+    assert postgres.password not in str(caught.value)
+    assert instances.instances(database) == []
+    database.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_commit_whose_answer_is_lost_is_neither_lost_nor_done_twice(
+    postgres, is_kept
+):
+    database = create_database(postgres.new_database())
+    lease = take_lease(database)
+    engine = database._engine
+    cuts = []
+
+    @event.listens_for(engine, "commit")
+    def cut(connection):
+        if not cuts:  # the line is cut right after, or right before, the commit
+            cuts.append(True)
+            raw = connection.connection.dbapi_connection
+            if is_kept:
+                raw.commit()
+            raw.close()
+
+    _, (task,) = new_instance(database, work=1)
+    assert cuts
+    outcomes.record(database, [(task, result(0))])
+    assert len(instances.instances(database)) == 1
+    assert instances.task(database, task).complete == 1
+    give_back_lease(database, lease)
+    database.close()
+
+
+@pytest.mark.postgres
+def test_a_password_comes_from_a_file_that_only_its_owner_may_read(postgres, tmp_path):
+    url = postgres.new_database()
+    bare = url.replace(f":{postgres.password}", "")
+    file = tmp_path / "password"
+    file.write_text(f"{postgres.password}\n")
+    file.chmod(0o644)
+    with pytest.raises(RecordsError, match=r"others may read .* chmod 600"):
+        create_database(bare, file)
+    file.chmod(0o600)
+    database = create_database(bare, file)
+    assert instances.instances(database) == []
+    assert postgres.password not in database.url
+    database.close()

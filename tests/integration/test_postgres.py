@@ -1,0 +1,92 @@
+"""A cluster whose records are on a PostgreSQL server, used as its users do."""
+
+import threading
+from dataclasses import asdict
+
+import pytest
+
+from tests.conftest import data_type, images, node, pipeline, states, store
+from tests.integration.test_kill import ziggy
+from ziggy_dask.records import instances, outcomes
+
+pytestmark = [pytest.mark.postgres, pytest.mark.integration]
+
+ALGORITHMS = """
+    from pathlib import Path
+
+    MENDED = Path(__file__).parent / "mended"
+
+
+    def scale(raw):
+        if raw["item"].values[0] == "i3" and not MENDED.exists():
+            raise ValueError("not mended yet")
+        return raw * 2
+
+
+    def mean(scaled):
+        return scaled.mean("item")
+"""
+
+
+def prepare(cluster, root):
+    store(cluster, {f"set-{n}/L0": images(6, seed=n) for n in (1, 2)})
+    cluster.register(
+        pipeline(
+            root,
+            data_type("raw", "L0"),
+            data_type("scaled", "L1"),
+            data_type("mean", "L2", subtask=""),
+            node("scale", "scale", "raw", "scaled"),
+            node("mean", "mean", "scaled", "mean", single_subtask=True),
+        )
+    )
+
+
+def test_runs_fail_and_restart_and_nobody_sees_the_password(
+    postgres_cluster, postgres, code, client
+):
+    cluster, root = postgres_cluster, code(ALGORITHMS)
+    prepare(cluster, root)
+    failed = cluster.run("test", client=client)
+    assert states(failed)["scale [set-1]"] == "ERROR - WAITING_TO_STORE"
+    (root / "mended").touch()
+    tasks = [one.record.id for one in failed.tasks]
+    said = []
+    for arguments in (
+        ["restart", f"{tasks[0]}-{tasks[1]}"],
+        ["tasks", "1"],
+        ["cluster", "check", str(cluster._site.cluster.path)],
+        ["failures", "1"],
+    ):
+        ended = ziggy(cluster, *arguments)
+        said.append(ended.communicate(timeout=300)[0])
+    record = instances.instance(cluster._site.database, 1)
+    assert record.state.value == "COMPLETED", said
+    assert cluster.datastore["set-2/L2"]["pixels"].shape == (4, 5)
+    told = [*said, repr(cluster), repr(cluster._site), str(cluster._site.cluster)]
+    assert not [text for text in told if postgres.password in text]
+
+
+def test_a_server_that_is_killed_in_mid_run_costs_no_subtask(
+    postgres_cluster, postgres, code, client
+):
+    cluster = postgres_cluster
+    prepare(cluster, code(ALGORITHMS))
+    (cluster._site.cluster.path.parent / "code" / "mended").touch()
+    killed = threading.Event()
+    record = outcomes.record
+
+    def killing(database, results):
+        if not killed.is_set():
+            killed.set()
+            postgres.kill()
+            threading.Timer(0.5, postgres.start).start()
+        return record(database, results)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outcomes, "record", killing)
+        instance = cluster.run("test", client=client)
+    assert killed.is_set()
+    assert set(states(instance).values()) == {"COMPLETE"}
+    tasks = instances.tasks(cluster._site.database, 1)
+    assert [asdict(one)["complete"] for one in tasks] == [one.total for one in tasks]

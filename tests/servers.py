@@ -1,0 +1,134 @@
+"""Real servers for tests, each in a directory of its own, on loopback."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import psycopg
+
+WAIT_S = 120
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class PostgresServer:
+    """A PostgreSQL server that wants a password, and can be killed.
+
+    It refuses to run as root; then it runs as the user that its package made.
+    """
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="ziggy-postgres-"))
+        self.port = free_port()
+        self.password = f"pw-{secrets.token_hex(8)}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._owner = {"user": "postgres", "group": "postgres"} if _is_root() else {}
+        if self._owner:
+            shutil.chown(self.directory, "postgres", "postgres")
+        given = self.directory / "password"
+        given.write_text(self.password)
+        given.chmod(0o644)
+        subprocess.run(
+            [
+                _postgres("initdb"),
+                f"--pgdata={self._data}",
+                "--username=ziggy",
+                "--auth=scram-sha-256",
+                f"--pwfile={given}",
+                "--no-sync",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            **self._owner,
+        )
+        given.unlink()
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def start(self) -> None:
+        """Start, and wait until it answers; again while an older one still dies."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            if self.process is None or self.process.poll() is not None:
+                self.process = self._started()
+            try:
+                psycopg.connect(self.dsn()).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with (self.directory / "log").open("ab") as log:
+            return subprocess.Popen(
+                [
+                    _postgres("postgres"),
+                    f"-D{self._data}",
+                    f"-k{self.directory}",
+                    "-clisten_addresses=127.0.0.1",
+                    f"-p{self.port}",
+                ],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                **self._owner,
+            )
+
+    def kill(self) -> None:
+        """End it as a power cut does, with all its processes."""
+        assert self.process is not None
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        self.process.wait()
+        psutil.wait_procs(children, timeout=WAIT_S)
+
+    def close(self) -> None:
+        """End it, and remove what it made."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.directory)
+
+    def dsn(self, name: str = "postgres") -> str:
+        """Return libpq's URL of a database."""
+        return f"postgresql://ziggy:{self.password}@127.0.0.1:{self.port}/{name}"
+
+    def new_database(self) -> str:
+        """Create a database; return its URL, with the password."""
+        name = f"z{secrets.token_hex(6)}"
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.dsn(name)
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _postgres(program: str) -> str:
+    """Return a program of PostgreSQL's, which Debian does not put on the path."""
+    places = [*Path("/usr/lib/postgresql").glob("*/bin"), Path("/usr/bin")]
+    found = [str(place / program) for place in sorted(places, reverse=True)]
+    for one in (*found, shutil.which(program)):
+        if one and Path(one).exists():
+            return one
+    raise FileNotFoundError(f"{program}: install Debian's package postgresql")

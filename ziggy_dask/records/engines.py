@@ -1,0 +1,148 @@
+"""What is different between SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+
+from ziggy_dask.errors import RecordsError
+
+_WRITES = "ziggy_writes"
+_TURN = 0x7A696767
+"""Number of the PostgreSQL lock for whose owner it is the turn to write: "zigg"."""
+_TURN_S = 60
+"""So long a writer waits for its turn, and may be silent in it, in seconds."""
+_BEGIN_WRITING = text(
+    f"SELECT set_config('lock_timeout', '{_TURN_S}s', true),"
+    f" set_config('idle_in_transaction_session_timeout', '{_TURN_S}s', true),"
+    f" pg_advisory_xact_lock({_TURN}), txid_current() AS number"
+)
+
+
+def make_engine(url: str, password_file: Path | None = None) -> Engine:
+    """Return how to reach a database; nothing is opened.
+
+    Raises
+    ------
+    RecordsError
+        If the URL makes no sense, or the password can't be read.
+    """
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError) as error:  # its text may hold a password
+        raise RecordsError("the database's URL in the cluster file is none") from error
+    if parts.drivername == "postgresql":
+        parts = parts.set(drivername="postgresql+psycopg")
+    if password_file is not None:
+        parts = parts.set(password=read_password(password_file))
+    try:
+        engine = create_engine(parts, pool_pre_ping=parts.drivername != "sqlite")
+    except (ArgumentError, ImportError) as error:
+        raise RecordsError(f"database {shown(parts)}: {error}{_mend(error)}") from error
+    if is_sqlite(engine):
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def read_password(path: Path) -> str:
+    """Return the password in a file that nobody else may read.
+
+    Raises
+    ------
+    RecordsError
+        If it can't be read, or others can read it.
+    """
+    try:
+        mode = path.stat().st_mode & 0o777
+        password = path.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordsError(f"{path}: the password can't be read: {error}") from error
+    if mode & 0o077:
+        raise RecordsError(
+            f"{path}: others may read this password (mode {mode:o}); "
+            f"mend it with: chmod 600 {path}"
+        )
+    return password
+
+
+def shown(url: URL) -> str:
+    """Return a database's URL without its password."""
+    return url.render_as_string(hide_password=True)
+
+
+def is_sqlite(engine: Engine) -> bool:
+    """Tell whether a database is a file of SQLite's."""
+    return engine.dialect.name == "sqlite"
+
+
+def to_read(connection: Connection) -> Connection:
+    """Let a connection see one state of all tables in each transaction."""
+    if connection.dialect.name == "sqlite":  # in WAL mode, as every reader does
+        return connection
+    return connection.execution_options(
+        isolation_level="REPEATABLE READ", postgresql_readonly=True
+    )
+
+
+def to_write(connection: Connection) -> Connection:
+    """Let a connection write."""
+    return connection.execution_options(**{_WRITES: True})
+
+
+def begin_writing(connection: Connection) -> int | None:
+    """Wait for the turn to write; return what the database calls the transaction.
+
+    SQLite has waited already, and needs no name since it can't go away.
+    """
+    if connection.dialect.name == "sqlite":
+        return None
+    return int(connection.execute(_BEGIN_WRITING).one().number)
+
+
+def outcome_of(connection: Connection, number: int) -> bool | None:
+    """Return whether a transaction was kept; None: it has not ended."""
+    query = text("SELECT txid_status(:number)")
+    status = connection.execute(query, {"number": number}).scalar_one()
+    return None if status == "in progress" else status == "committed"
+
+
+def is_lost(error: Exception) -> bool:
+    """Tell whether the database went away, or is not there yet."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    # libpq gives no code when it finds no server, or one that starts or stops.
+    is_postgres = "psycopg" in type(error.orig).__module__
+    code = getattr(error.orig, "sqlstate", None) or "08"
+    is_code = code.startswith(("08", "57P"))
+    return is_postgres and isinstance(error, OperationalError) and is_code
+
+
+def _mend(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return "; install it with: pip install 'ziggy-dask[postgres]'"
+    return ""
+
+
+def _set_up_sqlite(connection: Any, record: object) -> None:
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "busy_timeout=60000",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that begins by reading and then writes may find the database
+    # changed in between and fail at once; one that is going to write says so first.
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
