@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -581,6 +582,25 @@ class Cluster:
     def clear_alerts(self, *numbers: int) -> int:
         """Take alerts off the list, by default all; return how many were on it."""
         return alerts.clear(self._site.database, numbers)
+
+    def console(self, *, port: int = 0, tell: Callable[[str], object] = print) -> None:
+        """Serve the page on this machine until interrupted.
+
+        Parameters
+        ----------
+        port
+            Port; 0: a free one.
+        tell
+            Is called with the page's address, which has the token in it.
+        """
+        from ziggy_dask.interface.page.server import page_server
+
+        server, address = page_server(self._site, port)
+        server.start()
+        tell(address)
+        with suppress(KeyboardInterrupt):
+            server.io_loop.start()
+        server.stop()
 
     def receive(
         self,

@@ -45,6 +45,7 @@ _COMMANDS = {
     "restart": "operations:restart",
     "halt": "operations:halt",
     "alerts": "operations:alerts",
+    "console": "console:console",
     "debug": "debugging:debug",
     "doctor": "operations:doctor",
     "backup": "operations:backup",

@@ -1,0 +1,255 @@
+"""Panels: what the records say, as HTML. All text of users is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from html import escape
+
+from ziggy_dask.interface.page.view import PAGE, View
+from ziggy_dask.records import Database, alerts, deliveries, instances, outcomes
+from ziggy_dask.records.alerts import Alert, Severity
+from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.records.lease import Lease, current_lease
+from ziggy_dask.records.overview import (
+    NodeScore,
+    Order,
+    TaskQuery,
+    scoreboard,
+    task_page,
+)
+from ziggy_dask.records.states import InstanceState
+
+_MOST = 50
+"""Rows of a list that is not paged."""
+_LOGS = 20
+"""Logs that are shown of a task."""
+_SHAPES = {"grey": "○", "green": "●", "yellow": "▲", "red": "■"}
+"""So that colours need not be told apart."""
+
+
+def panels(database: Database, view: View, *, may_act: bool) -> dict[str, str]:
+    """Return the HTML of all panels by name."""
+    records = instances.instances(database)
+    listed = alerts.alerts(database, limit=_MOST)
+    number = view.instance or (records[-1].id if records else 0)
+    return {
+        "lights": _lights(records, listed, current_lease(database)),
+        "instances": _instances(records, number),
+        "scoreboard": _scoreboard(database, number),
+        "tasks": _tasks(database, view, number),
+        "log": _log(database, view.log),
+        "failures": _failures(database, number),
+        "alerts": _alerts(listed, may_act=may_act),
+        "deliveries": _deliveries(database),
+    }
+
+
+def light_colours(
+    records: Sequence[InstanceRecord], listed: Sequence[Alert], lease: Lease | None
+) -> dict[str, tuple[str, str]]:
+    """Return colour and words of each light: grey idle, green normal, yellow, red."""
+    newest = {one.pipeline: one for one in records}.values()
+    states = {one.state for one in newest}
+    bad = states & {InstanceState.ERRORS_STALLED, InstanceState.TRANSITION_FAILED}
+    if bad:
+        pipelines = ("red", "stalled")
+    elif InstanceState.ERRORS_RUNNING in states:
+        pipelines = ("yellow", "running with errors")
+    elif InstanceState.PROCESSING in states:
+        pipelines = ("green", "running")
+    else:
+        pipelines = ("grey", "idle")
+    unfinished = any(not one.state.is_final for one in records)
+    supervisor = ("red", "supervisor gone") if unfinished else ("grey", "no supervisor")
+    if lease is not None:
+        supervisor = ("green", f"supervisor {lease.pid} on {lease.host}")
+    unseen = [one for one in listed if not one.is_acknowledged]
+    if any(one.severity is not Severity.WARNING for one in unseen):
+        alert = ("red", f"{len(unseen)} unseen")
+    else:
+        alert = (
+            ("yellow", f"{len(unseen)} unseen") if unseen else ("green", "none unseen")
+        )
+    return {"pipelines": pipelines, "processes": supervisor, "alerts": alert}
+
+
+def _lights(
+    records: Sequence[InstanceRecord], listed: Sequence[Alert], lease: Lease | None
+) -> str:
+    return "".join(
+        f'<li class="{colour}" data-light="{name}"><b aria-hidden="true">'
+        f"{_SHAPES[colour]}</b> {name}: {escape(words)}</li>"
+        for name, (colour, words) in light_colours(records, listed, lease).items()
+    )
+
+
+def _instances(records: Sequence[InstanceRecord], chosen: int) -> str:
+    rows = [
+        [
+            _button("instance", one.id, str(one.id), pressed=one.id == chosen),
+            escape(one.name),
+            f"{escape(one.pipeline)} v{one.version}",
+            _state(one.state.value),
+            f"{one.created:%Y-%m-%d %H:%M:%S}",
+            _seconds(one.created, one.finished),
+        ]
+        for one in reversed(records[-_MOST:])
+    ]
+    heads = ["number", "name", "pipeline", "state", "made (UTC)", "seconds"]
+    return _table(heads, rows, "No pipeline has been run yet: ziggy run PIPELINE")
+
+
+def _scoreboard(database: Database, number: int) -> str:
+    rows = []
+    for one in scoreboard(database, number):
+        some = one.tasks
+        counts = (some.waiting, some.processing, some.complete, some.failed, some.total)
+        failed = f" ({one.failed})" if one.failed else ""
+        rows.append(
+            [
+                escape(one.node),
+                *(f'<span class="number">{count}</span>' for count in counts),
+                f'<span class="number">{one.complete}/{one.subtasks}{failed}</span>',
+                _bar(one),
+            ]
+        )
+    heads = ["node", "waiting", "processing", "completed", "failed", "total"]
+    return _table([*heads, "subtasks", ""], rows, "This instance has no tasks.")
+
+
+def _bar(score: NodeScore) -> str:
+    return (
+        f'<progress max="{score.subtasks or 1}" value="{score.complete}" '
+        f'aria-label="{escape(score.node)}"></progress>'
+    )
+
+
+def _tasks(database: Database, view: View, number: int) -> str:
+    query = TaskQuery(
+        instance=number,
+        node=view.node,
+        doing=view.doing,
+        text=view.text,
+        order=view.order,
+        is_descending=view.is_descending,
+        offset=view.page * PAGE,
+        limit=PAGE,
+    )
+    found = task_page(database, query)
+    arrow = " ↓" if view.is_descending else " ↑"
+    heads = [
+        _button("sort", one.value, one.value + (arrow if one is view.order else ""))
+        for one in Order
+    ]
+    rows = [
+        [
+            str(one.id),
+            escape(one.node),
+            escape(one.unit),
+            _state(one.state),
+            f'<span class="number">{one.complete}/{one.total}</span>',
+            f'<span class="number">{one.failed}</span>',
+            f"{one.started:%H:%M:%S}" if one.started else "",
+            _seconds(one.started, one.finished),
+            escape(one.worker),
+            _button("log", one.id, "log"),
+        ]
+        for one in found.tasks
+    ]
+    last = max(0, (found.total - 1) // PAGE)
+    pages = f"<p>page {view.page + 1} of {last + 1}, {found.total} tasks "
+    if view.page > 0:
+        pages += _button("page", view.page - 1, "previous")
+    if view.page < last:
+        pages += _button("page", view.page + 1, "next")
+    return _table([*heads, "seconds", "worker", ""], rows, "No task is like that.") + (
+        f"{pages}</p>"
+    )
+
+
+def _log(database: Database, task: int | None) -> str:
+    if task is None:
+        return "<p>Choose the log of a task.</p>"
+    entries = outcomes.logs(database, task)[:_LOGS]
+    text = "\n".join(
+        f"── subtask {one.number}\n{one.log}{one.traceback}" for one in entries
+    )
+    message = instances.task(database, task).message
+    shown = escape(f"{message}\n{text}".strip() or "It printed nothing.")
+    return f'<h3>Task {task}</h3><pre tabindex="0">{shown}</pre>'
+
+
+def _failures(database: Database, number: int) -> str:
+    rows = [
+        [
+            str(one.count),
+            one.cause.value,
+            escape(", ".join(one.nodes)),
+            escape(one.message),
+        ]
+        for one in outcomes.failures(database, number)[:_MOST]
+    ]
+    return _table(["subtasks", "cause", "nodes", "example"], rows, "Nothing failed.")
+
+
+def _alerts(listed: Sequence[Alert], *, may_act: bool) -> str:
+    rows = [
+        [
+            f"{one.time:%Y-%m-%d %H:%M:%S}",
+            one.severity.value,
+            "" if one.task is None else str(one.task),
+            escape(one.message),
+            "seen"
+            if one.is_acknowledged
+            else (
+                _button("acknowledge", one.id, "acknowledge") if may_act else "unseen"
+            ),
+        ]
+        for one in listed
+    ]
+    heads = ["time (UTC)", "severity", "task", "message", ""]
+    return _table(heads, rows, "There are no alerts.")
+
+
+def _deliveries(database: Database) -> str:
+    rows = [
+        [
+            f"{one.received:%Y-%m-%d %H:%M:%S}",
+            escape(one.name),
+            f'<span class="number">{one.files}</span>',
+            f'<span class="number">{one.bytes / 1e6:.1f}</span>',
+        ]
+        for one in deliveries.deliveries(database)[-_MOST:][::-1]
+    ]
+    heads = ["received (UTC)", "name", "files", "MB"]
+    return _table(heads, rows, "Nothing has been delivered.")
+
+
+def _state(text: str) -> str:
+    return f'<span class="state" data-state="{escape(text)}">{escape(text)}</span>'
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> str:
+    if start is None:
+        return ""
+    taken = ((end or datetime.now(UTC)) - start).total_seconds()
+    return f'<span class="number">{taken:.1f}</span>'
+
+
+def _button(verb: str, value: object, text: str, *, pressed: bool = False) -> str:
+    mark = ' aria-pressed="true"' if pressed else ""
+    return (
+        f'<button data-do="{verb}" data-value="{escape(str(value))}"{mark}>'
+        f"{escape(text)}</button>"
+    )
+
+
+def _table(heads: Iterable[str], rows: Sequence[Sequence[str]], empty: str) -> str:
+    if not rows:
+        return f'<p class="empty">{escape(empty)}</p>'
+    head = "".join(f"<th>{one}</th>" for one in heads)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,61 @@
+"""The view: what one browser looks at, and how it changes by what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ziggy_dask.records.overview import Doing, Order
+
+PAGE = 25
+"""Tasks on a page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What one browser looks at."""
+
+    instance: int | None = None
+    """Number of the instance; None: the newest."""
+    node: str = ""
+    """Only tasks of this node."""
+    doing: Doing | None = None
+    """Only tasks that do this."""
+    text: str = ""
+    """Only tasks with this in their unit of work."""
+    order: Order = Order.NUMBER
+    """What tasks are sorted by."""
+    is_descending: bool = False
+    """Whether the largest comes first."""
+    page: int = 0
+    """Page of the tasks, from 0."""
+    log: int | None = None
+    """Task whose log is shown."""
+
+
+def changed(view: View, ask: Mapping[str, str]) -> View:
+    """Return the view that a browser asks for.
+
+    Raises
+    ------
+    ValueError
+        If it asks for nothing that there is.
+    """
+    verb, value = str(ask.get("do")), str(ask.get("value", ""))
+    if verb == "instance":
+        return View(instance=int(value) if value else None)
+    if verb == "sort":
+        order = Order(value)
+        again = order is view.order and not view.is_descending
+        return replace(view, order=order, is_descending=again, page=0)
+    if verb == "node":
+        return replace(view, node=value, page=0)
+    if verb == "doing":
+        return replace(view, doing=Doing(value) if value else None, page=0)
+    if verb == "text":
+        return replace(view, text=value, page=0)
+    if verb == "page":
+        return replace(view, page=max(0, int(value)))
+    if verb == "log":
+        return replace(view, log=int(value) if value else None)
+    raise ValueError(f"{verb!r} is nothing that the page can do")
