@@ -13,6 +13,7 @@ _HOMES = {
     "open": "ziggy_dask.interface.cluster:open_cluster",
     "create": "ziggy_dask.interface.cluster:create_cluster",
     "create_mission": "ziggy_dask.interface.mission:create_mission",
+    "check_cluster": "ziggy_dask.interface.checking:check_cluster",
     "Cluster": "ziggy_dask.interface.cluster:Cluster",
     "Instance": "ziggy_dask.interface.objects:Instance",
     "Task": "ziggy_dask.interface.objects:Task",

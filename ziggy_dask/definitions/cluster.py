@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from ziggy_dask.definitions.check import Problem
 from ziggy_dask.definitions.compute import Compute, Environment
 from ziggy_dask.definitions.compute_check import check_compute
 from ziggy_dask.definitions.compute_text import read_compute, read_environments
@@ -109,8 +111,18 @@ class ClusterFile:
         )
 
 
-def read_cluster(path: Path) -> ClusterFile:
+def read_cluster(
+    path: Path,
+    look: Callable[[Environment], Sequence[Problem]] = lambda environment: (),
+) -> ClusterFile:
     """Read and check a cluster file; relative paths start at the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    look
+        Tells what else is wrong with an environment.
 
     Raises
     ------
@@ -138,6 +150,9 @@ def read_cluster(path: Path) -> ClusterFile:
     top.done()
     for problem in check_compute(cluster.compute, cluster.environments):
         document.take(problem)
+    for environment in cluster.environments:
+        for problem in look(environment):
+            document.take(problem)
     document.raise_faults()
     return cluster
 

@@ -31,12 +31,20 @@ def init(file: Path) -> None:
 
 @cluster.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def check(file: Path) -> None:
-    """Check a cluster file; nothing is opened or created."""
-    from ziggy_dask.definitions import read_cluster
+@click.option("--quiet", "-q", is_flag=True, help="Print no job scripts.")
+def check(file: Path, quiet: bool) -> None:
+    """Check a cluster file; nothing is opened or created.
 
-    found = read_cluster(file)
-    click.echo(f"{file}: cluster {found.name!r} is sound")
+    Prints the job script that each architecture of each batch system would get.
+    """
+    from ziggy_dask.interface.checking import check_cluster
+
+    scripts = check_cluster(file)
+    for (environment, architecture), text in scripts.items():
+        if not quiet:
+            click.secho(f"--- {environment}, {architecture}", bold=True)
+            click.echo(text.rstrip() + "\n")
+    click.echo(f"{file} is sound")
 
 
 @cluster.command()

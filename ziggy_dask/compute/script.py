@@ -1,0 +1,271 @@
+"""Job scripts: what is submitted to a batch system, by dask-jobqueue's own job classes.
+
+A job is one Dask worker with its nanny on one node. `check_jobs` tells what is wrong with an
+environment's options and directives before anything is submitted.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ziggy_dask.compute.estimate import clock
+from ziggy_dask.definitions import (
+    Architecture,
+    BatchSystem,
+    Environment,
+    Options,
+    Problem,
+    Secret,
+)
+from ziggy_dask.definitions.names import suggestion
+
+if TYPE_CHECKING:
+    from dask_jobqueue.core import Job
+    from distributed import Security
+
+CLASSES: Mapping[BatchSystem, str] = {
+    BatchSystem.SLURM: "slurm:SLURMJob",
+    BatchSystem.PBS: "pbs:PBSJob",
+    BatchSystem.SGE: "sge:SGEJob",
+    BatchSystem.LSF: "lsf:LSFJob",
+    BatchSystem.HTCONDOR: "htcondor:HTCondorJob",
+    BatchSystem.OAR: "oar:OARJob",
+    BatchSystem.MOAB: "moab:MoabJob",
+}
+"""Modules and classes of dask-jobqueue."""
+
+_ACCOUNTS = {
+    BatchSystem.SLURM: "account",
+    BatchSystem.PBS: "account",
+    BatchSystem.MOAB: "account",
+    BatchSystem.SGE: "project",
+    BatchSystem.LSF: "project",
+    BatchSystem.OAR: "project",
+}
+
+_OURS = {
+    "account": "'account' beside 'batch'",
+    "project": "'account' beside 'batch'",
+    "queue": "'queues' beside 'batch'",
+    "cores": "'cores' of the architecture",
+    "memory": "'memory' of the architecture",
+    "walltime": "'max_time' of the queue; wall times are estimated",
+    "job_extra_directives": "'directives' beside 'batch'",
+    "job_extra": "'directives' beside 'batch'",
+    "job_script_prologue": "'prologue' beside 'batch'",
+    "env_extra": "'prologue' beside 'batch'",
+    "extra": "'worker_extra_args'",
+    "header_skip": "'job_directives_skip'",
+    **dict.fromkeys(
+        ("scheduler", "name", "job_name", "nanny", "protocol", "security"),
+        "nothing: it is given by each run",
+    ),
+}
+"""Arguments of job classes that are said elsewhere, and where."""
+
+_INSTEAD = {
+    BatchSystem.PBS: {"select=": "select=", "nodes=": "select="},
+    BatchSystem.MOAB: {"select=": "select=", "nodes=": "select="},
+    BatchSystem.SLURM: {
+        "--mem": "--mem=",
+        "--cpus-per-task": "--cpus-per-task=",
+        "--ntasks": "-n 1",
+    },
+    BatchSystem.OAR: {"/nodes=": "/nodes="},
+}
+"""With such a directive, the line that dask-jobqueue would write itself is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One job: a worker on a node."""
+
+    environment: Environment
+    """Where."""
+    architecture: Architecture
+    """On what sort of node."""
+    scheduler: str
+    """Address of the scheduler, as seen from that node."""
+    name: str
+    """Name of the job, and of its worker."""
+    queue: str = ""
+    """Queue; empty: the site's default."""
+    wall_s: float = 0.0
+    """Wall time, in seconds; 0: the queue's default."""
+    resources: tuple[tuple[str, float], ...] = ()
+    """Dask resources that the worker announces."""
+    processes: int = 1
+    """Worker processes; they share the node's cores and memory evenly."""
+    log_directory: str = ""
+    """Directory for what the job prints, on a disk that the nodes see."""
+    local_directory: str = ""
+    """Directory of the worker's own files on its node."""
+    python: str = sys.executable
+    """Python that runs the worker."""
+
+
+def job_of(spec: JobSpec, security: Security | None = None) -> Job:
+    """Return the job as dask-jobqueue submits it; nothing is submitted.
+
+    Parameters
+    ----------
+    security
+        Its certificates must be in files: their paths are in the script.
+    """
+    return _job_class(spec.environment.batch)(**_arguments(spec), security=security)
+
+
+def job_script(spec: JobSpec, security: Security | None = None) -> str:
+    """Return the text that is submitted."""
+    return str(job_of(spec, security).job_script())
+
+
+def check_jobs(one: Environment) -> tuple[Problem, ...]:
+    """Return everything that dask-jobqueue would not take."""
+    where = ("environments", one.name, "options")
+    known = _parameters(one.batch)
+    found = []
+    for name, value in one.options.items:
+        if name in _OURS:
+            found.append(
+                Problem((*where, name), f"instead of {name!r} write {_OURS[name]}")
+            )
+        elif name not in known:
+            found.append(
+                Problem(
+                    (*where, name),
+                    f"jobs of {one.batch.value} have no option {name!r}"
+                    + suggestion(name, known - set(_OURS)),
+                )
+            )
+        if _has_secret(value):
+            found.append(
+                Problem(
+                    (*where, name),
+                    "job scripts can be read by others, so they hold no secrets; read "
+                    "it in 'prologue', from a file",
+                )
+            )
+    if one.batch is BatchSystem.HTCONDOR:
+        for architecture in one.architectures:
+            for line in (*one.directives, *architecture.directives):
+                if "=" not in line:
+                    found.append(
+                        Problem(
+                            (*where[:-1], "directives"),
+                            f"{line!r} is no line of HTCondor; write 'name = value'",
+                        )
+                    )
+    return tuple(found)
+
+
+def example_of(environment: Environment, architecture: Architecture) -> JobSpec:
+    """Return a job as a run would submit it, in the queue with the lowest limit."""
+    queues = sorted(
+        (one for one in environment.queues if one.is_automatic),
+        key=lambda one: one.max_time_s or float("inf"),
+    )
+    return JobSpec(
+        environment=environment,
+        architecture=architecture,
+        scheduler=f"tls://{environment.scheduler_host or 'SCHEDULER'}:8786",
+        name="ziggy-1-0",
+        queue=queues[0].name if queues else "",
+        wall_s=queues[0].max_time_s if queues else 0.0,
+    )
+
+
+def _job_class(batch: BatchSystem) -> type[Job]:
+    from importlib import import_module
+
+    module, _, name = CLASSES[batch].partition(":")
+    found: type[Job] = getattr(import_module(f"dask_jobqueue.{module}"), name)
+    return found
+
+
+def _parameters(batch: BatchSystem) -> set[str]:
+    """Return the keyword arguments that a job class takes."""
+    names: set[str] = set()
+    for each in _job_class(batch).__mro__:
+        if each.__module__.startswith("dask_jobqueue") and "__init__" in vars(each):
+            names.update(inspect.signature(vars(each)["__init__"]).parameters)
+    return names - {"self", "base_class_kwargs", "kwargs"}
+
+
+def _arguments(spec: JobSpec) -> dict[str, Any]:
+    environment, batch = spec.environment, spec.environment.batch
+    directives = (*environment.directives, *spec.architecture.directives)
+    options = environment.options.content()
+    arguments: dict[str, Any] = {
+        "scheduler": spec.scheduler,
+        "name": spec.name,
+        "job_name": spec.name,
+        "cores": spec.architecture.cores,
+        "memory": f"{spec.architecture.memory_bytes}B",
+        "processes": spec.processes,
+        "nanny": True,
+        "python": spec.python,
+        "job_script_prologue": list(environment.prologue),
+        "job_extra_directives": list(directives),
+        "job_directives_skip": _left_out(batch, directives),
+        "log_directory": spec.log_directory or None,
+        "local_directory": spec.local_directory or None,
+        **_of_batch(spec, directives),
+        **options,
+    }
+    extra = list(arguments.get("worker_extra_args", ()))
+    if spec.resources:
+        texts = [f"{name}={number:.15g}" for name, number in spec.resources]
+        extra += ["--resources", ",".join(texts)]
+    return arguments | {"worker_extra_args": extra}
+
+
+def _of_batch(spec: JobSpec, directives: Sequence[str]) -> dict[str, Any]:
+    """Return what batch systems call by different names."""
+    batch, account = spec.environment.batch, spec.environment.account
+    if batch is BatchSystem.HTCONDOR:
+        return {"disk": "1GB", "job_extra_directives": _condor_lines(spec, directives)}
+    arguments: dict[str, Any] = {"queue": spec.queue or None}
+    if account:
+        arguments[_ACCOUNTS[batch]] = account
+    if spec.wall_s:
+        arguments["walltime"] = clock(
+            spec.wall_s, with_seconds=batch is not BatchSystem.LSF
+        )
+    if batch is BatchSystem.OAR:
+        # Without a name of the property dask-jobqueue warns of every job.
+        arguments["memory_per_core_property_name"] = "not_applicable"
+    return arguments
+
+
+def _condor_lines(spec: JobSpec, directives: Sequence[str]) -> dict[str, str]:
+    lines = {}
+    if spec.environment.account:
+        lines["accounting_group"] = spec.environment.account
+    if spec.wall_s:
+        lines["allowed_job_duration"] = str(round(spec.wall_s))
+    for one in directives:
+        name, _, value = one.partition("=")
+        lines[name.strip()] = value.strip()
+    return lines
+
+
+def _left_out(batch: BatchSystem, directives: Sequence[str]) -> list[str]:
+    instead = _INSTEAD.get(batch, {})
+    return [
+        own
+        for word, own in instead.items()
+        if any(word in directive for directive in directives)
+    ]
+
+
+def _has_secret(value: object) -> bool:
+    if isinstance(value, Options):
+        return any(_has_secret(one) for _, one in value.items)
+    if isinstance(value, tuple):
+        return any(_has_secret(one) for one in value)
+    return isinstance(value, Secret)
