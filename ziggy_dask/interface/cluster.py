@@ -24,6 +24,7 @@ from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError, DefinitionError, Fault
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
+from ziggy_dask.interface.report import write_report
 from ziggy_dask.planning import Plan, Where
 from ziggy_dask.receipt import ModelVersion, model_versions
 from ziggy_dask.records import (
@@ -483,6 +484,10 @@ class Cluster:
         """Return the failures of an instance by kind, most frequent first."""
         number = instances.instance(self._site.database, instance).id
         return outcomes.failures(self._site.database, number)
+
+    def report(self, instance: int, file: str | os.PathLike[str]) -> None:
+        """Write a report on an instance: one ``.html`` or ``.pdf`` file."""
+        write_report(self.instance(instance), self.name, Path(file))
 
     @property
     def events(self) -> list[EventRecord]:

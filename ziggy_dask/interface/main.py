@@ -40,6 +40,7 @@ _COMMANDS = {
     "subtasks": "records:subtasks",
     "logs": "records:logs",
     "stats": "statistics:stats",
+    "report": "statistics:report",
     "events": "operations:events",
     "failures": "operations:failures",
     "restart": "operations:restart",

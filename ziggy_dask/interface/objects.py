@@ -12,7 +12,7 @@ from ziggy_dask.datastore import Datastore, Repository
 from ziggy_dask.definitions import Pipeline
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
-from ziggy_dask.records.outcomes import SubtaskLog, SubtaskRecord
+from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
 from ziggy_dask.records.statistics import NodeStatistics, statistics
 from ziggy_dask.records.timeline import Timeline, timeline
 from ziggy_dask.supervisor import OpenedSubtask, Site, open_subtask
@@ -75,6 +75,11 @@ class Instance:
     def timeline(self) -> Timeline:
         """When its subtasks ran, and where."""
         return timeline(self._site.database, self.id)
+
+    @property
+    def failures(self) -> list[FailureGroup]:
+        """Its failures by kind, most frequent first."""
+        return outcomes.failures(self._site.database, self.id)
 
     def to_frame(self) -> pd.DataFrame:
         """Return its tasks as a table, indexed by their numbers."""

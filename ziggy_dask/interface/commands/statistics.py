@@ -1,8 +1,9 @@
-"""``ziggy stats``: an instance in numbers, node by node."""
+"""``ziggy stats`` and ``report``: an instance in numbers, node by node."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,6 +40,22 @@ def stats(
         return
     rows = breakdown_rows(found) if breakdown else statistics_rows(found)
     show(rows, as_json=False, empty=f"instance {number} has no tasks")
+
+
+@click.command()
+@click.argument("instance", type=int)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File to write: .html or .pdf.",
+)
+@click.pass_context
+def report(ctx: click.Context, instance: int, output: Path) -> None:
+    """Write a report on INSTANCE as one file that needs nothing else."""
+    opened_cluster(ctx).report(instance, output)
+    click.echo(output)
 
 
 def statistics_rows(found: Sequence[NodeStatistics]) -> list[dict[str, Any]]:
