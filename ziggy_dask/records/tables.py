@@ -18,6 +18,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -190,6 +191,14 @@ class SubtaskRow(Table):
     """The outcome of a subtask."""
 
     __tablename__ = "subtasks"
+    __table_args__ = (
+        Index(
+            "ix_subtasks_failed",
+            *("task_id", "number", "fingerprint", "cause"),
+            sqlite_where=text("state = 'FAILED'"),
+            postgresql_where=text("state = 'FAILED'"),
+        ),
+    )
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     part_id: Mapped[int] = mapped_column(ForeignKey("parts.id"))
