@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ziggy_dask.compute.security import certificates
 from ziggy_dask.definitions import AddressCompute, Compute, LocalCompute, kind_of
 from ziggy_dask.errors import ClusterError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
 
 MEMORY = "memory"
 """Name of the Dask resource, in bytes, by which workers say how much they have."""
@@ -41,7 +42,7 @@ def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
     compute
         From the cluster file.
     scratch
-        Directory for files of workers.
+        Directory for files of workers, and for the certificates of this run.
 
     Raises
     ------
@@ -57,7 +58,16 @@ def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
         with _reached(compute) as client:
             yield client
         return
-    with _started(compute, scratch) as client:
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClusterError(
+            f"{scratch}: the workers' directory can't be made: {error.strerror}"
+        ) from error
+    with (
+        certificates(scratch / "certificates") as security,
+        _started(compute, scratch, security) as client,
+    ):
         yield client
 
 
@@ -79,16 +89,12 @@ def _reached(compute: AddressCompute) -> Iterator[Client]:
 
 
 @contextmanager
-def _started(compute: LocalCompute, scratch: Path) -> Iterator[Client]:
+def _started(
+    compute: LocalCompute, scratch: Path, security: Security
+) -> Iterator[Client]:
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
 
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ClusterError(
-            f"{scratch}: the workers' directory can't be made: {error.strerror}"
-        ) from error
     workers = compute.workers or os.cpu_count() or 1
     memory = compute.memory_bytes or int(MEMORY_LIMIT / workers)
     cluster = LocalCluster(
@@ -97,6 +103,7 @@ def _started(compute: LocalCompute, scratch: Path) -> Iterator[Client]:
         memory_limit=memory,
         resources={MEMORY: memory},
         host="127.0.0.1",
+        security=security,
         dashboard_address="127.0.0.1:0",
         local_directory=str(scratch),
         silence_logs=logging.CRITICAL,

@@ -26,7 +26,7 @@ from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.supervise import in_charge, work_on
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Security
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.5
@@ -158,17 +158,19 @@ def _begin(
     """Work on an instance in a thread of its own."""
     address = client.scheduler_info(n_workers=0)["address"]
     thread = threading.Thread(
-        target=_work, args=(site, number, address), name=f"ziggy-instance-{number}"
+        target=_work,
+        args=(site, number, address, client.security),
+        name=f"ziggy-instance-{number}",
     )
     active[number] = thread
     thread.start()
 
 
-def _work(site: Site, number: int, address: str) -> None:
+def _work(site: Site, number: int, address: str, security: Security) -> None:
     from distributed import Client
 
     try:
-        with Client(address, set_as_default=False) as client:
+        with Client(address, security=security, set_as_default=False) as client:
             record = work_on(site, number, client, unheard)
         logger.info("instance %s: %s", number, record.state.value)
     except KeyboardInterrupt:

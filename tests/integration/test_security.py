@@ -1,0 +1,108 @@
+"""Who may talk to scheduler and workers: this run's processes, and nobody else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from distributed import Client, Security
+
+from ziggy_dask.compute import open_client
+from ziggy_dask.compute.security import certificates
+from ziggy_dask.definitions import LocalCompute
+
+pytestmark = pytest.mark.integration
+
+TALK = """
+import sys
+from distributed import Client, Security
+
+wait, address, *files = sys.argv[1:]
+options = {}
+if files:
+    names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+    options = {"security": Security(require_encryption=True, **dict(zip(names, files)))}
+try:
+    with Client(address, timeout=float(wait), set_as_default=False, **options) as client:
+        print("talked:", client.submit(sum, [1, 2]).result(timeout=60))
+except Exception as error:
+    print("refused:", type(error).__name__, error)
+"""
+"""A program that tries to have a scheduler do something."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("secured")
+
+
+@pytest.fixture(scope="module")
+def client(place):
+    with open_client(LocalCompute(workers=1), place / "scratch") as client:
+        yield client
+
+
+def addresses(client: Client) -> list[str]:
+    info = client.scheduler_info(n_workers=-1)
+    nannies = [one["nanny"] for one in info["workers"].values()]
+    return [info["address"], *info["workers"], *nannies]
+
+
+def talk(*arguments: str, may: bool = False, command: tuple[str, ...] = ()) -> str:
+    wait = "60" if may else "1"
+    program = [*command, sys.executable, "-c", TALK, wait, *map(str, arguments)]
+    return subprocess.run(program, capture_output=True, text=True, check=False).stdout
+
+
+def files_of(security: Security) -> list[str]:
+    return [security.tls_ca_file, security.tls_client_cert, security.tls_client_key]
+
+
+def test_everything_listens_on_loopback_and_encrypts(client):
+    for address in addresses(client):
+        assert address.startswith("tls://127.0.0.1:")
+
+
+def test_with_the_certificate_of_the_run_one_can_talk(client):
+    scheduler = addresses(client)[0]
+    assert talk(scheduler, *files_of(client.security), may=True) == "talked: 3\n"
+
+
+def test_without_a_certificate_nothing_connects(client):
+    for address in addresses(client):
+        for scheme in ("tcp", "tls"):
+            assert talk(address.replace("tls", scheme)).startswith("refused:")
+
+
+def test_a_certificate_of_another_run_is_refused(client, tmp_path):
+    with certificates(tmp_path / "other") as security:
+        for address in addresses(client):
+            assert talk(address, *files_of(security)).startswith("refused:")
+
+
+def test_another_user_is_refused_and_cannot_read_the_key(client):
+    as_nobody = (
+        shutil.which("setpriv") or "",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    )
+    assert os.geteuid() == 0, "only root can try to be somebody else"
+    key = client.security.tls_client_key
+    looked = subprocess.run(
+        [*as_nobody, "cat", key], capture_output=True, text=True, check=False
+    )
+    assert "Permission denied" in looked.stderr
+    said = _talk_as(as_nobody, addresses(client)[0], *files_of(client.security))
+    assert said.startswith("refused: PermissionError")
+    for address in addresses(client):
+        assert _talk_as(as_nobody, address).startswith("refused:")
+
+
+def _talk_as(user: tuple[str, ...], *arguments: str) -> str:
+    said = talk(*arguments, command=user)
+    assert said, "the other user could not run the program at all"
+    return said
