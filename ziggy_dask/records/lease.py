@@ -12,6 +12,7 @@ import secrets
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psutil
 from sqlalchemy import Connection, delete, insert, select, update
@@ -154,11 +155,16 @@ def _values(lease: Lease) -> dict[str, object]:
 
 
 def _process_started(pid: int) -> str:
-    """Return when a process began, or an empty string if there is none."""
+    """Return when a process began, or an empty string if there is none.
+
+    In ticks since the machine started, so that it stays the same when the clock is
+    set: proc(5), field 22 of ``/proc/PID/stat``.
+    """
     try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return ""
-        return f"{process.create_time():.2f}"
-    except psutil.Error:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    except (psutil.Error, OSError):
         return ""
+    return f"{boot} {after_name.split()[19]}"

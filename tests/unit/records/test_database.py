@@ -3,7 +3,9 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from unittest.mock import patch
 
+import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -265,6 +267,15 @@ def test_the_lease_of_a_dead_process_is_free_at_once(database, url):
     subprocess.run([sys.executable, "-c", code], check=True)
     assert current_lease(database) is None
     give_back_lease(database, take_lease(database))
+
+
+def test_setting_the_clock_does_not_end_the_lease_of_a_living_process(database):
+    """Its age counts from the start of the machine, which setting the clock moves."""
+    take_lease(database)
+    set_on = psutil.boot_time() + 3600
+    with patch("psutil._pslinux.boot_time", return_value=set_on):
+        assert psutil.Process().create_time() > set_on
+        assert current_lease(database) is not None
 
 
 def test_a_lease_that_is_not_refreshed_runs_out(database, url):
