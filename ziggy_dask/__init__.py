@@ -61,6 +61,7 @@ _HOMES = {
         )
     },
     "Datastore": "ziggy_dask.datastore:Datastore",
+    "StoredProduct": "ziggy_dask.datastore.product:StoredProduct",
     "FileItem": "ziggy_dask.datastore:FileItem",
     "Plan": "ziggy_dask.planning:Plan",
     "Context": "ziggy_dask.workers:Context",

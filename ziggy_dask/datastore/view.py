@@ -12,10 +12,15 @@ import xarray as xr
 from ziggy_dask.datastore.index import all_products, read_product
 from ziggy_dask.datastore.items import FileItem, read_file_item
 from ziggy_dask.datastore.layout import open_dataset
+from ziggy_dask.datastore.product import StoredProduct
 from ziggy_dask.datastore.repository import Repository
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import ProductKind
+from ziggy_dask.display import Html, card, markup, section, table
 from ziggy_dask.errors import DatastoreError
+
+_MOST_SHOWN = 100
+"""So many products are shown in a notebook."""
 
 
 class Datastore:
@@ -62,6 +67,24 @@ class Datastore:
             }
             return xr.DataTree.from_dict(items, name=product.path.rpartition("/")[-1])
         return {name: self.file(product.path, name).data for name in names}
+
+    def product(self, path: str) -> StoredProduct:
+        """Return the product at `path` with where it comes from, to look at."""
+        content = self[path]
+        session = self._repository.reading(self._snapshot)
+        return StoredProduct(read_product(session, path.strip("/")), content)
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """List the paths of all products, for completion."""
+        return list(self)
+
+    def _repr_html_(self) -> str:
+        """Return it as notebooks show it."""
+        paths = list(self)
+        shown = [{"product": path} for path in paths[:_MOST_SHOWN]]
+        where = Html(f'<span class="zg-soft">at {markup(self.snapshot)}</span>')
+        part = section("Products", table(shown), f"({len(paths)})", is_open=True)
+        return card("Datastore", self.url, where, [part])
 
     def __contains__(self, path: str) -> bool:
         """Tell whether there is a product at `path`."""

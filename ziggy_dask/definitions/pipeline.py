@@ -359,6 +359,12 @@ class Pipeline:
         names = dict.fromkeys((*self.parameters, *node.parameters))
         return tuple(self.sets[name] for name in names)
 
+    def _repr_html_(self) -> str:
+        """Return it as notebooks show it."""
+        from ziggy_dask.definitions.card import pipeline_card
+
+        return pipeline_card(self)
+
     def _upstream_of(self, node: Node) -> tuple[str, ...]:
         reads = {one.data_type for one in node.inputs}
         received = any(self.types[name].reader for name in reads & set(self.types))

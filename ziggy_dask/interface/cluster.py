@@ -22,6 +22,7 @@ from ziggy_dask.definitions import (
 )
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError, DefinitionError, Fault
+from ziggy_dask.interface.cards import cluster_card
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.interface.report import write_report
@@ -659,6 +660,20 @@ class Cluster:
             f"    database   {self._site.database.url}\n"
             f"    pipelines  {', '.join(self.pipelines) or '-'}\n"
             f"    instances  {len(instances.instances(self._site.database))}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return it as notebooks show it."""
+        cluster = self._site.cluster
+        return cluster_card(
+            self.name,
+            {
+                "file": str(cluster.path),
+                "datastore": str(cluster.datastore),
+                "database": self._site.database.url,
+            },
+            {name: p.pipeline.description for name, p in self.pipelines.items()},
+            instances.instances(self._site.database),
         )
 
     def _only_receiver(self) -> str:

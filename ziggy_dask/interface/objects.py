@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.datastore import Datastore, Repository
 from ziggy_dask.definitions import Pipeline
+from ziggy_dask.interface.cards import instance_card, task_card
+from ziggy_dask.interface.plots import InstancePlots
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
@@ -86,6 +88,17 @@ class Instance:
         records = instances.tasks(self._site.database, self.id)
         return _frame(TaskRecord, records, "id", state=[one.state for one in records])
 
+    @property
+    def plot(self) -> InstancePlots:
+        """Pictures of it: ``plot.timeline()``, ``.durations()``, ``.lineage()``."""
+        return InstancePlots(self)
+
+    def _repr_html_(self) -> str:
+        """Return it as notebooks show it."""
+        return instance_card(
+            self.record, self.statistics, self.failures, self.parameters
+        )
+
     def __repr__(self) -> str:
         """Say how it stands."""
         record = self.record
@@ -148,6 +161,10 @@ class Task:
             if is_over:
                 return
             time.sleep(_LOOK_S)
+
+    def _repr_html_(self) -> str:
+        """Return it as notebooks show it."""
+        return task_card(self.record, outcomes.subtasks(self._site.database, self.id))
 
     def __repr__(self) -> str:
         """Say how it stands."""

@@ -25,6 +25,7 @@ from ziggy_dask.definitions import (
     ScriptStep,
 )
 from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.display import Html, card, markup, number, section, table
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.planning.units import (
     Holding,
@@ -138,6 +139,10 @@ class Plan:
     def subtask_count(self) -> int:
         """Number of subtasks, as far as known."""
         return sum(task.count for task in self.tasks)
+
+    def _repr_html_(self) -> str:
+        """Return it as notebooks show it."""
+        return _plan_card(self)
 
     def of_node(self, name: str) -> tuple[TaskPlan, ...]:
         """Return the tasks of a node."""
@@ -520,3 +525,29 @@ def _why_no_units(
                 f"at '{location}' is among the chosen units of work"
             )
     return f"node {node.name!r} has nothing to do: its inputs have no unit of work in common"
+
+
+_MOST_SHOWN = 100
+"""So many tasks of a plan are shown in a notebook."""
+
+
+def _plan_card(made: Plan) -> str:
+    rows = [
+        {
+            "node": task.node,
+            "unit": task.unit.name,
+            "subtasks": Html("when its inputs are stored")
+            if task.is_open
+            else number(task.count),
+            "reads": ", ".join(feed.path for feed in task.feeds),
+            "writes": ", ".join(target.path for target in task.targets),
+        }
+        for task in made.tasks[:_MOST_SHOWN]
+    ]
+    more = len(made.tasks) - len(rows)
+    tail = f'<p class="zg-soft">and {more} more</p>' if more else ""
+    warnings = "".join(f'<p class="zg-busy">{markup(w)}</p>' for w in made.warnings)
+    note = Html(f"{len(made.tasks)} tasks, {made.subtask_count} subtasks")
+    tasks = Html(table(rows) + tail)
+    parts = [Html(warnings), section("Tasks", tasks, is_open=len(rows) <= 20)]
+    return card("Plan of", made.pipeline.name, note, parts)

@@ -21,6 +21,7 @@ from ziggy_dask.definitions import (
     parameter_from_text,
     pipeline_to_yaml,
 )
+from ziggy_dask.definitions.card import pipeline_card
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import text_digest
 from ziggy_dask.definitions.text import pipeline_from_record
@@ -74,6 +75,10 @@ class StoredPipeline:
     """When this version was made."""
     pipeline: Pipeline
     """The definition, without values that were set since."""
+
+    def _repr_html_(self) -> str:
+        """Return it as notebooks show it."""
+        return pipeline_card(self.pipeline, f"version {self.version}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ Every number on it is a ``data`` element that holds the value in full.
 
 from __future__ import annotations
 
+from ziggy_dask.definitions.drawing import lineage_svg
 from ziggy_dask.display import (
     STYLE,
     Html,
@@ -17,11 +18,7 @@ from ziggy_dask.display import (
     table,
 )
 from ziggy_dask.interface.objects import Instance
-from ziggy_dask.interface.report.drawings import (
-    durations_svg,
-    lineage_svg,
-    timeline_svg,
-)
+from ziggy_dask.interface.report.drawings import durations_svg, timeline_svg
 from ziggy_dask.receipt import model_path
 from ziggy_dask.records.outcomes import FailureGroup
 from ziggy_dask.records.statistics import PERCENTILES, Breakdown, NodeStatistics

@@ -1,0 +1,146 @@
+"""One product as users hold it: what it is, where it comes from, a first look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from ziggy_dask.datastore.index import Product
+from ziggy_dask.definitions.pipeline import ProductKind
+from ziggy_dask.display import Html, card, markup, section, table
+from ziggy_dask.errors import DatastoreError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Content = xr.Dataset | xr.DataTree | dict[str, bytes]
+_MOST_SHOWN = 50
+"""So many items are shown in a notebook."""
+
+
+class StoredProduct:
+    """A product of the datastore.
+
+    Parameters
+    ----------
+    product
+        What is known of it.
+    content
+        Its content, lazy if it is an array or a collection.
+    """
+
+    def __init__(self, product: Product, content: Content) -> None:
+        self._product = product
+        self._content = content
+
+    @property
+    def path(self) -> str:
+        """Where it is in the datastore."""
+        return self._product.path
+
+    @property
+    def kind(self) -> ProductKind:
+        """How it is stored."""
+        return self._product.kind
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where it comes from: instance, task, node, unit of work."""
+        hidden = ("kind", "dimension")
+        return {k: v for k, v in self._product.attributes.items() if k not in hidden}
+
+    @property
+    def items(self) -> list[str]:
+        """Labels of its items, or names of its files."""
+        labels = self._product.labels
+        return [] if labels is None else labels.texts()
+
+    def open(self) -> Content:
+        """Return its content: a Dataset, a DataTree, or bytes by file name."""
+        return self._content
+
+    def plot(
+        self, variable: str | None = None, item: int = 0, ax: Axes | None = None
+    ) -> Axes:
+        """Draw a first look at it: an image, a line, or a histogram.
+
+        Parameters
+        ----------
+        variable
+            Which variable; by default the first that is made of numbers.
+        item
+            Which item along the subtask dimension, or of a collection.
+        ax
+            Where to draw; by default in a new figure.
+
+        Raises
+        ------
+        DatastoreError
+            If there is nothing to draw.
+        """
+        import matplotlib.pyplot as plt
+
+        values = self._chosen(variable, item)
+        axes = plt.subplots()[1] if ax is None else ax
+        _draw(values, axes)
+        axes.set_title(f"{self.path} {values.name}")
+        return axes
+
+    def _chosen(self, variable: str | None, item: int) -> xr.DataArray:
+        dataset = self._content
+        if isinstance(dataset, xr.DataTree):
+            dataset = list(dataset.children.values())[item].to_dataset()
+        if not isinstance(dataset, xr.Dataset):
+            raise DatastoreError(f"{self.path}: files can't be drawn; see open()")
+        names = [str(k) for k, v in dataset.data_vars.items() if v.dtype.kind in "iufb"]
+        if variable is None and not names:
+            raise DatastoreError(
+                f"{self.path}: has no variable that is made of numbers"
+            )
+        values = dataset[variable or names[0]]
+        dimension = self._product.dimension
+        many = values.ndim > 1 and dimension in values.dims
+        return values.isel({dimension: item}) if many else values
+
+    def __repr__(self) -> str:
+        """Say what it is."""
+        return f"<ziggy_dask.StoredProduct {self.path}: {self.kind.value}>"
+
+    def _repr_html_(self) -> str:
+        """Return it as notebooks show it."""
+        origin = [
+            {"from": key, "value": str(value)} for key, value in self.origin.items()
+        ]
+        items = [{"item": name} for name in self.items[:_MOST_SHOWN]]
+        content = self._content
+        if isinstance(content, dict):
+            body = table([{"file": k, "bytes": len(v)} for k, v in content.items()])
+        else:
+            body = Html(content._repr_html_())
+        return card(
+            "Product",
+            self.path,
+            Html(f'<span class="zg-soft">{markup(self.kind)}</span>'),
+            [
+                section("Content", body, is_open=True),
+                section("Where it comes from", table(origin)),
+                section("Items", table(items), f"({len(self.items)})"),
+            ],
+        )
+
+
+def _draw(values: xr.DataArray, axes: Axes) -> None:
+    is_colour = values.ndim == 3 and values.shape[-1] in (3, 4)
+    if is_colour or values.ndim == 2:
+        axes.imshow(np.asarray(values), interpolation="nearest", cmap="viridis")
+        axes.set_ylabel(str(values.dims[0]))
+        axes.set_xlabel(str(values.dims[1]))
+    elif values.ndim == 1:
+        axes.plot(np.asarray(values))
+        axes.set_xlabel(str(values.dims[0]))
+        axes.set_ylabel(str(values.name))
+    else:
+        axes.hist(np.asarray(values).ravel(), bins=50)
+        axes.set_xlabel(str(values.name))
