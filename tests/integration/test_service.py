@@ -296,12 +296,12 @@ def test_ready_files_that_make_no_sense_turn_their_handler_off(watched):
 def test_an_operator_can_fire_an_event(watched):
     watched.deliver("gazelle", 1)
     watched.deliver("zebra", 2)
-    done = ziggy(watched, "events", "--fire", "downlink", "--label", "zebra")
+    done = ziggy(watched, "event", "fire", "downlink", "--label", "zebra")
     assert done.returncode == 0, done.stderr
     assert watched.instance(1).tasks[0].record.unit == "[zebra]"
     listed = ziggy(watched, "events")
     assert "downlink" in listed.stdout
     assert "zebra" in listed.stdout
-    refused = ziggy(watched, "events", "--fire", "down")
+    refused = ziggy(watched, "event", "fire", "down")
     assert refused.returncode == 3
     assert "did you mean 'downlink'" in refused.stderr

@@ -33,6 +33,7 @@ from ziggy_dask.definitions.pipeline import (
     ScriptStep,
     Step,
 )
+from ziggy_dask.definitions.schedule import schedule_faults
 from ziggy_dask.errors import DefinitionError, Fault
 
 COMPRESSIONS = ("zstd", "blosc", "none")
@@ -59,6 +60,7 @@ def check(pipeline: Pipeline) -> tuple[Problem, ...]:
             _data_types,
             _places,
             _model_types,
+            _events,
             _references,
             _writers,
             _readers,
@@ -320,6 +322,25 @@ def _model_types(pipeline: Pipeline) -> Iterator[Problem]:
         if one.observed:
             yield from _known(
                 (*where, "observed"), "placeholder", one.observed, pipeline.patterns
+            )
+
+
+def _events(pipeline: Pipeline) -> Iterator[Problem]:
+    for one in pipeline.events:
+        where = ("events", one.name)
+        if bool(one.directory) == bool(one.schedule):
+            yield Problem(
+                where,
+                f"event {one.name!r} needs either a 'directory', for ready files, or a "
+                "'schedule', such as \"30 2 * * *\"",
+            )
+        if one.schedule:
+            for key, message in schedule_faults(one.schedule, one.timezone):
+                yield Problem((*where, key), message)
+        elif one.timezone != "UTC":
+            yield Problem(
+                (*where, "timezone"),
+                f"event {one.name!r} has a 'timezone', but no 'schedule'",
             )
 
 

@@ -207,14 +207,18 @@ class Input:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventHandler:
-    """What starts a pipeline by itself: ready files in a directory."""
+    """What starts a pipeline by itself: ready files in a directory, or the clock."""
 
     name: str
     """Name, e.g. ``downlink``."""
-    directory: str
+    directory: str = ""
     """Directory where ready files appear; may name environment variables."""
+    schedule: str = ""
+    """Times at which it starts, as a cron expression of five fields."""
+    timezone: str = "UTC"
+    """Time zone of the schedule, e.g. ``Europe/Berlin``."""
     is_enabled: bool = True
-    """Whether the supervisor looks for them from its start on."""
+    """Whether the supervisor heeds it, if no operator says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -248,7 +248,9 @@ def _model_type(name: str, section: Section) -> ModelType:
 def _event(name: str, section: Section) -> EventHandler:
     handler = EventHandler(
         name=name,
-        directory=section.text("directory"),
+        directory=section.text("directory", ""),
+        schedule=section.text("schedule", ""),
+        timezone=section.text("timezone", "UTC"),
         is_enabled=section.flag("enabled", True),
     )
     section.done()
@@ -418,8 +420,14 @@ def _model_type_content(one: ModelType) -> object:
 
 
 def _event_content(one: EventHandler) -> object:
-    content: dict[str, object] = {"directory": one.directory}
-    return content if one.is_enabled else content | {"enabled": False}
+    return _lean(
+        {
+            "directory": one.directory,
+            "schedule": one.schedule,
+            "timezone": one.timezone if one.timezone != "UTC" else None,
+            "enabled": None if one.is_enabled else False,
+        }
+    )
 
 
 def _node_content(one: Node) -> object:

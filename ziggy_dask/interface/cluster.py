@@ -39,7 +39,7 @@ from ziggy_dask.records import (
 from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.deliveries import DeliveryRecord
-from ziggy_dask.records.events import EventRecord
+from ziggy_dask.records.events import EventRecord, HandlerState
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
 from ziggy_dask.records.outcomes import FailureGroup
@@ -70,7 +70,7 @@ from ziggy_dask.supervisor import (
     serve,
     unheard,
 )
-from ziggy_dask.supervisor.launch import chosen_sets
+from ziggy_dask.supervisor.launch import chosen_sets, fired_event
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -495,15 +495,41 @@ class Cluster:
         """All events that started instances, oldest first."""
         return events.events(self._site.database)
 
+    @property
+    def handlers(self) -> dict[tuple[str, str], HandlerState]:
+        """What is kept of the event handlers of all pipelines, by pipeline and name."""
+        kept = events.handler_states(self._site.database)
+        return {
+            (name, one.name): kept.get((name, one.name), events.NOTHING_KEPT)
+            for name, stored in self.pipelines.items()
+            for one in stored.pipeline.events
+        }
+
+    def switch(self, handler: str, *, on: bool, pipeline: str | None = None) -> None:
+        """Turn an event handler on or off, whatever its definition says.
+
+        Parameters
+        ----------
+        handler
+            Name of the handler.
+        on
+            Whether the supervisor heeds it from now on.
+        pipeline
+            Its pipeline; needed if several have a handler of that name.
+        """
+        owner = self._handler_owner(handler, pipeline)
+        events.switch_handler(self._site.database, owner, handler, is_enabled=on)
+
     def fire(
         self,
         handler: str,
         labels: Sequence[str] = (),
         *,
+        pipeline: str | None = None,
         client: Client | None = None,
         listen: Listener = unheard,
     ) -> Instance:
-        """Do what an event handler does when its ready files are there, and wait.
+        """Do what an event handler does when its time has come, and wait.
 
         Parameters
         ----------
@@ -511,31 +537,39 @@ class Cluster:
             Name of the handler.
         labels
             Labels of the event: names of the deliveries to take in.
+        pipeline
+            Its pipeline; needed if several have a handler of that name.
         client
             Dask client to use.
         listen
             Called with events as they happen.
         """
-        handlers = {
-            one.name: stored.pipeline.name
-            for stored in self.pipelines.values()
-            for one in stored.pipeline.events
-        }
-        if handler not in handlers:
+        owner = self._handler_owner(handler, pipeline)
+        handlers = self.pipelines[owner].pipeline.events
+        is_scheduled = any(h.schedule for h in handlers if h.name == handler)
+        given = None if is_scheduled and not labels else tuple(labels)
+        event = fired_event(owner, handler, given)
+        request = Request(pipeline=owner, labels=given, event=event)
+        return self._run(request, client, listen)
+
+    def _handler_owner(self, handler: str, pipeline: str | None) -> str:
+        """Return the pipeline that has a handler."""
+        owners = [
+            owner
+            for owner, name in self.handlers
+            if name == handler and pipeline in (None, owner)
+        ]
+        if not owners:
+            known = [name for _, name in self.handlers]
             raise DefinitionError(
-                f"there is no event handler {handler!r}{suggestion(handler, handlers)}"
+                f"there is no event handler {handler!r}{suggestion(handler, known)}"
             )
-        request = Request(pipeline=handlers[handler], labels=tuple(labels))
-        done = self._run(request, client, listen)
-        events.record_event(
-            self._site.database,
-            handler,
-            "",
-            pipeline=handlers[handler],
-            labels=tuple(labels),
-            instance=done.id,
-        )
-        return done
+        if len(owners) > 1:
+            raise DefinitionError(
+                f"several pipelines have an event handler {handler!r}: "
+                f"{', '.join(owners)}; say which, with --pipeline"
+            )
+        return owners[0]
 
     def doctor(self, *, mends: bool = False) -> list[Finding]:
         """Return what does not fit between records, datastore and directories.

@@ -13,6 +13,7 @@ from ziggy_dask.definitions import ParameterSet, Pipeline
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.records import library
 from ziggy_dask.records.database import Database, patiently, pieces
+from ziggy_dask.records.events import NewEvent, insert_event
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.records.tables import InstanceRow, PipelineRow, TaskRow
 
@@ -141,8 +142,13 @@ class NewTask:
 
 
 @patiently
-def create_instance(database: Database, new: NewInstance) -> int:
-    """Make an instance and lock what it depends on; return its number."""
+def create_instance(
+    database: Database, new: NewInstance, event: NewEvent | None = None
+) -> int:
+    """Make an instance and lock what it depends on; return its number.
+
+    The event that starts it is recorded in the same transaction.
+    """
     with database.writing() as connection:
         library.lock(connection, new.pipeline_id, new.set_ids)
         made = connection.execute(
@@ -162,7 +168,10 @@ def create_instance(database: Database, new: NewInstance) -> int:
             )
             .returning(InstanceRow.id)
         )
-        return int(made.scalar_one())
+        number = int(made.scalar_one())
+        if event is not None:
+            insert_event(connection, event, number)
+        return number
 
 
 @patiently

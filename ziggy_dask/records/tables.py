@@ -19,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     false,
     text,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -259,6 +260,7 @@ class EventRow(Table):
     """An event that started an instance."""
 
     __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("pipeline", "handler", "due"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     handler: Mapped[str]
     name: Mapped[str]
@@ -266,6 +268,21 @@ class EventRow(Table):
     labels: Mapped[list[str]]
     instance_id: Mapped[int] = mapped_column(ForeignKey("instances.id"))
     time: Mapped[datetime]
+    due: Mapped[datetime | None]
+    files: Mapped[list[Any]] = mapped_column(JSON, server_default="[]")
+    is_settled: Mapped[bool] = mapped_column(server_default=true())
+
+
+class HandlerRow(Table):
+    """What is kept of an event handler besides its definition."""
+
+    __tablename__ = "handlers"
+    pipeline: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    is_enabled: Mapped[bool | None]
+    fault: Mapped[str]
+    schedule: Mapped[str]
+    until: Mapped[datetime | None]
 
 
 class RequestRow(Table):

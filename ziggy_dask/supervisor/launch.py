@@ -22,6 +22,7 @@ from ziggy_dask.planning import (
     stored_holdings,
 )
 from ziggy_dask.records import instances, library
+from ziggy_dask.records.events import NewEvent
 from ziggy_dask.records.library import StoredPipeline, StoredSet
 from ziggy_dask.supervisor.history import to_leave_out
 from ziggy_dask.supervisor.site import Site
@@ -52,6 +53,8 @@ class Request:
     labels: tuple[str, ...] | None = None
     """Labels of the event that asks: directories of deliveries to take in; None: no
     event does."""
+    event: NewEvent | None = None
+    """The event that asks; it is recorded with the instance."""
     number: int | None = None
     """Number of the operator's request on record; None: it is not."""
     receipt: Path | None = None
@@ -90,6 +93,7 @@ def launch(site: Site, request: Request) -> int:
             software=software_versions(),
             base_snapshot=site.repository.tip(),
         ),
+        request.event,
     )
 
 
@@ -187,16 +191,27 @@ def request_to_json(request: Request) -> dict[str, Any]:
         "name": request.name,
         "options": _options(request),
         "parameters": {name: dict(v) for name, v in request.parameters.items()},
+        "handler": request.event.handler if request.event else "",
     }
 
 
 def request_from_json(content: Mapping[str, Any]) -> Request:
     """Return the request that `request_to_json` described."""
+    asked = request_from_options(content["pipeline"], content["options"])
+    handler = content.get("handler", "")
     return replace(
-        request_from_options(content["pipeline"], content["options"]),
+        asked,
         name=content["name"],
         parameters=content["parameters"],
+        event=fired_event(asked.pipeline, handler, asked.labels) if handler else None,
     )
+
+
+def fired_event(
+    pipeline: str, handler: str, labels: tuple[str, ...] | None
+) -> NewEvent:
+    """Return the event that an operator fires."""
+    return NewEvent(pipeline=pipeline, handler=handler, labels=labels or ())
 
 
 def _options(request: Request) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ready files: senders say that data are there, and a pipeline starts.
+"""Ready files and schedules: what starts pipelines by itself.
 
 A sender that has delivered puts ``LABEL.READY.NAME.COUNT`` into the watched
 directory. When as many files of one name are there as they say, the event fires.
@@ -10,13 +10,17 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ziggy_dask.definitions import EventHandler, Pipeline
-from ziggy_dask.errors import DeliveryError
-from ziggy_dask.records import events, library
+from ziggy_dask.definitions.schedule import latest_due
+from ziggy_dask.errors import DatastoreError, DefinitionError, DeliveryError
+from ziggy_dask.records import events, instances, library
 from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.events import HandlerState, NewEvent, ReadyFile
 from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.launch import Request, launch
 from ziggy_dask.supervisor.site import Site
@@ -88,56 +92,145 @@ def _is_complete(name: str, files: list[re.Match[str]]) -> bool:
     return len(files) == count
 
 
-def look_for_events(site: Site, disabled: set[tuple[str, str]]) -> Iterator[int]:
-    """Launch what ready files ask for; yield the instances.
+def look_for_events(site: Site, now: datetime | None = None) -> Iterator[int]:
+    """Launch what ready files and schedules ask for; yield the instances.
+
+    A handler whose directory can't be read, or holds files that make no sense, is
+    turned off, with an alert.
 
     Parameters
     ----------
     site
         The open cluster.
-    disabled
-        Pipelines and names of handlers that are left out; one whose directory can't be
-        read, or holds files that make no sense, is added.
+    now
+        The time for schedules; None: as the clock says.
     """
+    states = events.handler_states(site.database)
     for stored in library.pipelines(site.database):
-        for handler in stored.pipeline.events:
-            key = stored.pipeline.name, handler.name
-            if not handler.is_enabled or key in disabled:
+        pipeline = stored.pipeline
+        for handler in pipeline.events:
+            state = states.get((pipeline.name, handler.name), events.NOTHING_KEPT)
+            if not state.is_on(handler.is_enabled):
                 continue
             try:
-                yield from _look(site, stored.pipeline, handler)
-            except (OSError, DeliveryError) as error:
-                disabled.add(key)
-                alert(
-                    site,
-                    Severity.WARNING,
-                    f"event handler {handler.name!r} of {stored.pipeline.name!r} is off "
-                    f"until the supervisor starts again: {error}",
-                    source="events",
-                )
+                if handler.schedule:
+                    time = now or datetime.now(UTC)
+                    yield from look_at_clock(site, pipeline, handler, state, time)
+                else:
+                    yield from _look(site, pipeline, handler)
+            except (OSError, DeliveryError, DefinitionError, DatastoreError) as error:
+                _turn_off(site, pipeline, handler, error)
+
+
+def _turn_off(
+    site: Site, pipeline: Pipeline, handler: EventHandler, error: Exception
+) -> None:
+    events.note_fault(site.database, pipeline.name, handler.name, str(error))
+    alert(
+        site,
+        Severity.WARNING,
+        f"event handler {handler.name!r} of {pipeline.name!r} is off until the "
+        f"supervisor starts again, or: ziggy event enable {handler.name}: {error}",
+        source="events",
+    )
 
 
 def _look(site: Site, pipeline: Pipeline, handler: EventHandler) -> Iterator[int]:
-    directory = site.cluster.path.parent / os.path.expandvars(handler.directory)
-    names = [entry.name for entry in os.scandir(directory) if entry.is_file()]
-    for ready in ready_events(names):
-        number = fire(site, pipeline, handler, ready)
-        for name in ready.files:
-            Path(directory, name).unlink(missing_ok=True)
-        yield number
+    """Fire the events of a directory.
+
+    Each is on record with its instance before its files are removed. What was not
+    removed then, since the supervisor died, is known by its record, and removed now.
+    """
+    directory = directory_of(site, handler)
+    _remove_fired(site, pipeline, handler, directory)
+    there = {one.name: one for one in _files(directory)}
+    for ready in ready_events(there):
+        yield fire(
+            site,
+            NewEvent(
+                pipeline=pipeline.name,
+                handler=handler.name,
+                name=ready.name,
+                labels=ready.labels,
+                files=tuple(there[name] for name in ready.files),
+            ),
+        )
+    _remove_fired(site, pipeline, handler, directory)
 
 
-def fire(site: Site, pipeline: Pipeline, handler: EventHandler, ready: Ready) -> int:
-    """Launch the instance of an event and record it; return its number."""
-    request = Request(pipeline=pipeline.name, labels=ready.labels)
-    number = launch(site, request)
-    events.record_event(
-        site.database,
-        handler.name,
-        ready.name,
-        pipeline=pipeline.name,
-        labels=ready.labels,
-        instance=number,
+def directory_of(site: Site, handler: EventHandler) -> Path:
+    """Return where the ready files of a handler appear."""
+    return site.cluster.path.parent / os.path.expandvars(handler.directory)
+
+
+def _files(directory: Path) -> Iterator[ReadyFile]:
+    for entry in os.scandir(directory):
+        with suppress(FileNotFoundError):  # its sender may take it away meanwhile
+            if entry.is_file():
+                yield _identity(entry.name, entry.stat())
+
+
+def _identity(name: str, status: os.stat_result) -> ReadyFile:
+    return ReadyFile(name=name, inode=status.st_ino, changed_ns=status.st_mtime_ns)
+
+
+def _remove_fired(
+    site: Site, pipeline: Pipeline, handler: EventHandler, directory: Path
+) -> None:
+    """Remove the ready files of events that are on record, but none that came since."""
+    left = events.unsettled(site.database, pipeline.name, handler.name)
+    for key, files in left.items():
+        for one in files:
+            path = directory / one.name
+            with suppress(FileNotFoundError):
+                if _identity(one.name, path.stat()) == one:
+                    path.unlink()
+        events.settle_event(site.database, key)
+
+
+def fire(site: Site, event: NewEvent) -> int:
+    """Launch the instance of an event, on record together; return its number."""
+    labels = event.labels if event.due is None else None
+    number = launch(site, Request(pipeline=event.pipeline, labels=labels, event=event))
+    logger.info(
+        "event %s: instance %s of %s",
+        event.name or event.handler,
+        number,
+        event.pipeline,
     )
-    logger.info("event %s: instance %s of %s", ready.name, number, pipeline.name)
     return number
+
+
+def look_at_clock(
+    site: Site,
+    pipeline: Pipeline,
+    handler: EventHandler,
+    state: HandlerState,
+    now: datetime,
+) -> Iterator[int]:
+    """Fire the latest due time of a schedule that is not dealt with.
+
+    Earlier ones that were missed count as dealt with, and so does what a clock jumped
+    over. While the instance of a due time before works, the next one waits.
+    """
+    schedule = f"{handler.schedule} {handler.timezone}"
+    names = pipeline.name, handler.name
+    if state.until is None or state.schedule != schedule or state.until > now:
+        # It is new, or the clock was put back: what has passed by now is over.
+        events.note_schedule(site.database, *names, schedule, now)
+        return
+    due = latest_due(handler.schedule, handler.timezone, now)
+    if due is None or due <= state.until:
+        return
+    if events.last_event(site.database, *names, due) is not None:
+        events.note_schedule(site.database, *names, schedule, due)
+        return
+    before = events.last_event(site.database, *names)
+    if before is None or _has_ended(site, before.instance):
+        yield fire(
+            site, NewEvent(pipeline=pipeline.name, handler=handler.name, due=due)
+        )
+
+
+def _has_ended(site: Site, number: int) -> bool:
+    return instances.instance(site.database, number).state.is_final

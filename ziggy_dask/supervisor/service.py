@@ -14,6 +14,7 @@ from ziggy_dask.compute import open_client
 from ziggy_dask.errors import LeaseError, ZiggyError
 from ziggy_dask.records import instances, requests
 from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.events import forget_faults
 from ziggy_dask.records.lease import Lease, invite_requests
 from ziggy_dask.records.requests import RequestKind, RequestRecord, RequestState
 from ziggy_dask.records.restarts import reset_tasks
@@ -59,7 +60,7 @@ def serve(site: Site, *, standby: bool = False) -> None:
             invite_requests(site.database, lease)
             logger.info("in charge of cluster %r", site.cluster.name)
             active: dict[int, threading.Thread] = {}
-            disabled: set[tuple[str, str]] = set()
+            forget_faults(site.database)
             looked = 0.0
             try:
                 for record in instances.instances(site.database):
@@ -73,7 +74,7 @@ def serve(site: Site, *, standby: bool = False) -> None:
                         _heed(site, request, client, active)
                     if time.monotonic() - looked > LOOK_S:
                         looked = time.monotonic()
-                        for number in look_for_events(site, disabled):
+                        for number in look_for_events(site):
                             _begin(site, number, client, active)
             finally:
                 site.stop.set()

@@ -127,6 +127,9 @@ def _unsaid(pipeline: Pipeline) -> Iterator[str]:
                 f"node {node.name!r} follows {', '.join(_parents(pipeline, node))}; "
                 "in the original a node follows one"
             )
+    for event in pipeline.events:
+        if event.schedule:
+            yield f"event {event.name!r} starts it by the clock"
     if pipeline.process is not Process.ALL:
         yield "only new items are processed"
     for node in pipeline.nodes:
