@@ -23,6 +23,7 @@ from ziggy_dask.definitions import (
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError, DefinitionError, Fault
 from ziggy_dask.interface.cards import cluster_card
+from ziggy_dask.interface.estimating import Asked, Estimates, estimate_node
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.interface.report import write_report
@@ -40,6 +41,7 @@ from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.events import EventRecord, HandlerState
+from ziggy_dask.records.history import node_history
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
 from ziggy_dask.records.outcomes import FailureGroup
@@ -292,6 +294,70 @@ class Cluster:
         request = self._request(pipeline, "", start, stop, where, exclude, process, {})
         expected = expected_products(self._site, definition, request)
         return plan(self._site, definition, request, expected)
+
+    def estimate(
+        self,
+        pipeline: str,
+        node: str,
+        *,
+        environment: str = "",
+        subtasks: int = 0,
+        tasks: int = 0,
+        memory_bytes: int = 0,
+        longest_s: float = 0.0,
+        typical_s: float = 0.0,
+        from_history: bool = False,
+        queue_table: str | os.PathLike[str] = "",
+    ) -> Estimates:
+        """Return what a node would get on a batch system, and what that costs.
+
+        Parameters
+        ----------
+        pipeline, node
+            Which node.
+        environment, subtasks, tasks, memory_bytes, longest_s, typical_s
+            What to use instead of what the node says, and of what is planned now.
+        from_history
+            Whether memory and times come from past subtasks of the node: the upper
+            ends of the bands of the 95th percentiles, and the median.
+        queue_table
+            The site's table of its queues, for the optimizers that want it.
+
+        Raises
+        ------
+        DefinitionError
+            If there is no such node or environment.
+        ClusterError
+            If too little is known.
+        """
+        definition = library.pipeline(self._site.database, pipeline).pipeline
+        history = None
+        if from_history:
+            history = node_history(self._site.database, pipeline, node)
+            if history is None:
+                raise ClusterError(
+                    f"no subtask of {node!r} was completed yet, so there is no history; "
+                    "give memory and time"
+                )
+        asked = Asked(
+            environment=environment,
+            subtasks=subtasks,
+            tasks=tasks,
+            memory_bytes=memory_bytes,
+            longest_s=longest_s,
+            typical_s=typical_s,
+            queue_table=queue_table,
+        )
+        needs_plan = not (subtasks and tasks)
+        planned = self.plan(pipeline).of_node(node) if needs_plan else ()
+        return estimate_node(
+            definition,
+            node,
+            self._site.cluster.environments,
+            asked,
+            [one.count for one in planned],
+            history,
+        )
 
     def run(
         self,

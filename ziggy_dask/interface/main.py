@@ -33,6 +33,7 @@ _COMMANDS = {
     "deliveries": "receipt:deliveries",
     "models": "receipt:models",
     "plan": "running:plan",
+    "estimate": "estimating:estimate",
     "graph": "running:graph",
     "run": "running:run",
     "instances": "records:instances",
