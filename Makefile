@@ -40,11 +40,11 @@ check: $(STAMP)  ## Lint, types, import contracts
 	@$(BIN)/lint-imports --no-cache
 
 integration: $(STAMP)  ## Run the tests that start real things
-	@$(BIN)/pytest -q -m "integration or postgres" tests
+	@$(BIN)/pytest -q -m "integration or postgres or cloud" tests
 
 coverage: $(STAMP)  ## Run all tests and report coverage
 	@rm -f .coverage*
-	@$(BIN)/coverage run -m pytest -q -m "not (slow or slurm or cloud or browser)" ziggy_dask tests
+	@$(BIN)/coverage run -m pytest -q -m "not (slow or slurm or browser)" ziggy_dask tests
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90
 

@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 from hypothesis import settings
 
 import ziggy_dask as z
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, S3Server
 from ziggy_dask.datastore import Repository, Storage, storable
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.repository import ATTRIBUTE
@@ -57,6 +57,24 @@ def postgres():
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3 server; tests that use it are marked ``cloud``."""
+    server = S3Server()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """That server, with credentials for it in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    return s3_server
 
 
 @pytest.fixture

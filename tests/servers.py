@@ -7,8 +7,10 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -118,6 +120,51 @@ class PostgresServer:
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return self.dsn(name)
+
+
+class S3Server:
+    """An S3 server, moto's, which heeds the conditions of conditional writes."""
+
+    access_key = "AKIAIOSFODNN7EXAMPLE"
+    secret_key = "a-secret-that-nobody-may-see"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H127.0.0.1", f"-p{self.port}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + WAIT_S
+        while not self._answers():
+            assert self.process.poll() is None, "moto does not start"
+            assert time.monotonic() < deadline, "moto does not answer"
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def new_bucket(self) -> str:
+        """Create a bucket; return its name."""
+        name = f"ziggy-{secrets.token_hex(6)}"
+        put = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
+        urllib.request.urlopen(put).close()
+        return name
+
+    def datastore(self) -> str:
+        """Return the lines of a cluster file for a datastore in a new bucket."""
+        return (
+            f"datastore:\n  url: s3://{self.new_bucket()}/mission\n"
+            f"  endpoint: {self.endpoint}\n  region: us-east-1\n"
+            "  allow_http: true\n  path_style: true\n"
+        )
+
+    def close(self) -> None:
+        """End it; what it stored is gone."""
+        self.process.terminate()
+        self.process.wait()
 
 
 def _is_root() -> bool:

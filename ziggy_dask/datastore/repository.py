@@ -33,6 +33,7 @@ from icechunk.session import ForkSession
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ziggy_dask.datastore.places import storage_at
 from ziggy_dask.errors import DatastoreError
 
 MAIN = "main"
@@ -83,7 +84,6 @@ class Repository:
     ----------
     url
         A path, or ``s3://``, ``gs://``, ``az://`` or ``memory://`` with a name.
-        Credentials come from the environment, as usual with each of them.
     """
 
     def __init__(self, url: str, repo: icechunk.Repository) -> None:
@@ -269,7 +269,7 @@ def create_repository(url: str) -> Repository:
     if urlsplit(url).scheme == MEMORY:
         url = _memory_directory(url)
     try:
-        storage = _storage(url, create=True)
+        storage = storage_at(url, create=True)
         repository = Repository(url, icechunk.Repository.open_or_create(storage))
         repository.keep_empty_snapshot()
     except (icechunk.IcechunkError, OSError, ValueError) as error:
@@ -287,12 +287,16 @@ def open_repository(url: str) -> Repository:
     """
     if urlsplit(url).scheme == MEMORY:
         url = _memory_directory(url)
+    missing = DatastoreError(
+        f"datastore {url}: there is none; make it with: ziggy cluster init FILE"
+    )
     if not urlsplit(url).scheme and not (Path(url) / "snapshots").exists():
-        raise DatastoreError(
-            f"datastore {url}: there is none; make it with: ziggy cluster init FILE"
-        )
+        raise missing
     try:
-        return Repository(url, icechunk.Repository.open(_storage(url, create=False)))
+        storage = storage_at(url, create=False)
+        if not icechunk.Repository.exists(storage):
+            raise missing
+        return Repository(url, icechunk.Repository.open(storage))
     except (icechunk.IcechunkError, OSError, ValueError) as error:
         raise DatastoreError(f"datastore {url}: can't be opened: {error}") from error
 
@@ -367,20 +371,3 @@ def _memory_directory(url: str) -> str:
     )
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     return directory
-
-
-def _storage(url: str, *, create: bool) -> icechunk.Storage:
-    parts = urlsplit(url)
-    prefix = parts.path.strip("/")
-    if parts.scheme == "s3":
-        return icechunk.s3_storage(bucket=parts.netloc, prefix=prefix, from_env=True)
-    if parts.scheme == "gs":
-        return icechunk.gcs_storage(bucket=parts.netloc, prefix=prefix, from_env=True)
-    if parts.scheme == "az":
-        account, _, container = parts.netloc.partition(".")
-        return icechunk.azure_storage(
-            account=account, container=container, prefix=prefix, from_env=True
-        )
-    if create:
-        Path(url).mkdir(parents=True, exist_ok=True)
-    return icechunk.local_filesystem_storage(url)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from ziggy_dask.definitions.check import Problem
 from ziggy_dask.definitions.compute import Compute, Environment
@@ -18,6 +18,11 @@ from ziggy_dask.definitions.section import Section, open_document
 from ziggy_dask.errors import DefinitionError
 
 DATASTORE_SCHEMES = ("s3", "gs", "az", "memory")
+STORE_OPTIONS = {
+    "s3": ("endpoint", "region", "allow_http", "path_style"),
+    "az": ("endpoint", "allow_http"),
+}
+"""What can be said of an object store beside its URL."""
 DATABASE_SCHEMES = ("sqlite", "postgresql")
 
 
@@ -77,7 +82,10 @@ class ClusterFile:
     home: Path
     """Directory of the cluster's own files: logs, scratch, and the defaults below."""
     datastore: str
-    """Icechunk repository: a path, or ``s3://``, ``gs://``, ``az://`` or ``memory://``."""
+    """Icechunk repository: a path, or ``s3://``, ``gs://``, ``az://`` or ``memory://``.
+
+    How an object store is reached follows after ``?``; credentials never stand here.
+    """
     database: DatabasePlace
     """Where the records are kept."""
     receipt: Path
@@ -162,20 +170,50 @@ def _path(base: Path, text: str) -> Path:
 
 
 def _datastore(top: Section, base: Path, home: Path) -> str:
-    text = top.text("datastore", str(home / "datastore"))
+    inner = top.section("datastore") if top.is_mapping("datastore") else None
+    section, key = (top, "datastore") if inner is None else (inner, "url")
+    text = section.text(key, str(home / "datastore"))
     scheme = urlsplit(text).scheme
+    options = _store_options(inner, scheme) if inner is not None else {}
     if "://" not in text:
         return str(_path(base, text))
     if scheme == "file":
         return str(_path(base, text.removeprefix("file://")))
     if scheme not in DATASTORE_SCHEMES:
-        top.fault(
-            "datastore",
+        section.fault(
+            key,
             f"a datastore can't be at '{scheme}://'"
             + suggestion(scheme, DATASTORE_SCHEMES)
             + "; or give a path",
         )
-    return text
+    if "@" in text or "?" in text:
+        section.fault(
+            key,
+            "credentials and options do not go into the datastore's URL; credentials "
+            "come from the environment, options stand beside 'url'",
+        )
+    return f"{text}?{urlencode(options, safe=':/')}" if options else text
+
+
+def _store_options(section: Section, scheme: str) -> dict[str, str]:
+    """Return how an object store is reached, of what its kind can be told."""
+    known = STORE_OPTIONS.get(scheme, ())
+    texts: dict[str, str] = {
+        key: section.text(key, "") for key in ("endpoint", "region") if key in known
+    }
+    flags: dict[str, str] = {
+        key: "true"
+        for key in ("allow_http", "path_style")
+        if key in known and section.flag(key)
+    }
+    section.done()
+    endpoint = texts.get("endpoint", "")
+    if endpoint.startswith("http://") and "allow_http" not in flags:
+        section.fault(
+            "endpoint",
+            f"{endpoint!r} is not encrypted; if that is meant, add 'allow_http: true'",
+        )
+    return {key: text for key, text in texts.items() if text} | flags
 
 
 def _database(top: Section, base: Path, home: Path) -> DatabasePlace:

@@ -1,0 +1,197 @@
+"""Datastore on S3 and database on PostgreSQL: the same results as on one machine."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import ziggy_dask as z
+from tests.conftest import data_type, images, node, pipeline, store
+from tests.integration.test_kill import (
+    ALGORITHMS,
+    COMMAND,
+    COUNT,
+    check_result,
+    kill_at,
+    recorded,
+    run_counts,
+    ziggy,
+)
+from ziggy_dask.datastore import create_repository, open_repository
+from ziggy_dask.definitions import read_cluster
+from ziggy_dask.errors import DatastoreError, DefinitionError
+from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.records import instances, outcomes
+
+pytestmark = [pytest.mark.cloud, pytest.mark.integration]
+
+SAMPLE = Path(__file__).parents[2] / "pipelines" / "sample"
+LOCAL = "compute: {local: {workers: 2}}\n"
+
+
+def test_of_two_committers_one_is_refused(s3):
+    place = place_of(s3)
+    one, two = create_repository(place), open_repository(place)
+    tip, session = one.writing()
+    zarr.open_group(session.store, mode="a").attrs["by"] = "one"
+    late_tip, late = two.writing()
+    zarr.open_group(late.store, mode="a").attrs["by"] = "two"
+    one.finish_writing(tip, session, "first", {})
+    with pytest.raises(Exception, match="conflict|expected parent"):
+        two.finish_writing(late_tip, late, "second", {})
+    with pytest.raises(Exception, match="conflict"):
+        two._repo.reset_branch("main", late_tip, from_snapshot_id=late_tip)
+    assert zarr.open_group(two.reading().store, mode="r").attrs["by"] == "one"
+
+
+def test_a_datastore_that_is_not_there_is_refused(s3):
+    with pytest.raises(DatastoreError, match="there is none; make it with"):
+        open_repository(place_of(s3))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("datastore: s3://key:word@bucket/p\n", "credentials and options do not go"),
+        ("datastore: s3://bucket/p?access_key=word\n", "credentials and options do"),
+        ("datastore: {url: 's3://b/p', secret_key: word}\n", "unknown key"),
+        ("datastore: {url: 's3://b', endpoint: 'http://h'}\n", "'allow_http: true'"),
+        ("datastore: {url: 'gs://b', endpoint: 'https://h'}\n", "unknown key"),
+    ],
+)
+def test_what_does_not_belong_to_a_datastore_is_refused(tmp_path, lines, message):
+    file = tmp_path / "cluster.yaml"
+    file.write_text("cluster: test\n" + lines)
+    with pytest.raises(DefinitionError, match=message) as caught:
+        read_cluster(file)
+    assert "word" not in str(caught.value)
+
+
+@pytest.mark.postgres
+def test_the_sample_gives_the_same_on_disk_and_away(tmp_path, s3, postgres):
+    here = run_sample(tmp_path / "here", "")
+    away = run_sample(
+        tmp_path / "away", s3.datastore() + f"database: {postgres.new_database()}\n"
+    )
+    expected, found = products(here), products(away)
+    assert expected.keys() == found.keys()
+    for path, values in expected.items():
+        np.testing.assert_array_equal(found[path], values, err_msg=path)
+    assert facts(away) == facts(here)
+
+
+def test_a_killed_supervisor_loses_and_repeats_nothing_on_s3(tmp_path, s3, code):
+    cluster = new_cluster(tmp_path, s3.datastore())
+    for number in (1, 2):
+        store(cluster, {f"set-{number}/L0": images(COUNT, seed=number)})
+    root = code(ALGORITHMS)
+    runs = root / "runs.txt"
+    cluster.register(flow(root))
+    process = ziggy(cluster, "run", "test")
+    kill_at(cluster, process, runs, 3 * COUNT, lambda supervisor, _: supervisor.pid)
+    assert process.returncode == -signal.SIGKILL
+    before, counts = recorded(cluster), run_counts(runs)
+    assert before
+    follow = ziggy(cluster, "run", "--continue")
+    output, _ = follow.communicate(timeout=300)
+    assert follow.returncode == 0, output
+    check_result(cluster, runs, before, counts)
+
+
+def test_credentials_are_in_no_record_and_no_file(tmp_path, s3):
+    run_sample(tmp_path / "sample", s3.datastore())
+    files = [one for one in tmp_path.rglob("*") if one.is_file()]
+    assert any(one.name == "ziggy.db" for one in files)
+    secret = s3.secret_key.encode()
+    assert [one for one in files if secret in one.read_bytes()] == []
+
+
+# -- what these tests share ----------------------------------------------------------
+
+
+def flow(root) -> z.Pipeline:
+    return pipeline(
+        root,
+        data_type("raw", "L0"),
+        data_type("scaled", "L1"),
+        data_type("shifted", "L2"),
+        data_type("mean", "L3", subtask=""),
+        node("scale", "scale", "raw", "scaled"),
+        node("shift", "shift", "scaled", "shifted"),
+        node("mean", "mean", "shifted", "mean", single_subtask=True),
+    )
+
+
+def place_of(s3) -> str:
+    return (
+        f"s3://{s3.new_bucket()}/mission?endpoint={s3.endpoint}"
+        "&region=us-east-1&allow_http=true&path_style=true"
+    )
+
+
+def new_cluster(directory, lines) -> z.Cluster:
+    file = directory / "cluster.yaml"
+    file.write_text(f"cluster: mission\nhome: ./home\n{LOCAL}{lines}")
+    return create_cluster(file)
+
+
+def run_sample(directory, lines) -> z.Cluster:
+    directory.mkdir()
+    cluster = new_cluster(directory, lines)
+    shutil.copytree(
+        SAMPLE, directory / "sample", ignore=shutil.ignore_patterns("__py*")
+    )
+    receipt = directory / "home" / "receipt"
+    subprocess.run([sys.executable, SAMPLE / "draw.py", receipt], check=True)
+    for arguments in (
+        ["manifest", receipt, "--dataset-id", "1"],
+        ["import", directory / "sample"],
+        ["run", "sample"],
+    ):
+        ended = subprocess.run(
+            [*COMMAND, "--cluster", directory / "cluster.yaml", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert "a-secret" not in ended.stdout + ended.stderr
+    return cluster
+
+
+def products(cluster) -> dict[str, np.ndarray]:
+    """Return every array of the datastore, by path."""
+    root = zarr.open_group(cluster._site.repository.reading().store, mode="r")
+    return {
+        path: array[...]
+        for path, array in root.members(max_depth=None)
+        if isinstance(array, zarr.Array)
+    }
+
+
+def facts(cluster) -> list[tuple]:
+    """Return what is on record, but for times, snapshots and places."""
+    database = cluster._site.database
+    return [
+        (
+            task.id,
+            task.node,
+            task.unit,
+            task.state,
+            (task.total, task.complete, task.failed),
+            sorted(task.inputs),
+            [
+                (one.number, one.state, one.cause, one.message, one.outputs)
+                for one in outcomes.subtasks(database, task.id)
+            ],
+        )
+        for instance in instances.instances(database)
+        for task in instances.tasks(database, instance.id)
+    ]

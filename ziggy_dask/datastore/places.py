@@ -1,0 +1,62 @@
+"""Where a repository is stored: a directory, or a bucket of an object store.
+
+A place is one text, so that it can be handed to workers as it is: a path, or a URL
+with options after ``?``. It holds no credentials. These come from where each store's
+own tools look for them: environment variables, profiles, the machine's role.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import icechunk
+
+
+def storage_at(url: str, *, create: bool) -> icechunk.Storage:
+    """Return the storage at a place; a directory is made if `create`.
+
+    Raises
+    ------
+    OSError
+        If a directory can't be made.
+    """
+    parts = urlsplit(url)
+    prefix = parts.path.strip("/")
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme == "s3":
+        return icechunk.s3_storage(
+            bucket=parts.netloc,
+            prefix=prefix,
+            endpoint_url=options.get("endpoint"),
+            region=options.get("region"),
+            allow_http=options.get("allow_http") == "true",
+            force_path_style=options.get("path_style") == "true",
+            from_env=True,
+        )
+    if parts.scheme == "gs":
+        return icechunk.gcs_storage(bucket=parts.netloc, prefix=prefix, from_env=True)
+    if parts.scheme == "az":
+        account, _, container = parts.netloc.partition(".")
+        return icechunk.azure_storage(
+            account=account,
+            container=container,
+            prefix=prefix,
+            from_env=True,
+            config=_azure_config(options),
+        )
+    if create:
+        Path(url).mkdir(parents=True, exist_ok=True)
+    return icechunk.local_filesystem_storage(url)
+
+
+def _azure_config(options: dict[str, str]) -> dict[str, str]:
+    """Return options by the names that the ``object_store`` library has for them."""
+    return {
+        name: options[key]
+        for key, name in (
+            ("endpoint", "azure_endpoint"),
+            ("allow_http", "azure_allow_http"),
+        )
+        if key in options
+    }
