@@ -60,6 +60,7 @@ _HOMES = {
             "SshCompute",
         )
     },
+    "Draft": "ziggy_dask.definitions.draft:Draft",
     "Datastore": "ziggy_dask.datastore:Datastore",
     "StoredProduct": "ziggy_dask.datastore.product:StoredProduct",
     "FileItem": "ziggy_dask.datastore:FileItem",

@@ -20,6 +20,7 @@ from ziggy_dask.definitions import (
     read_pipeline,
     require_sound,
 )
+from ziggy_dask.definitions.draft import Draft
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError, DefinitionError, Fault
 from ziggy_dask.interface.cards import cluster_card
@@ -78,6 +79,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Overrides = Mapping[str, Mapping[str, object]]
+_DRAFTS = "drafts"
+"""Directory, in a cluster's own, of the text of drafts."""
 _ENDING_S = 60.0
 """So long is waited for a supervisor to end, in seconds."""
 
@@ -164,16 +167,20 @@ class Cluster:
         return Task(self._site, instances.task(self._site.database, number).id)
 
     def register(
-        self, *pipelines: Pipeline | str | os.PathLike[str], dry_run: bool = False
+        self,
+        *pipelines: Pipeline | Draft | str | os.PathLike[str],
+        dry_run: bool = False,
     ) -> list[Registered]:
-        """Register pipelines: definitions, or files or directories of them.
+        """Register pipelines: definitions, drafts, or files or directories of them.
+
+        The text of a draft is kept in the cluster's directory.
 
         Raises
         ------
         DefinitionError
             With everything that is wrong; nothing is registered then.
         """
-        sound = [_checked(one) for one in pipelines]
+        sound = [_checked(one, self.home / _DRAFTS) for one in pipelines]
         return [] if dry_run else library.register(self._site.database, sound)
 
     def import_ziggy(
@@ -813,8 +820,12 @@ class Cluster:
         )
 
 
-def _checked(pipeline: Pipeline | str | os.PathLike[str]) -> Pipeline:
+def _checked(
+    pipeline: Pipeline | Draft | str | os.PathLike[str], drafts: Path
+) -> Pipeline:
     """Return a pipeline, read if need be, that has nothing wrong with it."""
+    if isinstance(pipeline, Draft):
+        return read_pipeline(pipeline.keep(drafts))
     if not isinstance(pipeline, Pipeline):
         return read_pipeline(Path(pipeline))
     require_sound(pipeline)
