@@ -17,9 +17,11 @@ from __future__ import annotations
 import atexit
 import json
 import pickle
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -43,6 +45,7 @@ ATTRIBUTE = "ziggy"
 """Name of the group attribute in which products carry where they come from."""
 
 MEMORY = "memory"
+_ESCAPES = re.compile("\x1b\\[[0-9;]*m")
 
 icechunk.set_logs_filter("error")
 
@@ -89,6 +92,10 @@ class Repository:
     def __init__(self, url: str, repo: icechunk.Repository) -> None:
         self.url = url
         self._repo = repo
+        self.permit: Callable[[], None] = _permitted
+        """Called before history is changed, after its newest snapshot was looked up;
+        raises if this process may not. Who takes over from one that did not answer
+        moves history on with `fence`, so that a permit from before comes to nothing."""
 
     def tip(self) -> str:
         """Return the id of the newest published snapshot."""
@@ -126,14 +133,16 @@ class Repository:
         paths
             Paths of products; the groups above them are made.
         """
-        self.drop_scaffold(name)
-        self._repo.create_branch(name, self._repo.lookup_branch(EMPTY))
-        session = self._repo.writable_session(name)
-        _require_groups(session, parents_of(paths))
-        if session.has_uncommitted_changes:
-            session.commit("Scaffold")
+        with self._translated():
+            self.permit()
+            self.drop_scaffold(name)
+            self._repo.create_branch(name, self._repo.lookup_branch(EMPTY))
             session = self._repo.writable_session(name)
-        return pickle.dumps(session.fork())
+            _require_groups(session, parents_of(paths))
+            if session.has_uncommitted_changes:
+                session.commit("Scaffold")
+                session = self._repo.writable_session(name)
+            return pickle.dumps(session.fork())
 
     def drop_scaffold(self, name: str) -> None:
         """Remove the branch of a scaffold that is no longer needed, if it is there."""
@@ -175,18 +184,32 @@ class Repository:
         message: str,
         metadata: Mapping[str, Any],
     ) -> str:
-        """Publish products, all in one step, and return the new snapshot's id."""
-        merged = [_merged(one.change_sets) for one in publications]
-        tip = self._stage(list(zip(publications, merged, strict=True)))
-        session = self._repo.writable_session(STAGING)
-        for one, fork in zip(publications, merged, strict=True):
-            if one.is_absent:
-                continue
-            if fork is not None:
-                session.merge(fork)
-            group = zarr.open_group(session.store, path=one.path, mode="a")
-            group.attrs[ATTRIBUTE] = dict(one.attributes)
-        return self._move_main(tip, session, message, metadata)
+        """Publish products, all in one step, and return the new snapshot's id.
+
+        Raises
+        ------
+        DatastoreError
+            If the datastore can't be written; readers see what they saw before.
+        """
+        with self._translated():
+            merged = [_merged(one.change_sets) for one in publications]
+            tip = self._stage(list(zip(publications, merged, strict=True)))
+            session = self._repo.writable_session(STAGING)
+            for one, fork in zip(publications, merged, strict=True):
+                if one.is_absent:
+                    continue
+                if fork is not None:
+                    session.merge(fork)
+                group = zarr.open_group(session.store, path=one.path, mode="a")
+                group.attrs[ATTRIBUTE] = dict(one.attributes)
+            return self._move_main(tip, session, message, metadata)
+
+    def fence(self, message: str) -> None:
+        """Move history on, so that nobody else can still publish what they began."""
+        with self._translated():
+            tip, session = self.writing()
+            zarr.open_group(session.store, mode="a").attrs["ziggy_fence"] = message
+            self._move_main(tip, session, message, {})
 
     def writing(self) -> tuple[str, icechunk.Session]:
         """Return the newest snapshot's id and a session to change it directly.
@@ -194,8 +217,7 @@ class Repository:
         For the one process that publishes. End with `finish_writing`; a session
         that is just dropped leaves nothing behind.
         """
-        tip = self.tip()
-        self._reset_staging(tip)
+        tip = self._permitted_tip()
         return tip, self._repo.writable_session(STAGING)
 
     def finish_writing(
@@ -206,12 +228,12 @@ class Repository:
         metadata: Mapping[str, Any],
     ) -> str:
         """Publish what was changed in a session of `writing`."""
-        return self._move_main(tip, session, message, metadata)
+        with self._translated():
+            return self._move_main(tip, session, message, metadata)
 
     def _stage(self, products: Sequence[tuple[Publication, ForkSession | None]]) -> str:
         """Clear the ground for products on the staging branch; return main's tip."""
-        tip = self.tip()
-        self._reset_staging(tip)
+        tip = self._permitted_tip()
         session = self._repo.writable_session(STAGING)
         files = {
             path
@@ -228,6 +250,29 @@ class Repository:
                 del root[path]
         if session.has_uncommitted_changes:
             session.commit("Make room for new products")
+        return tip
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Say in one line why the datastore can't be written."""
+        try:
+            yield
+        except icechunk.IcechunkError as error:
+            reason = _ESCAPES.sub("", str(error)).strip().split("\n")[0].strip(" x")
+            if "timestamp ordering" in reason:
+                reason = (
+                    "the clock of this machine is behind the newest snapshot; set it "
+                    f"right ({reason})"
+                )
+            raise DatastoreError(
+                f"datastore {self.url}: can't be written: {reason}"
+            ) from error
+
+    def _permitted_tip(self) -> str:
+        """Return the newest snapshot, from which staging now starts, if we may."""
+        tip = self.tip()
+        self.permit()
+        self._reset_staging(tip)
         return tip
 
     def _reset_staging(self, tip: str) -> None:
@@ -322,6 +367,10 @@ def parents_of(paths: Iterable[str]) -> list[str]:
         if str(parent) != "."
     }
     return sorted(parents)
+
+
+def _permitted() -> None:
+    """Permit everything: nobody else is known to write."""
 
 
 def _merged(change_sets: Sequence[bytes]) -> ForkSession | None:

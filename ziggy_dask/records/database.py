@@ -99,6 +99,18 @@ class Database:
             if not (is_whole and number is not None and _is_kept(self, number)):
                 raise
 
+    def require_lease(self) -> None:
+        """Refuse to go on if this is a supervisor that is no longer in charge.
+
+        Raises
+        ------
+        LeaseError
+            If another one has taken over.
+        """
+        if self.lease_token is not None:
+            with self.writing():
+                pass
+
     def close(self) -> None:
         """Give back all connections."""
         self._engine.dispose()
@@ -213,7 +225,9 @@ def pieces(values: Iterable[int], size: int = 500) -> Iterator[list[int]]:
 
 
 def _require_lease(connection: Connection, token: str) -> None:
-    holder = connection.execute(select(LeaseRow.token)).scalar_one_or_none()
+    # Nobody can take over before this transaction ends, but its holder can refresh it.
+    query = select(LeaseRow.token).with_for_update(read=True, key_share=True)
+    holder = connection.execute(query).scalar_one_or_none()
     if holder != token:
         raise LeaseError(
             "this supervisor is no longer in charge of the cluster: another one took "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class Lease:
     """When it was refreshed last."""
     takes_requests: bool
     """Whether it does what others ask it to, through the database."""
+    follows_silent: bool = False
+    """Whether it was taken from one that did not answer, but may do so again."""
 
 
 def take_lease(database: Database) -> Lease:
@@ -75,7 +77,7 @@ def take_lease(database: Database) -> Lease:
         connection.execute(delete(LeaseRow))
         connection.execute(insert(LeaseRow).values(id=1, **_values(mine)))
     database.lease_token = mine.token
-    return mine
+    return replace(mine, follows_silent=holder is not None and not _is_dead(holder))
 
 
 def invite_requests(database: Database, lease: Lease) -> None:
@@ -122,6 +124,11 @@ def is_expired(holder: Lease, now: datetime) -> bool:
     """Tell whether a lease can be taken over."""
     if now - holder.heartbeat > timedelta(seconds=LEASE_S):
         return True
+    return _is_dead(holder)
+
+
+def _is_dead(holder: Lease) -> bool:
+    """Tell whether a holder is known to be gone for good."""
     return holder.host == socket.gethostname() and (
         _process_started(holder.pid) != holder.process_started
     )

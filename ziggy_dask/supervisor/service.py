@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ziggy_dask.compute import open_client
-from ziggy_dask.errors import LeaseError, ZiggyError
+from ziggy_dask.errors import LeaseError, RecordsError, ZiggyError
 from ziggy_dask.records import instances, requests
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.events import forget_faults
@@ -91,7 +91,7 @@ def _when_free(site: Site, *, standby: bool) -> Iterator[Lease]:
             try:
                 lease = stack.enter_context(in_charge(site))
                 break
-            except LeaseError as error:
+            except (LeaseError, RecordsError) as error:
                 if not standby:
                     raise
                 logger.info("standing by: %s", error)

@@ -192,12 +192,16 @@ def in_charge(site: Site) -> Iterator[Lease]:
         If another process is.
     """
     lease = take_lease(site.database)
+    site.repository.permit = site.database.require_lease
     ended = threading.Event()
     beat = threading.Thread(
         target=_keep_lease, args=(site, lease, ended), name="ziggy-lease", daemon=True
     )
     beat.start()
     try:
+        if lease.follows_silent:
+            with site.writing:
+                site.repository.fence(f"process {lease.pid} on {lease.host} takes over")
         yield lease
     finally:
         ended.set()
@@ -370,6 +374,7 @@ def _may_run_again(site: Site, pipeline: Pipeline, task: TaskRecord) -> bool:
 
 def _tidy_up(site: Site, instance: int) -> None:
     """Remove working directories, but for those that are to stay."""
+    site.database.require_lease()  # or another supervisor's programs run in them
     programs = site.cluster.programs
     if programs.keep is Keep.ALL or not programs.work.is_dir():
         return
