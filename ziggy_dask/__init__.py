@@ -13,6 +13,8 @@ _HOMES = {
     "open": "ziggy_dask.interface.cluster:open_cluster",
     "create": "ziggy_dask.interface.cluster:create_cluster",
     "create_mission": "ziggy_dask.interface.mission:create_mission",
+    "environments_for_ziggy": "ziggy_dask.interface.checking:environments_for_ziggy",
+    "environments_of_ziggy": "ziggy_dask.interface.checking:environments_of_ziggy",
     "check_cluster": "ziggy_dask.interface.checking:check_cluster",
     "Cluster": "ziggy_dask.interface.cluster:Cluster",
     "Instance": "ziggy_dask.interface.objects:Instance",

@@ -1,4 +1,4 @@
-"""Checking a cluster file without opening or starting anything."""
+"""Cluster files without opening or starting anything: checks, and other formats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import os
 from pathlib import Path
 
 from ziggy_dask.compute.script import check_jobs, example_of, job_script
-from ziggy_dask.definitions import read_cluster
+from ziggy_dask.definitions import (
+    check_environment,
+    environments_to_yaml,
+    read_cluster,
+)
+from ziggy_dask.definitions.ziggy_xml import (
+    environments_from_ziggy,
+    library_from_environments,
+    read_ziggy_xml,
+    ziggy_xml,
+)
+from ziggy_dask.errors import DefinitionError, Fault
 
 
 def check_cluster(file: str | os.PathLike[str]) -> dict[tuple[str, str], str]:
@@ -31,3 +42,37 @@ def check_cluster(file: str | os.PathLike[str]) -> dict[tuple[str, str], str]:
         for environment in cluster.environments
         for architecture in environment.architectures
     }
+
+
+def environments_of_ziggy(*files: str | os.PathLike[str]) -> str:
+    """Return what a cluster file says for the remote environments of Ziggy's XML files.
+
+    Raises
+    ------
+    DefinitionError
+        With everything that is wrong with them.
+    """
+    found = environments_from_ziggy(read_ziggy_xml([Path(one) for one in files]))
+    faults = [
+        Fault(message=f"environment {one.name!r}: {problem.message}")
+        for one in found
+        for problem in (*check_environment(one), *check_jobs(one))
+    ]
+    if faults:
+        raise DefinitionError(faults)
+    if not found:
+        raise DefinitionError(
+            "no remote environment with a batch system is defined there"
+        )
+    return environments_to_yaml(found)
+
+
+def environments_for_ziggy(file: str | os.PathLike[str]) -> str:
+    """Return the environments of a cluster file as Ziggy's XML.
+
+    Raises
+    ------
+    DefinitionError
+        With everything in them that XML can't say.
+    """
+    return ziggy_xml(library_from_environments(read_cluster(Path(file)).environments))

@@ -135,6 +135,8 @@ def _unsaid(pipeline: Pipeline) -> Iterator[str]:
     for node in pipeline.nodes:
         if node.memory_bytes or node.retry.times:
             yield f"node {node.name!r} has 'memory' or 'retry'"
+        if node.remote or node.gpu or node.cores != 1:
+            yield f"node {node.name!r} has 'remote', 'gpu' or 'cores'"
     for model_type in pipeline.model_types:
         if model_type.observed:
             yield f"models of {model_type.name!r} are chosen by time of observation"

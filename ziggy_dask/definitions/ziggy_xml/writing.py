@@ -157,16 +157,15 @@ def _environment(one: ZiggyEnvironment) -> Element:
         "remoteEnvironment",
         {
             "name": one.name,
-            "description": one.description,
             "batchSystem": one.batch_system,
-            "costUnit": one.cost_unit,
             "queueTimeMetricsClass": one.metrics_class,
         },
     )
+    element.set("description", one.description)
+    element.set("costUnit", one.cost_unit)
     for machine in one.architectures:
         attributes = {
             "name": machine.name,
-            "description": machine.description,
             "cores": str(machine.cores),
             "ramGigabytes": str(machine.ram_gigabytes),
             "cost": f"{machine.cost:g}",
@@ -174,14 +173,15 @@ def _environment(one: ZiggyEnvironment) -> Element:
             "nodeCollectionNamesFile": machine.node_names_file,
         }
         element.append(_element("architecture", attributes))
+        element[-1].set("description", machine.description)
     for queue in one.queues:
         attributes = {
             "name": queue.name,
-            "description": queue.description,
             "maxWallTimeHours": _above(queue.max_hours, 0),
             "maxNodes": _above(queue.max_nodes, 0),
             "reserved": "true" if queue.is_reserved else "",
             "autoSelectable": "" if queue.is_auto else "false",
         }
         element.append(_element("queue", attributes))
+        element[-1].set("description", queue.description)
     return element

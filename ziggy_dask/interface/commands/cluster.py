@@ -48,6 +48,26 @@ def check(file: Path, quiet: bool) -> None:
 
 
 @cluster.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def environments(files: tuple[Path, ...]) -> None:
+    """Convert environments between cluster files and XML of the original Ziggy.
+
+    Of XML FILES, print what goes into a cluster file; of a cluster file, print XML.
+    """
+    from ziggy_dask.interface.checking import (
+        environments_for_ziggy,
+        environments_of_ziggy,
+    )
+
+    if all(file.suffix.lower() == ".xml" for file in files):
+        click.echo(environments_of_ziggy(*files), nl=False)
+    elif len(files) == 1:
+        click.echo(environments_for_ziggy(files[0]), nl=False)
+    else:
+        raise click.UsageError("give XML files, or one cluster file")
+
+
+@cluster.command()
 @click.option(
     "--standby",
     is_flag=True,
