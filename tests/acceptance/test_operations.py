@@ -432,22 +432,6 @@ def test_alerts_are_listed_seen_and_cleared(mission, client, tmp_path):
     assert mission.alerts == []
 
 
-def test_alerts_are_sent_on_by_a_command(mission, client, tmp_path):
-    sent = tmp_path / "sent"
-    sent.mkdir()
-    file = mission._site.cluster.path
-    text = file.read_text()
-    file.write_text(f"{text}alerts: {{command: [sh, -c, 'cat > {sent}/$$']}}\n")
-    break_(mission, "set-1-i0")
-    z.open(file).run("test", client=client)
-    for thread in threading.enumerate():
-        if thread.name == "ziggy-alert":
-            thread.join(timeout=30)
-    (told,) = [json.loads(path.read_text()) for path in sent.iterdir()]
-    assert (told["cluster"], told["severity"], told["task"]) == ("test", "ERROR", 1)
-    assert "clouds" in told["message"]
-
-
 @pytest.mark.parametrize("text", ["3,x", "4-", "-", "1,,2"])
 def test_a_bad_list_of_tasks_is_refused(mission, text):
     done = command(mission, "restart", text)

@@ -1,5 +1,6 @@
 """What users write: pipelines, parameter sets, cluster files."""
 
+from ziggy_dask.definitions.alerts import Alerts
 from ziggy_dask.definitions.check import Problem, check, require_sound
 from ziggy_dask.definitions.cluster import (
     ClusterFile,
@@ -71,6 +72,7 @@ from ziggy_dask.definitions.text import (
 
 __all__ = [
     "AddressCompute",
+    "Alerts",
     "Architecture",
     "BatchSystem",
     "ClassCompute",

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from ziggy_dask.definitions.alerts import Alerts, read_alerts
 from ziggy_dask.definitions.check import Problem
 from ziggy_dask.definitions.compute import Compute, Environment
 from ziggy_dask.definitions.compute_check import check_compute
@@ -96,8 +97,8 @@ class ClusterFile:
     """Batch systems where nodes may send their subtasks."""
     programs: Programs
     """How programs are found and run."""
-    alert_command: tuple[str, ...]
-    """Command that gets each alert as JSON on its standard input; empty: none."""
+    alerts: Alerts
+    """Where alerts are sent on to."""
     path: Path
     """The cluster file itself."""
 
@@ -141,7 +142,6 @@ def read_cluster(
     base = path.resolve().parent
     name = top.text("cluster")
     home = _path(base, top.text("home", f"../.ziggy/{name}"))
-    alerts = top.section("alerts")
     cluster = ClusterFile(
         name=name,
         home=home,
@@ -151,10 +151,9 @@ def read_cluster(
         compute=read_compute(top.section("compute"), base),
         environments=read_environments(top),
         programs=_programs(top.section("programs"), base, home),
-        alert_command=alerts.texts("command"),
+        alerts=read_alerts(top.section("alerts")),
         path=path.resolve(),
     )
-    alerts.done()
     top.done()
     for problem in check_compute(cluster.compute, cluster.environments):
         document.take(problem)
