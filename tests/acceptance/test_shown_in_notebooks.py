@@ -1,6 +1,8 @@
 """What notebooks show of objects: valid HTML, whatever things are called; pictures."""
 
 import re
+import sys
+import threading
 
 import html5lib
 import matplotlib as mpl
@@ -123,3 +125,55 @@ def test_an_instance_is_drawn_in_one_line(shown):
 
 def test_products_are_completed_by_tab(cluster, shown):
     assert "set-1/L2" in cluster.datastore._ipython_key_completions_()
+
+
+def test_a_running_instance_is_followed_to_its_end(cluster, code, client):
+    root = code("""
+        import time
+        from pathlib import Path
+
+        def slow(raw):
+            deadline = time.monotonic() + 60
+            while not (Path(__file__).parent / "go").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            return raw
+    """)
+    cluster.register(
+        pipeline(
+            root,
+            data_type("raw", "L0"),
+            data_type("same", "L1", external=False),
+            node("slow", "slow", "raw", "same"),
+        )
+    )
+    store(cluster, {"set-1/L0": images(2)})
+    is_planned = threading.Event()
+    run = threading.Thread(
+        target=cluster.run,
+        args=("test",),
+        kwargs={"client": client, "listen": lambda event: is_planned.set()},
+    )
+    run.start()
+    assert is_planned.wait(60)
+    live = cluster.instance(1).watch()
+    assert repr(live) == "<PROCESSING: slow 0/2>"
+    before = live._widget.value
+    (root / "go").touch()
+    run.join()
+    assert live.wait(60)
+    assert "PROCESSING" in before
+    assert "COMPLETED" in live._widget.value
+    assert "application/vnd.jupyter.widget-view+json" in str(live._repr_mimebundle_())
+
+
+def test_without_widgets_an_instance_is_watched_as_text(shown, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    live = shown.watch()
+    assert live.wait(60)
+    bundle = live._repr_mimebundle_()
+    assert bundle["text/plain"].startswith(
+        "<ERRORS_STALLED: scale <script> 2/3 (1 failed)"
+    )
+    assert "text/html" in bundle
+    live.stop()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ziggy_dask.datastore import Datastore, Repository
 from ziggy_dask.definitions import Pipeline
 from ziggy_dask.interface.cards import instance_card, task_card
+from ziggy_dask.interface.live import Live
 from ziggy_dask.interface.plots import InstancePlots
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
@@ -87,6 +88,10 @@ class Instance:
         """Return its tasks as a table, indexed by their numbers."""
         records = instances.tasks(self._site.database, self.id)
         return _frame(TaskRecord, records, "id", state=[one.state for one in records])
+
+    def watch(self) -> Live:
+        """Return its progress as something that keeps itself up to date when shown."""
+        return Live(self)
 
     @property
     def plot(self) -> InstancePlots:

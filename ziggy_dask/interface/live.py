@@ -1,0 +1,83 @@
+"""An instance that shows its progress by itself while a notebook goes on."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ziggy_dask.interface.cards import instance_card
+
+if TYPE_CHECKING:
+    from ziggy_dask.interface.objects import Instance
+
+_LOOK_S = 0.5
+"""Time between two looks at the records, in seconds."""
+
+
+class Live:
+    """The card of an instance, kept up to date until the instance ends.
+
+    With ipywidgets it changes by itself where it is shown; without, and at a plain
+    prompt, it shows how things stand each time that it is shown.
+
+    Parameters
+    ----------
+    instance
+        The instance.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._asked_to_stop = threading.Event()
+        self._widget = _new_widget()
+        self._update()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end of the instance; tell whether it has come."""
+        self._thread.join(timeout_s)
+        return self._instance.state.is_final
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._asked_to_stop.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        is_over = False
+        while not is_over and not self._asked_to_stop.wait(_LOOK_S):
+            is_over = self._instance.state.is_final  # before the last look
+            self._update()
+
+    def _update(self) -> None:
+        if self._widget is not None:
+            self._widget.value = self._repr_html_()
+
+    def _repr_html_(self) -> str:
+        one = self._instance
+        return instance_card(one.record, one.statistics, one.failures, one.parameters)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Return the widget, if there can be one."""
+        if self._widget is None:
+            return {"text/plain": repr(self), "text/html": self._repr_html_()}
+        return self._widget._repr_mimebundle_(**kwargs)
+
+    def __repr__(self) -> str:
+        """Say how far every node is."""
+        counts = ", ".join(
+            f"{one.node} {one.complete}/{one.subtasks}"
+            + (f" ({one.failed} failed)" if one.failed else "")
+            for one in self._instance.statistics
+        )
+        return f"<{self._instance.state.value}: {counts or 'nothing yet'}>"
+
+
+def _new_widget() -> Any:
+    """Return a widget for HTML; None: ipywidgets is not there."""
+    try:
+        from ipywidgets import HTML
+    except ImportError:
+        return None
+    return HTML()
