@@ -141,7 +141,7 @@ def _look(site: Site, pipeline: Pipeline, handler: EventHandler) -> Iterator[int
     Each is on record with its instance before its files are removed. What was not
     removed then, since the supervisor died, is known by its record, and removed now.
     """
-    directory = directory_of(site, handler)
+    directory = _directory(site, handler)
     _remove_fired(site, pipeline, handler, directory)
     there = {one.name: one for one in _files(directory)}
     for ready in ready_events(there):
@@ -158,8 +158,17 @@ def _look(site: Site, pipeline: Pipeline, handler: EventHandler) -> Iterator[int
     _remove_fired(site, pipeline, handler, directory)
 
 
-def directory_of(site: Site, handler: EventHandler) -> Path:
-    """Return where the ready files of a handler appear."""
+def watched_directories(site: Site) -> list[Path]:
+    """Return the directories where ready files are looked for."""
+    return [
+        _directory(site, handler)
+        for stored in library.pipelines(site.database)
+        for handler in stored.pipeline.events
+        if handler.directory
+    ]
+
+
+def _directory(site: Site, handler: EventHandler) -> Path:
     return site.cluster.path.parent / os.path.expandvars(handler.directory)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ from ziggy_dask.records.restarts import reset_tasks
 from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.events import unheard
 from ziggy_dask.supervisor.launch import launch, request_from_json
-from ziggy_dask.supervisor.ready import LOOK_S, look_for_events
+from ziggy_dask.supervisor.ready import LOOK_S, look_for_events, watched_directories
 from ziggy_dask.supervisor.restart import Restart, plan_restart
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.supervise import in_charge, work_on
+from ziggy_dask.supervisor.watching import Watch
 
 if TYPE_CHECKING:
     from distributed import Client, Security
@@ -56,12 +58,15 @@ def serve(site: Site, *, standby: bool = False) -> None:
     """
     with _when_free(site, standby=standby) as lease:
         scratch = site.cluster.home / "scratch"
-        with open_client(site.cluster.compute, scratch) as client:
+        with (
+            open_client(site.cluster.compute, scratch) as client,
+            closing(Watch()) as watch,
+        ):
             invite_requests(site.database, lease)
             logger.info("in charge of cluster %r", site.cluster.name)
             active: dict[int, threading.Thread] = {}
             forget_faults(site.database)
-            looked = 0.0
+            looked = -math.inf
             try:
                 for record in instances.instances(site.database):
                     if not record.state.is_final:
@@ -72,8 +77,10 @@ def serve(site: Site, *, standby: bool = False) -> None:
                         del active[number]
                     for request in requests.waiting(site.database):
                         _heed(site, request, client, active)
-                    if time.monotonic() - looked > LOOK_S:
+                    if watch.news.is_set() or time.monotonic() - looked > LOOK_S:
                         looked = time.monotonic()
+                        watch.news.clear()
+                        watch.follow(watched_directories(site))
                         for number in look_for_events(site):
                             _begin(site, number, client, active)
             finally:
