@@ -99,6 +99,12 @@ def test_the_page_shows_the_records_and_acts_only_with_the_token(
     until(browser, lambda: "2/3 (1)" in text(browser, "scoreboard"))
     assert "pipelines: stalled" in text(browser, "lights")
     assert "<b>too dark</b>" in text(browser, "failures")
+    until(browser, lambda: "failed, 2/3" in text(browser, "graph"))
+    bars = browser.find_elements("css selector", "#timeline title")
+    ends = [one.get_attribute("textContent") for one in bars]
+    assert len(ends) == 3
+    assert sum("1 failed" in one for one in ends) == 1
+    assert "measure" in text(browser, "durations")
     browser.find_element("css selector", "#tasks [data-do=log]").click()
     until(browser, lambda: "ValueError: <b>too dark</b>" in text(browser, "log"))
     for width in (1280, 1920):

@@ -54,7 +54,11 @@ def arrange(pipeline: Pipeline) -> tuple[list[Box], list[tuple[Box, Box]]]:
     return list(boxes.values()), [(boxes[a], boxes[b]) for a, b in lines]
 
 
-def lineage_svg(pipeline: Pipeline, notes: Mapping[str, str]) -> Html:
+def lineage_svg(
+    pipeline: Pipeline,
+    notes: Mapping[str, str],
+    colours: Mapping[str, str] | None = None,
+) -> Html:
     """Draw nodes and the data types that they read and write.
 
     Parameters
@@ -63,6 +67,8 @@ def lineage_svg(pipeline: Pipeline, notes: Mapping[str, str]) -> Html:
         The pipeline.
     notes
         A line below the name, by node.
+    colours
+        Colours by node, where they are not to be those of all nodes.
     """
     boxes, lines = arrange(pipeline)
     columns = max(box.column for box in boxes) + 1
@@ -87,7 +93,9 @@ def lineage_svg(pipeline: Pipeline, notes: Mapping[str, str]) -> Html:
             f'{x1:.1f} {y1:.1f}" fill="none" stroke="#8895a3" stroke-width="1.3"/>'
         )
     for box, (x, y) in middle.items():
-        colour = PALETTE[0] if box.is_node else PALETTE[2]
+        colour = PALETTE[2]
+        if box.is_node:
+            colour = (colours or {}).get(box.name, PALETTE[0])
         note = notes.get(box.name, "") if box.is_node else ""
         parts.append(
             f'<rect x="{x - wide / 2:.1f}" y="{y - high / 2:.1f}" width="{wide}" '

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, and_, case, func, not_, select
 from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.instances import TaskRecord, records_of
 from ziggy_dask.records.states import WAITING_STEPS, Counts, TaskStep
-from ziggy_dask.records.tables import TaskRow
+from ziggy_dask.records.tables import InstanceRow, TaskRow
 
 
 class Doing(Enum):
@@ -94,6 +94,13 @@ class TaskPage:
     """Number of all of them."""
     tasks: tuple[TaskRecord, ...]
     """Those of this page."""
+
+
+@patiently
+def newest_instance(database: Database) -> int:
+    """Return the number of the newest instance; 0: none has been run."""
+    with database.reading() as connection:
+        return connection.execute(select(func.max(InstanceRow.id))).scalar() or 0
 
 
 @patiently

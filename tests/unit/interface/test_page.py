@@ -1,9 +1,11 @@
 import pytest
 
+from ziggy_dask.interface.page.drawings import PROGRESS, progress_of
 from ziggy_dask.interface.page.panels import light_colours
 from ziggy_dask.interface.page.token import is_token, page_token
 from ziggy_dask.interface.page.view import View, changed
-from ziggy_dask.records.overview import Doing, Order
+from ziggy_dask.records import Counts
+from ziggy_dask.records.overview import Doing, NodeScore, Order
 
 
 def test_a_token_is_kept_to_its_owner_and_replaced_when_it_was_not(tmp_path):
@@ -44,3 +46,26 @@ def test_a_new_cluster_is_idle():
     assert lights["pipelines"] == ("grey", "idle")
     assert lights["processes"] == ("grey", "no supervisor")
     assert lights["alerts"] == ("green", "none unseen")
+
+
+@pytest.mark.parametrize(
+    ("waiting", "processing", "complete", "failed", "word"),
+    [
+        (2, 0, 0, 0, "waiting"),
+        (1, 1, 0, 0, "processing"),
+        (1, 0, 1, 0, "processing"),
+        (0, 0, 2, 0, "complete"),
+        (0, 1, 0, 1, "failed"),
+    ],
+)
+def test_a_node_is_coloured_by_how_far_it_is(
+    waiting, processing, complete, failed, word
+):
+    tasks = Counts(
+        waiting=waiting, processing=processing, complete=complete, failed=failed
+    )
+    score = NodeScore(
+        node="flip", tasks=tasks, subtasks=2, complete=complete, failed=failed
+    )
+    assert progress_of(score) == word
+    assert len(set(PROGRESS.values())) == len(PROGRESS)

@@ -15,6 +15,7 @@ from ziggy_dask.records.overview import (
     NodeScore,
     Order,
     TaskQuery,
+    newest_instance,
     scoreboard,
     task_page,
 )
@@ -32,7 +33,7 @@ def panels(database: Database, view: View, *, may_act: bool) -> dict[str, str]:
     """Return the HTML of all panels by name."""
     records = instances.instances(database)
     listed = alerts.alerts(database, limit=_MOST)
-    number = view.instance or (records[-1].id if records else 0)
+    number = chosen_instance(database, view)
     return {
         "lights": _lights(records, listed, current_lease(database)),
         "instances": _instances(records, number),
@@ -43,6 +44,11 @@ def panels(database: Database, view: View, *, may_act: bool) -> dict[str, str]:
         "alerts": _alerts(listed, may_act=may_act),
         "deliveries": _deliveries(database),
     }
+
+
+def chosen_instance(database: Database, view: View) -> int:
+    """Return the number of the instance that is looked at; 0: there is none."""
+    return view.instance or newest_instance(database)
 
 
 def light_colours(

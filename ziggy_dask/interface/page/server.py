@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,21 @@ from bokeh.server.server import Server
 from jinja2 import Template
 
 from ziggy_dask.errors import ZiggyError
-from ziggy_dask.interface.page.panels import panels
+from ziggy_dask.interface.page.drawings import drawings
+from ziggy_dask.interface.page.panels import chosen_instance, panels
 from ziggy_dask.interface.page.token import is_token, page_token
 from ziggy_dask.interface.page.view import View, changed
 from ziggy_dask.records import alerts
+from ziggy_dask.records.overview import NodeScore, scoreboard
 from ziggy_dask.supervisor import Site
 
 _UPDATE_MS = 1000
+_REST = 20
+"""So many times as long as the last drawing took passes before the next one."""
+_ACTIONS: Mapping[str, Callable[[Site, int], object]] = {
+    "acknowledge": lambda site, number: alerts.acknowledge(site.database, [number])
+}
+"""What only those may do who have the token."""
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -72,26 +82,39 @@ class Visit:
         self._view = View()
         self._shown: dict[str, str] = {}
         self._is_looking = False
+        self._drawn: tuple[int, tuple[NodeScore, ...]] | None = None
+        self._is_drawing = False
+        self._rests_until = 0.0
         self._messages = ColumnDataSource(data={"panel": [], "html": []})
         self._asks = ColumnDataSource(data={"ask": [], "number": []})
         self._asks.on_change("data", self._heed)
         self._messages.js_on_change(
             "data", CustomJS(code="window.ziggy.show(cb_obj.data)")
         )
-        models = {"messages": self._messages, "asks": self._asks}
-        begin = CustomJS(args=models, code="window.ziggy.begin(messages, asks)")
+        begin = CustomJS(args={"asks": self._asks}, code="window.ziggy.begin(asks)")
         document.js_on_event(DocumentReady, begin)
-        for model in models.values():
+        for model in (self._messages, self._asks):
             document.add_root(model)
         document.template = Template(_TEMPLATE.read_text(encoding="utf-8"))
         document.template_variables["cluster"] = site.cluster.name
         document.template_variables["mode"] = "operator" if may_act else "read only"
-        self._show(self._look())
-        update: Any = self._update
-        document.add_periodic_callback(update, _UPDATE_MS)
+        for look in (self._update, self._draw):
+            call: Any = look
+            document.add_periodic_callback(call, _UPDATE_MS)
 
-    def _look(self) -> dict[str, str]:
-        return panels(self._site.database, self._view, may_act=self._may_act)
+    def _look(self, view: View) -> dict[str, str]:
+        return panels(self._site.database, view, may_act=self._may_act)
+
+    def _sketch(self, view: View) -> dict[str, str]:
+        """Return pictures, if they are others than those that were drawn last."""
+        database = self._site.database
+        number = chosen_instance(database, view)
+        scores = scoreboard(database, number)
+        if (number, scores) == self._drawn:
+            return {}
+        found = drawings(database, number, scores)
+        self._drawn = (number, scores)
+        return found
 
     def _show(self, found: dict[str, str]) -> None:
         """Send the panels that are other than before."""
@@ -110,29 +133,59 @@ class Visit:
         self._is_looking = True
         view = self._view
         try:
-            found = await asyncio.to_thread(self._look)
+            found = await asyncio.to_thread(self._look, view)
         finally:
             self._is_looking = False
         if view is self._view:
             self._document.add_next_tick_callback(partial(self._show, found))
 
+    @without_document_lock
+    async def _draw(self) -> None:
+        """Draw in a thread, and then rest so long that drawing is a small part of it."""
+        if self._is_drawing or time.monotonic() < self._rests_until:
+            return
+        self._is_drawing = True
+        view, began = self._view, time.monotonic()
+        try:
+            found = await asyncio.to_thread(self._sketch, view)
+        finally:
+            self._is_drawing = False
+        if view.instance == self._view.instance:
+            self._rests_until = began + _REST * (time.monotonic() - began)
+            self._document.add_next_tick_callback(partial(self._show, found))
+
     def _heed(self, attribute: str, old: object, new: dict[str, list[Any]]) -> None:
+        """Have done what the browser asks for."""
+
+        @without_document_lock
+        async def answer() -> None:
+            await self._answer(new)
+
+        call: Any = answer
+        self._document.add_next_tick_callback(call)
+
+    async def _answer(self, new: dict[str, list[Any]]) -> None:
         """Do what the browser asks for; say why, if not."""
         try:
             ask = json.loads(new["ask"][0])
-            if ask["do"] == "acknowledge":
-                self._acknowledge(int(ask["value"]))
+            if ask["do"] == "begin":  # what was sent before is lost
+                self._shown, self._drawn = {}, None
+            elif ask["do"] in _ACTIONS:
+                await asyncio.to_thread(self._act, ask["do"], int(ask["value"]))
             else:
                 self._view = changed(self._view, ask)
-            found = self._look()
+            view = self._view
+            found = await asyncio.to_thread(self._look, view)
         except (ZiggyError, ValueError, KeyError, TypeError, IndexError) as error:
-            self._view = View()
+            view = self._view = View()
             found = {"answer": str(error).replace("&", "&amp;").replace("<", "&lt;")}
-        self._show(found)
+        self._rests_until = 0.0
+        if view is self._view:
+            self._document.add_next_tick_callback(partial(self._show, found))
 
-    def _acknowledge(self, number: int) -> None:
+    def _act(self, action: str, number: int) -> None:
         if not self._may_act:
             raise ValueError(
                 "read only: open the page with the token of: ziggy console"
             )
-        alerts.acknowledge(self._site.database, [number])
+        _ACTIONS[action](self._site, number)
