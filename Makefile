@@ -44,7 +44,7 @@ integration: $(STAMP)  ## Run the tests that start real things
 
 coverage: $(STAMP)  ## Run all tests and report coverage
 	@rm -f .coverage*
-	@$(BIN)/coverage run -m pytest -q -m "not (slow or slurm or browser)" ziggy_dask tests
+	@$(BIN)/coverage run -m pytest -q -m "not (slow or slurm or sge or browser)" ziggy_dask tests
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90
 

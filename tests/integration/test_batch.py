@@ -1,12 +1,14 @@
 """Job scripts that really run: each starts a worker, which does what it is given.
 
-PBS is a stand-in, in ``batch/pbs_standin``: its ``qsub`` runs the script as a process.
+PBS is a stand-in, in ``batch/pbs_standin``: its ``qsub`` runs the script as a process. Grid
+Engine is Debian's.
 """
 
 import asyncio
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,8 @@ import ziggy_dask as z
 from ziggy_dask.compute.script import JobSpec, job_of
 from ziggy_dask.compute.security import certificates
 
-pytestmark = pytest.mark.integration
-
-STANDIN = Path(__file__).parent / "batch" / "pbs_standin"
+BATCH = Path(__file__).parent / "batch"
+STANDIN = BATCH / "pbs_standin"
 
 
 @pytest.fixture
@@ -34,6 +35,14 @@ def pbs(tmp_path, monkeypatch):
         f"{one.name}.standin" for one in home.iterdir() if not (one / "exit").exists()
     ]
     subprocess.run(["qdel", *jobs], check=True)
+
+
+@pytest.fixture(scope="module")
+def sge(tmp_path_factory):
+    """Grid Engine on this machine."""
+    subprocess.run([BATCH / "sge_up.sh"], check=True, timeout=120)
+    yield
+    subprocess.run([BATCH / "sge_down.sh"], check=True, timeout=120)
 
 
 @pytest.fixture
@@ -99,6 +108,7 @@ def listed() -> str:
     return subprocess.run(["qstat"], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.integration
 def test_a_job_of_pbs_is_a_worker_until_it_is_cancelled(pbs, secured, tmp_path):
     client, security = secured
     job = job_of(spec(client, tmp_path), security)
@@ -118,6 +128,34 @@ def test_a_job_of_pbs_is_a_worker_until_it_is_cancelled(pbs, secured, tmp_path):
     assert listed() == ""
 
 
+@pytest.mark.sge
+def test_a_job_of_grid_engine_is_a_worker_until_it_is_cancelled(
+    sge, secured, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    client, security = secured
+    node = z.Architecture(
+        name="node", cores=2, memory_bytes=2_000_000_000, directives=("-pe smp 2",)
+    )
+    place = environment(batch=z.BatchSystem.SGE, account="", architectures=(node,))
+    asked = spec(client, tmp_path, environment=place, queue="all.q")
+    job = job_of(asked, security)
+    asyncio.run(job.start())
+    client.wait_for_workers(1, timeout=120)
+    (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
+    assert worker["resources"] == {"memory": 2e9, "environment/there": 1.0}
+    assert client.submit(os.getenv, "JOB_ID").result(timeout=120) == job.job_id
+    assert client.submit(os.getenv, "NSLOTS").result(timeout=120) == "2"
+    assert job.job_id in listed()
+    subprocess.run(["qdel", job.job_id], check=True)
+    until(lambda: not client.scheduler_info()["workers"], "the worker went on")
+    until(lambda: listed() == "", "the job stayed in the queue")
+    refused = job_of(replace(asked, queue="none.q"), security)
+    with pytest.raises(RuntimeError, match="unknown queue"):
+        asyncio.run(refused.start())
+
+
+@pytest.mark.integration
 def test_what_a_worker_does_not_have_waits(pbs, secured, tmp_path):
     client, security = secured
     job = job_of(spec(client, tmp_path), security)
@@ -130,6 +168,7 @@ def test_what_a_worker_does_not_have_waits(pbs, secured, tmp_path):
     assert (large.status, elsewhere.status) == ("pending", "pending")
 
 
+@pytest.mark.integration
 def test_a_job_without_the_certificates_is_no_worker(pbs, secured, tmp_path):
     client, _ = secured
     place = environment(options=z.Options.of({"death_timeout": 5}))
@@ -140,6 +179,7 @@ def test_a_job_without_the_certificates_is_no_worker(pbs, secured, tmp_path):
     assert (pbs / "1" / "exit").read_text() != "0\n"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("change", "words"),
     [
