@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -18,6 +19,10 @@ class Alerts:
     """Web address that gets each as JSON in a POST; may name environment variables."""
     headers: tuple[tuple[str, str], ...] = ()
     """Headers of that request; may name environment variables."""
+    slower: float = 3.0
+    """Subtasks that take so many times as long as before are worth one; 0: never."""
+    hungrier: float = 2.0
+    """Subtasks that need so many times the memory are worth one; 0: never."""
 
 
 def read_alerts(section: Section) -> Alerts:
@@ -27,6 +32,8 @@ def read_alerts(section: Section) -> Alerts:
         command=section.texts("command"),
         url=section.text("url", ""),
         headers=tuple((name, headers.text(name)) for name in headers.names()),
+        slower=_factor(section, "slower", Alerts().slower),
+        hungrier=_factor(section, "hungrier", Alerts().hungrier),
     )
     _check_url(section, alerts.url)
     for name, value in alerts.headers:
@@ -38,6 +45,13 @@ def read_alerts(section: Section) -> Alerts:
         section.fault("headers", "'headers' are sent to a 'url', which is missing")
     section.done()
     return alerts
+
+
+def _factor(section: Section, key: str, usual: float) -> float:
+    factor = section.number(key, usual)
+    if factor and not 1 < factor < math.inf:
+        section.fault(key, f"{key!r} must be above 1, or 0 for never, not {factor:g}")
+    return factor
 
 
 def _check_url(section: Section, url: str) -> None:

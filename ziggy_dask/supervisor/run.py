@@ -37,6 +37,7 @@ from ziggy_dask.planning import (
 )
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.usage import usage_of_nodes, usage_of_tasks
 from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.events import (
     Listener,
@@ -54,6 +55,7 @@ from ziggy_dask.supervisor.handout import (
 from ziggy_dask.supervisor.ledger import Ledger, Progress, recorded_earlier, recorded_of
 from ziggy_dask.supervisor.publishing import Finished, publish
 from ziggy_dask.supervisor.site import Site
+from ziggy_dask.supervisor.usual import unusual
 from ziggy_dask.workers import (
     Agreement,
     BatchResult,
@@ -112,6 +114,7 @@ class InstanceRun:
         self._slots = sum(client.nthreads().values()) or 1
         self._memory = memory_of_workers(client)
         self._durations = outcomes.typical_seconds(site.database, facts.pipeline.name)
+        self._usual = usage_of_nodes(site.database, facts.pipeline.name, facts.number)
         self._begun: list[int] = []
 
     def run(self) -> None:
@@ -163,6 +166,7 @@ class InstanceRun:
                 if task.failed:
                     lost = f"stored without {len(task.failed)} subtasks that failed"
                     self._alert(Severity.WARNING, task, lost)
+            self._warn_of_unusual([self._ledger[one.plan.index] for one in finished])
 
     def _finished(self) -> list[Finished]:
         """Return the tasks to publish now; fail those that have too many failures."""
@@ -497,6 +501,18 @@ class InstanceRun:
                 dashboard=self._client.dashboard_link or "",
             )
         )
+
+    def _warn_of_unusual(self, tasks: Sequence[Progress]) -> None:
+        """Tell of tasks that were slower or hungrier than their nodes in the past."""
+        known = [one.number for one in tasks if one.plan.node in self._usual]
+        found = usage_of_tasks(self._site.database, known)
+        for task in tasks:
+            if task.number in found:
+                before = self._usual[task.plan.node]
+                alerts = self._site.cluster.alerts
+                words = unusual(found[task.number], before, alerts)
+                if words:
+                    self._alert(Severity.WARNING, task, words)
 
     def _alert(self, severity: Severity, task: Progress, message: str) -> None:
         alert(
