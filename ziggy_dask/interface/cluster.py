@@ -28,6 +28,7 @@ from ziggy_dask.interface.estimating import Asked, Estimates, estimate_node
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.interface.report import write_report
+from ziggy_dask.interface.status import Status, cluster_status
 from ziggy_dask.planning import Plan, Where
 from ziggy_dask.receipt import ModelVersion, model_versions
 from ziggy_dask.records import (
@@ -43,6 +44,7 @@ from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.events import EventRecord, HandlerState
 from ziggy_dask.records.history import node_history
+from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
 from ziggy_dask.records.outcomes import FailureGroup
@@ -157,6 +159,16 @@ class Cluster:
         """All instances by number."""
         records = instances.instances(self._site.database)
         return {record.id: Instance(self._site, record.id) for record in records}
+
+    @property
+    def instance_records(self) -> list[InstanceRecord]:
+        """All that is on record of all instances."""
+        return instances.instances(self._site.database)
+
+    @property
+    def status(self) -> Status:
+        """How everything stands, for one screen."""
+        return cluster_status(self._site)
 
     def instance(self, number: int) -> Instance:
         """Return an instance."""

@@ -17,11 +17,15 @@ from pathlib import Path
 
 import click
 
-from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ZiggyError
+from ziggy_dask.interface.commands.here import Commands
+from ziggy_dask.interface.examples import examples_text
+from ziggy_dask.interface.output import choose_colours, colours
 
 _COMMANDS = {
     "init": "missions:init",
+    "status": "status:status",
+    "completion": "completion:completion",
     "cluster": "cluster:cluster",
     "import": "definitions:import_",
     "update": "definitions:update",
@@ -57,7 +61,7 @@ _COMMANDS = {
 }
 
 
-class _Ziggy(click.Group):
+class _Ziggy(Commands):
     """A group that imports a command when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -71,14 +75,16 @@ class _Ziggy(click.Group):
             import_module(f"ziggy_dask.interface.commands.{module}"), attribute
         )
         assert isinstance(command, click.Command)
+        _add_examples(name, command)
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            ctx.fail(f"no command {args[0]!r}{suggestion(args[0], _COMMANDS)}")
-        return super().resolve_command(ctx, args)
+
+def _add_examples(name: str, command: click.Command) -> None:
+    if isinstance(command, click.Group):
+        for below, one in command.commands.items():
+            _add_examples(f"{name} {below}", one)
+    else:
+        command.epilog = examples_text(name)
 
 
 @click.group(cls=_Ziggy, context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,22 +96,30 @@ class _Ziggy(click.Group):
     envvar="ZIGGY_CLUSTER",
     help="Cluster file. Default: $ZIGGY_CLUSTER, else the one that was initialised here.",
 )
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Colours: on a terminal (default), always or never. $NO_COLOR and "
+    "$FORCE_COLOR are heeded.",
+)
 @click.pass_context
-def ziggy(ctx: click.Context, cluster_file: Path | None) -> None:
+def ziggy(ctx: click.Context, cluster_file: Path | None, color: str) -> None:
     """Run science data pipelines.
 
     Begin with: ziggy init DIRECTORY, which makes a pipeline that works.
     """
-    ctx.obj = cluster_file
+    choose_colours(color)
+    ctx.color = colours()
 
 
 def main() -> None:
     """Run the command line; errors of ours become one message and an exit code."""
     try:
-        code = ziggy.main(standalone_mode=False)
+        code = ziggy.main(prog_name="ziggy", standalone_mode=False)
     except ZiggyError as error:
         for line in str(error).splitlines():
-            click.secho(f"ziggy: {line}", fg="red", err=True)
+            click.secho(f"ziggy: {line}", fg="red", err=True, color=colours())
         sys.exit(error.exit_code)
     except click.exceptions.Abort:
         click.echo("interrupted; go on with: ziggy run --continue", err=True)

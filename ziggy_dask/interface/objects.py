@@ -13,7 +13,7 @@ from ziggy_dask.definitions import Pipeline
 from ziggy_dask.interface.cards import instance_card, task_card
 from ziggy_dask.interface.live import Live
 from ziggy_dask.interface.plots import InstancePlots
-from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
+from ziggy_dask.records import InstanceState, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
 from ziggy_dask.records.statistics import NodeStatistics, statistics
@@ -57,6 +57,11 @@ class Instance:
         """Its tasks."""
         records = instances.tasks(self._site.database, self.id)
         return [Task(self._site, record.id) for record in records]
+
+    @property
+    def task_records(self) -> list[TaskRecord]:
+        """All that is on record of its tasks."""
+        return instances.tasks(self._site.database, self.id)
 
     @property
     def parameters(self) -> dict[str, dict[str, object]]:
@@ -158,7 +163,7 @@ class Task:
         seen: set[int] = set()
         while True:
             record = self.record
-            is_over = record.is_error or record.step is TaskStep.COMPLETE
+            is_over = record.has_ended
             for one in self.logs():
                 if one.number not in seen:
                     seen.add(one.number)

@@ -1,23 +1,46 @@
-"""The database: definitions, instances, tasks, subtasks, deliveries, the lease."""
+"""The database: definitions, instances, tasks, subtasks, deliveries, the lease.
 
-from ziggy_dask.records import (
-    alerts,
-    deliveries,
-    events,
-    instances,
-    lease,
-    library,
-    outcomes,
-    requests,
-)
-from ziggy_dask.records.database import Database, create_database, open_database
-from ziggy_dask.records.states import (
-    Counts,
-    InstanceState,
-    TaskStep,
-    count_tasks,
-    instance_state,
-)
+Public names are imported when they are first asked for: completion needs few of them,
+and quickly.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ziggy_dask.records import (
+        alerts,
+        deliveries,
+        events,
+        instances,
+        lease,
+        library,
+        outcomes,
+        requests,
+    )
+    from ziggy_dask.records.database import (
+        Database,
+        create_database,
+        open_database,
+    )
+    from ziggy_dask.records.states import (
+        Counts,
+        InstanceState,
+        TaskStep,
+        count_tasks,
+        instance_state,
+    )
+
+_HOMES = {
+    "Database": "database",
+    "create_database": "database",
+    "open_database": "database",
+    "Counts": "states",
+    "InstanceState": "states",
+    "TaskStep": "states",
+    "count_tasks": "states",
+    "instance_state": "states",
+}
 
 __all__ = [
     "Counts",
@@ -37,3 +60,12 @@ __all__ = [
     "outcomes",
     "requests",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in __all__:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -102,6 +102,11 @@ class TaskRecord:
         """Step and error flag, as people read them: ``ERROR - EXECUTING``."""
         return f"ERROR - {self.step.value}" if self.is_error else self.step.value
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self.is_error or self.step is TaskStep.COMPLETE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewInstance:

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from ziggy_dask.errors import LeaseError
-from ziggy_dask.interface.commands.here import cluster_file, remember
+from ziggy_dask.interface.commands.here import Commands, cluster_file, remember
 
 
-@click.group()
+@click.group(cls=Commands)
 def cluster() -> None:
     """Create, check and look at a cluster."""
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.here import Commands, json_option, opened_cluster
+from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:
     from ziggy_dask.datastore import Datastore
 
 
-@click.group()
+@click.group(cls=Commands)
 def datastore() -> None:
     """Look at products."""
 
@@ -81,7 +82,7 @@ def show(ctx: click.Context, path: str, instance: int | None) -> None:
 
 
 @datastore.command()
-@json_option
+@watchable
 @click.pass_context
 def history(ctx: click.Context, as_json: bool) -> None:
     """List what was published, newest first."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ziggy_dask.interface.commands import completion as complete
 from ziggy_dask.interface.commands.here import opened_cluster
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("task", type=int)
+@click.argument("task", type=int, shell_complete=complete.TASK)
 @click.option("--subtask", type=int, help="Default: the first one that failed.")
 @click.option(
     "--directory",

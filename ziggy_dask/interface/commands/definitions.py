@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ziggy_dask.interface.commands import completion as complete
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
 
 
@@ -87,7 +88,7 @@ def _import(
 
 
 @click.command()
-@click.argument("pipeline")
+@click.argument("pipeline", shell_complete=complete.PIPELINE)
 @click.option(
     "--format",
     "form",
@@ -129,10 +130,11 @@ def pipelines(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("pipeline")
+@click.argument("pipeline", shell_complete=complete.PIPELINE)
 @click.option(
     "--set",
     "changes",
+    shell_complete=complete.PARAMETER,
     multiple=True,
     metavar="SET.PARAMETER=VALUE",
     help="Change a value for all runs to come.",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.here import Commands, json_option, opened_cluster
 from ziggy_dask.interface.commands.running import followed
+from ziggy_dask.interface.commands.watching import watchable
 
 
 @click.command()
-@json_option
+@watchable
 @click.pass_context
 def events(ctx: click.Context, as_json: bool) -> None:
     """List the event handlers, and the events that started instances."""
@@ -48,7 +49,7 @@ def events(ctx: click.Context, as_json: bool) -> None:
         show(seen, as_json=False, empty="")
 
 
-@click.group()
+@click.group(cls=Commands)
 def event() -> None:
     """Fire, enable and disable event handlers; ziggy events lists them."""
 

@@ -7,25 +7,31 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError
 
 if TYPE_CHECKING:
     from ziggy_dask.interface.cluster import Cluster
 
+_OPENED = "ziggy_dask.cluster"
 POINTER = Path(".ziggy") / "cluster"
 """File that remembers, in a directory, the cluster that was initialised there."""
 
 
 def opened_cluster(ctx: click.Context) -> Cluster:
-    """Open the cluster that was asked for, or the one of this directory."""
+    """Open the cluster that was asked for, or the one of this directory; once."""
     from ziggy_dask.interface.cluster import open_cluster
 
-    return open_cluster(cluster_file(ctx))
+    known = ctx.find_root().meta
+    if _OPENED not in known:
+        known[_OPENED] = open_cluster(cluster_file(ctx))
+    cluster: Cluster = known[_OPENED]
+    return cluster
 
 
 def cluster_file(ctx: click.Context) -> Path:
     """Return the cluster file: the option's, or that of the nearest directory above."""
-    given = ctx.find_root().obj
+    given = ctx.find_root().params.get("cluster_file")
     if given is not None:
         return Path(given)
     for directory in (Path.cwd(), *Path.cwd().parents):
@@ -49,6 +55,19 @@ def remember(file: Path, directory: Path | None = None) -> None:
     pointer.parent.mkdir(exist_ok=True)
     shown = found.relative_to(home) if found.is_relative_to(home) else found
     pointer.write_text(f"{shown}\n", encoding="utf-8")
+
+
+class Commands(click.Group):
+    """A group of commands that knows what a mistyped one was to be."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is asked for."""
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}{suggestion(args[0], known)}")
+        return super().resolve_command(ctx, args)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

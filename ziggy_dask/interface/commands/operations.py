@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from ziggy_dask.interface.commands import completion as complete
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
 from ziggy_dask.interface.commands.running import followed, parse_changes
+from ziggy_dask.interface.commands.watching import watchable
 
 
 def _numbers(
@@ -24,10 +26,20 @@ def _numbers(
 
 
 @click.command()
-@click.argument("tasks", callback=_numbers, required=False)
-@click.option("--instance", type=int, help="All failed tasks of an instance.")
+@click.argument(
+    "tasks", callback=_numbers, required=False, shell_complete=complete.TASK
+)
 @click.option(
-    "--cause", default="", help="All failures of one kind; see: ziggy failures."
+    "--instance",
+    type=int,
+    shell_complete=complete.INSTANCE,
+    help="All failed tasks of an instance.",
+)
+@click.option(
+    "--cause",
+    default="",
+    shell_complete=complete.CAUSE,
+    help="All failures of one kind; see: ziggy failures.",
 )
 @click.option(
     "--mode",
@@ -37,6 +49,7 @@ def _numbers(
 @click.option(
     "--set",
     "changes",
+    shell_complete=complete.PARAMETER,
     multiple=True,
     metavar="SET.PARAMETER=VALUE",
     help="Change a value for what runs again; it is recorded.",
@@ -76,8 +89,15 @@ def restart(
 
 
 @click.command()
-@click.argument("tasks", callback=_numbers, required=False)
-@click.option("--instance", type=int, help="All tasks of an instance.")
+@click.argument(
+    "tasks", callback=_numbers, required=False, shell_complete=complete.TASK
+)
+@click.option(
+    "--instance",
+    type=int,
+    shell_complete=complete.INSTANCE,
+    help="All tasks of an instance.",
+)
 @click.option("--all", "everything", is_flag=True, help="All that has not ended.")
 @click.pass_context
 def halt(
@@ -97,14 +117,16 @@ def halt(
 
 
 @click.command()
-@click.argument("instance", type=int)
-@json_option
+@click.argument("instance", type=int, shell_complete=complete.INSTANCE)
+@watchable
 @click.pass_context
-def failures(ctx: click.Context, instance: int, as_json: bool) -> None:
+def failures(ctx: click.Context, instance: int, as_json: bool) -> bool:
     """Show the failures of INSTANCE by cause, with an example and what to type next."""
     from ziggy_dask.interface.output import show
 
-    found = opened_cluster(ctx).failures(instance)
+    cluster = opened_cluster(ctx)
+    is_over = cluster.instance(instance).state.is_final
+    found = cluster.failures(instance)
     rows = [
         {
             "kind": one.fingerprint,
@@ -122,6 +144,7 @@ def failures(ctx: click.Context, instance: int, as_json: bool) -> None:
         task, number = found[0].example
         click.echo(f"See one:    ziggy logs {task} --subtask {number}")
         click.echo(f"Run again:  ziggy restart --cause {found[0].fingerprint}")
+    return is_over
 
 
 @click.command()
@@ -132,7 +155,7 @@ def failures(ctx: click.Context, instance: int, as_json: bool) -> None:
     help="Mark alerts as seen, e.g. 3,7-10.",
 )
 @click.option("--clear", is_flag=True, help="Take all off the list.")
-@json_option
+@watchable
 @click.pass_context
 def alerts(
     ctx: click.Context,

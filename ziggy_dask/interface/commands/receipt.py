@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.watching import watchable
 
 
 @click.command()
@@ -22,6 +23,7 @@ from ziggy_dask.interface.commands.here import json_option, opened_cluster
     type=click.Choice(["MD5", "SHA1", "SHA256", "SHA512"]),
     default="SHA1",
     show_default=True,
+    help="How checksums are computed.",
 )
 def manifest(directory: Path, dataset_id: int, name: str, checksum: str) -> None:
     """Write the manifest of all files below DIRECTORY into it."""
@@ -70,7 +72,7 @@ def receive(
 
 
 @click.command()
-@json_option
+@watchable
 @click.pass_context
 def deliveries(ctx: click.Context, as_json: bool) -> None:
     """List the deliveries that were taken in."""

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands import completion as complete
+from ziggy_dask.interface.commands.here import opened_cluster
+from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:
     from ziggy_dask.interface.objects import Instance
@@ -15,38 +17,43 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@json_option
+@watchable
 @click.pass_context
-def instances(ctx: click.Context, as_json: bool) -> None:
+def instances(ctx: click.Context, as_json: bool) -> bool:
     """List the instances."""
     from ziggy_dask.interface.output import show
 
-    records = [one.record for one in opened_cluster(ctx).instances.values()]
+    records = opened_cluster(ctx).instance_records
     show(instance_rows(records), as_json=as_json, empty="none yet")
+    return all(one.state.is_final for one in records)
 
 
 @click.command()
-@click.argument("instance", type=int)
-@json_option
+@click.argument("instance", type=int, shell_complete=complete.INSTANCE)
+@watchable
 @click.pass_context
-def tasks(ctx: click.Context, instance: int, as_json: bool) -> None:
+def tasks(ctx: click.Context, instance: int, as_json: bool) -> bool:
     """List the tasks of INSTANCE."""
     from ziggy_dask.interface.output import show
 
-    records = [task.record for task in opened_cluster(ctx).instance(instance).tasks]
+    found = opened_cluster(ctx).instance(instance)
+    is_over = found.state.is_final
+    records = found.task_records
     empty = f"instance {instance} has no tasks"
     show(task_rows(records), as_json=as_json, empty=empty)
+    return is_over
 
 
 @click.command()
-@click.argument("task", type=int)
-@json_option
+@click.argument("task", type=int, shell_complete=complete.TASK)
+@watchable
 @click.pass_context
-def subtasks(ctx: click.Context, task: int, as_json: bool) -> None:
+def subtasks(ctx: click.Context, task: int, as_json: bool) -> bool:
     """List the subtasks of TASK that have ended."""
     from ziggy_dask.interface.output import show
 
     found = opened_cluster(ctx).task(task)
+    is_over = found.record.has_ended
     rows = [
         {
             "subtask": one.number,
@@ -62,10 +69,11 @@ def subtasks(ctx: click.Context, task: int, as_json: bool) -> None:
         for one in found.subtasks
     ]
     show(rows, as_json=as_json, empty=f"no subtask of task {task} has ended yet")
+    return is_over
 
 
 @click.command()
-@click.argument("task", type=int)
+@click.argument("task", type=int, shell_complete=complete.TASK)
 @click.option("--subtask", type=int, help="Only this subtask.")
 @click.option("--errors", is_flag=True, help="Only subtasks that failed.")
 @click.option("--follow", is_flag=True, help="Go on as subtasks end, until all have.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ziggy_dask.errors import DefinitionError
+from ziggy_dask.interface.commands import completion as complete
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
 
 if TYPE_CHECKING:
@@ -21,9 +22,17 @@ if TYPE_CHECKING:
 def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose nodes and units of work."""
     for option in (
-        click.option("--start", metavar="NODE", help="First node. Default: all roots."),
         click.option(
-            "--stop", metavar="NODE", help="Leave out what follows this node."
+            "--start",
+            metavar="NODE",
+            shell_complete=complete.NODE,
+            help="First node. Default: all roots.",
+        ),
+        click.option(
+            "--stop",
+            metavar="NODE",
+            shell_complete=complete.NODE,
+            help="Leave out what follows this node.",
         ),
         click.option(
             "--where",
@@ -49,7 +58,7 @@ def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("pipeline")
+@click.argument("pipeline", shell_complete=complete.PIPELINE)
 @_choice_options
 @click.option("--subtasks", is_flag=True, help="List every subtask with its items.")
 @json_option
@@ -111,7 +120,7 @@ def plan(
 
 
 @click.command()
-@click.argument("pipeline")
+@click.argument("pipeline", shell_complete=complete.PIPELINE)
 @click.option(
     "-o",
     "--output",
@@ -147,12 +156,13 @@ def graph(
 
 
 @click.command()
-@click.argument("pipeline", required=False)
+@click.argument("pipeline", required=False, shell_complete=complete.PIPELINE)
 @click.option("--name", default="", help="Name for the instance.")
 @_choice_options
 @click.option(
     "--set",
     "changes",
+    shell_complete=complete.PARAMETER,
     multiple=True,
     metavar="SET.PARAMETER=VALUE",
     help="Change a parameter for this run.",
@@ -163,7 +173,12 @@ def graph(
     is_flag=True,
     help="Go on with the newest instance that has not ended.",
 )
-@click.option("--instance", type=int, help="With --continue: this one.")
+@click.option(
+    "--instance",
+    type=int,
+    shell_complete=complete.INSTANCE,
+    help="With --continue: this one.",
+)
 @click.option(
     "--detach",
     is_flag=True,

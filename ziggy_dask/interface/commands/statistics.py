@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ziggy_dask.errors import RecordsError
+from ziggy_dask.interface.commands import completion as complete
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("instance", type=int, required=False)
+@click.argument("instance", type=int, shell_complete=complete.INSTANCE, required=False)
 @click.option("--breakdown", is_flag=True, help="Show where the time of tasks went.")
 @json_option
 @click.pass_context

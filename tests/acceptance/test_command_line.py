@@ -1,0 +1,156 @@
+"""Watching, status, completion and mistyped names, as on a terminal or in a pipe."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import ziggy_dask as z
+
+pytestmark = pytest.mark.integration
+ZIGGY = [sys.executable, "-m", "ziggy_dask"]
+
+
+@pytest.fixture(scope="module")
+def mission(tmp_path_factory):
+    home = tmp_path_factory.mktemp("mission") / "first"
+    z.create_mission(home, unit="night")
+    return home
+
+
+def ziggy(mission, *words, **variables):
+    return subprocess.run(
+        [*ZIGGY, "--cluster", str(mission / "cluster.yaml"), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, **variables},
+    )
+
+
+def completed(mission, line):
+    """Return what a shell would be offered after a line."""
+    words = f"ziggy --cluster {mission / 'cluster.yaml'} {line}"
+    done = subprocess.run(
+        ZIGGY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={
+            **os.environ,
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split())),
+            "_ZIGGY_COMPLETE": "bash_complete",
+        },
+    )
+    return [line.partition(",")[2] for line in done.stdout.split()]
+
+
+def test_status_says_how_all_stands_and_its_json_agrees(mission):
+    shown = ziggy(mission, "status")
+    assert shown.returncode == 0, shown.stderr
+    for words in ("supervisor  none", "running     nothing", "data receipt  COMPLETED"):
+        assert words in shown.stdout
+    found = json.loads(ziggy(mission, "status", "--json").stdout)
+    assert found["ended_count"] == len(found["ended"]) == 1
+    assert found["received"]["files"] == 10
+
+
+def test_watching_what_has_ended_ends_by_itself(mission):
+    once = ziggy(mission, "tasks", "1")
+    watched = ziggy(mission, "tasks", "1", "--watch")
+    assert watched.returncode == 0
+    assert watched.stdout == once.stdout
+    assert "COMPLETE" in once.stdout
+
+
+def test_watching_is_ended_by_an_interrupt_with_code_130(mission):
+    command = [*ZIGGY, "--cluster", str(mission / "cluster.yaml"), "alerts", "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "none\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
+def test_colours_are_for_terminals_and_those_who_ask(mission):
+    assert "\x1b[" not in ziggy(mission, "tasks", "1").stdout
+    assert "\x1b[" in ziggy(mission, "tasks", "1", FORCE_COLOR="1").stdout
+    asked = ziggy(mission, "--color", "never", "tasks", "1", FORCE_COLOR="1")
+    assert "\x1b[" not in asked.stdout
+
+
+def test_tables_fit_a_narrow_terminal(mission):
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [*ZIGGY, "--cluster", str(mission / "cluster.yaml"), "pipelines"],
+        stdout=theirs,
+        stdin=theirs,
+        stderr=theirs,
+        check=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "60", "NO_COLOR": "1", "TERM": "xterm"},
+    )
+    os.close(theirs)
+    text = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert len(lines) == 3
+    assert all(
+        len(line.replace("\x1b[1m", "").replace("\x1b[0m", "")) <= 60 for line in lines
+    )
+    assert "…" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("run ", "first"),
+        ("run first --start ", "measure"),
+        ("run first --set ", "Measuring.bias="),
+        ("tasks ", "1"),
+        ("logs ", "1"),
+        ("stat", "status"),
+    ],
+)
+def test_names_are_completed_from_the_database(mission, line, offered):
+    if not line.endswith(" "):
+        line, _, last = f" {line}".rpartition(" ")
+        assert offered in completed(mission, line)
+        assert offered.startswith(last)
+    else:
+        assert offered in completed(mission, line)
+
+
+def test_completion_without_a_cluster_offers_nothing_and_says_nothing(tmp_path):
+    assert completed(tmp_path, "run ") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_gets_its_script(mission, shell):
+    script = ziggy(mission, "completion", shell)
+    assert script.returncode == 0
+    assert f"_ZIGGY_COMPLETE={shell}_complete" in script.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "mend"),
+    [
+        (["taks"], "did you mean 'tasks'"),
+        (["cluster", "strat"], "did you mean 'start'"),
+        (["run", "first", "--nme", "x"], "--name"),
+        (["run", "frist"], "did you mean 'first'"),
+        (["run", "first", "--start", "mesure"], "did you mean 'measure'"),
+        (["run", "first", "--set", "Mesuring.bias=1"], "did you mean 'Measuring'"),
+    ],
+)
+def test_a_mistyped_name_is_refused_with_the_right_one(mission, words, mend):
+    done = ziggy(mission, *words)
+    assert done.returncode in (2, 3)
+    assert mend in done.stderr

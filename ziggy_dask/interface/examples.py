@@ -1,0 +1,132 @@
+"""Examples of every command, for its help and for the reference of the docs."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "init": (
+        ("ziggy init my-mission", "ask two questions, and make a mission that works"),
+        ("ziggy init my-mission --data netcdf --unit orbit --yes", "ask nothing"),
+    ),
+    "status": (
+        ("ziggy status", "how everything stands"),
+        ("ziggy status --watch", "look every second, to Ctrl-C"),
+        ("ziggy status --json", "the same for a script"),
+    ),
+    "completion": (
+        ('eval "$(ziggy completion bash)"', "in ~/.bashrc; zsh likewise"),
+        ("ziggy completion fish | source", "in config.fish"),
+    ),
+    "cluster init": (("ziggy cluster init cluster.yaml", "make it, or upgrade it"),),
+    "cluster check": (("ziggy cluster check cluster.yaml", "only look at the file"),),
+    "cluster start": (
+        ("ziggy cluster start", "a supervisor in the background"),
+        ("ziggy cluster start --standby", "one that takes over when that one ends"),
+    ),
+    "cluster stop": (("ziggy cluster stop", "what runs is gone on with later"),),
+    "cluster serve": (("ziggy --cluster cluster.yaml cluster serve", "for systemd"),),
+    "cluster status": (("ziggy cluster status", "where things are"),),
+    "cluster environments": (
+        ("ziggy cluster environments sites.xml", "what goes into a cluster file"),
+    ),
+    "estimate": (
+        ("ziggy estimate sample --node flip", "as planned now"),
+        ("ziggy estimate sample --node flip --subtasks 5000 --memory 10GB", "if"),
+    ),
+    "import": (
+        ("ziggy import pipeline", "check and register the definition in a directory"),
+        ("ziggy import pipeline --dry-run", "only check it"),
+        ("ziggy import pt-sample.xml pd-sample.xml", "definitions of the original"),
+    ),
+    "update": (("ziggy update pd-sample.xml", "replace what is there"),),
+    "export": (
+        ("ziggy export sample", "print its YAML"),
+        ("ziggy export sample --format xml -o sample.xml", "for the original"),
+    ),
+    "pipelines": (("ziggy pipelines", "what is registered"),),
+    "parameters": (
+        ("ziggy parameters sample", "all values"),
+        ("ziggy parameters sample --set 'Calibration.bias=90'", "change one for good"),
+        ("ziggy parameters sample -o sets.yaml", "write them to a file"),
+    ),
+    "manifest": (
+        ("ziggy manifest incoming/night-3 --dataset-id 3", "before delivery"),
+    ),
+    "receive": (
+        ("ziggy receive incoming", "take in deliveries that have manifests"),
+        ("ziggy receive data --no-manifest", "take files as they are"),
+    ),
+    "deliveries": (("ziggy deliveries", "what was taken in"),),
+    "models": (("ziggy models", "all versions of all models"),),
+    "plan": (
+        ("ziggy plan sample", "what a run would do"),
+        ("ziggy plan sample --where night=night-2 --subtasks", "a part, in full"),
+    ),
+    "graph": (("ziggy graph sample -o graph.svg", "draw it"),),
+    "run": (
+        ("ziggy run sample", "run it, and wait"),
+        ("ziggy run sample --set 'Calibration.bias=90'", "with another value, once"),
+        ("ziggy run sample --process new --detach", "what is new, in the background"),
+        ("ziggy run --continue", "go on after a crash"),
+    ),
+    "instances": (("ziggy instances", "all runs"),),
+    "tasks": (
+        ("ziggy tasks 2", "the tasks of instance 2"),
+        ("ziggy tasks 2 --watch", "until it has ended"),
+    ),
+    "subtasks": (("ziggy subtasks 3 --json", "the subtasks of task 3, for a script"),),
+    "logs": (
+        ("ziggy logs 3 --errors", "tracebacks of what failed in task 3"),
+        ("ziggy logs 3 --follow", "as subtasks end"),
+    ),
+    "stats": (
+        ("ziggy stats 2", "times and memory by node"),
+        ("ziggy stats 2 --breakdown", "where the time went"),
+    ),
+    "report": (("ziggy report 2 -o report.html", "one file to send around"),),
+    "events": (
+        ("ziggy events", "handlers, and what they started"),
+        ("ziggy events --watch", "as they come, to Ctrl-C"),
+    ),
+    "event fire": (
+        ("ziggy event fire downlink --label gazelle", "as if its files were there"),
+    ),
+    "event enable": (("ziggy event enable downlink", "heed it again"),),
+    "event disable": (("ziggy event disable downlink", "pass over it for now"),),
+    "failures": (("ziggy failures 2", "what failed, by cause"),),
+    "restart": (
+        ("ziggy restart 3,4,7-10", "these tasks"),
+        ("ziggy restart --instance 2", "all that failed of an instance"),
+        ("ziggy restart --cause 5f0c3a91", "failures of one kind"),
+    ),
+    "halt": (
+        ("ziggy halt 3,4", "these tasks"),
+        ("ziggy halt --instance 2", "all of an instance"),
+    ),
+    "alerts": (
+        ("ziggy alerts", "what operators should know"),
+        ("ziggy alerts --acknowledge 3,7-10", "these have been seen"),
+    ),
+    "console": (("ziggy console", "the page in a browser"),),
+    "debug": (("ziggy debug 3 --subtask 1", "stop where it fails"),),
+    "doctor": (("ziggy doctor --mend", "mend what can be mended"),),
+    "backup": (("ziggy backup records.zip", "all records in one file"),),
+    "restore": (("ziggy restore records.zip", "into a new database"),),
+    "datastore ls": (
+        ("ziggy datastore ls --at 2", "products as instance 2 left them"),
+    ),
+    "datastore cat": (
+        ("ziggy datastore cat night-1/plots/a.png", "to a pipe or file"),
+    ),
+    "datastore export": (("ziggy datastore export out night-1/levels", "as NetCDF"),),
+    "datastore show": (("ziggy datastore show night-1/levels", "as xarray shows it"),),
+    "datastore history": (("ziggy datastore history", "all publications"),),
+}
+"""Command lines, each with what it is for, by command."""
+
+
+def examples_text(command: str) -> str:
+    """Return the examples of a command as its help shows them; empty: it has none."""
+    found = EXAMPLES.get(command, ())
+    width = max((len(line) for line, _ in found), default=0)
+    lines = [f"  {line:<{width}}  {meaning}" for line, meaning in found]
+    return "\b\nExamples:\n" + "\n".join(lines) if lines else ""
