@@ -146,7 +146,7 @@ def test_a_wrong_command_line_exits_with_2():
 def test_without_a_cluster_the_way_to_one_is_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ZIGGY_CLUSTER", raising=False)
-    with pytest.raises(ZiggyError, match="begin with: ziggy cluster init FILE"):
+    with pytest.raises(ZiggyError, match="ziggy cluster init FILE"):
         command("instances")
 
 

@@ -24,7 +24,12 @@ from ziggy_dask.definitions.draft import Draft
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError, DefinitionError, Fault
 from ziggy_dask.interface.cards import cluster_card
-from ziggy_dask.interface.estimating import Asked, Estimates, estimate_node
+from ziggy_dask.interface.estimating import (
+    Asked,
+    Estimates,
+    estimate_node,
+    required_history,
+)
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.interface.report import write_report
@@ -43,7 +48,6 @@ from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.events import EventRecord, HandlerState
-from ziggy_dask.records.history import node_history
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
@@ -352,12 +356,7 @@ class Cluster:
         definition = library.pipeline(self._site.database, pipeline).pipeline
         history = None
         if from_history:
-            history = node_history(self._site.database, pipeline, node)
-            if history is None:
-                raise ClusterError(
-                    f"no subtask of {node!r} was completed yet, so there is no history; "
-                    "give memory and time"
-                )
+            history = required_history(self._site.database, pipeline, node)
         asked = Asked(
             environment=environment,
             subtasks=subtasks,

@@ -22,7 +22,8 @@ from ziggy_dask.compute.metrics import read_nas_metrics
 from ziggy_dask.definitions import Environment, Node, Pipeline, Remote
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError, DefinitionError
-from ziggy_dask.records.history import History
+from ziggy_dask.records import Database
+from ziggy_dask.records.history import History, node_history
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +120,23 @@ def estimate_node(
         offers=survey(environment, needs, counts, metrics),
         history=history,
     )
+
+
+def required_history(database: Database, pipeline: str, node: str) -> History:
+    """Return what past subtasks of a node took.
+
+    Raises
+    ------
+    ClusterError
+        If there are none.
+    """
+    history = node_history(database, pipeline, node)
+    if history is None:
+        raise ClusterError(
+            f"no subtask of {node!r} was completed yet, so there is no history; give "
+            "memory and time"
+        )
+    return history
 
 
 def _adapted(node: Node, asked: Asked, history: History | None) -> Node:
