@@ -17,7 +17,13 @@ from ziggy_dask.planning import (
     task_from_json,
     task_to_json,
 )
-from ziggy_dask.records import Database, TaskStep, instances, outcomes
+from ziggy_dask.records import (
+    Database,
+    InstanceState,
+    TaskStep,
+    instances,
+    outcomes,
+)
 from ziggy_dask.records.instances import TaskRecord
 from ziggy_dask.records.restarts import Reset
 
@@ -77,7 +83,8 @@ def is_restartable(task: TaskRecord) -> bool:
 def plan_restart(database: Database, asked: Restart) -> list[Reset]:
     """Return what becomes of the tasks of a restart, by instance.
 
-    Tasks that can't be restarted are passed over.
+    Tasks that can't be restarted are passed over. An instance of which what follows
+    could not be planned is planned again.
 
     Raises
     ------
@@ -87,6 +94,8 @@ def plan_restart(database: Database, asked: Restart) -> list[Reset]:
         If the mode does not fit a task, or a parameter is unknown or has a bad value.
     """
     by_instance: dict[int, list[TaskRecord]] = defaultdict(list)
+    if asked.instance is not None and _failed_to_plan(database, asked):
+        by_instance[asked.instance] = []
     for task in _chosen(database, asked):
         if is_restartable(task):
             by_instance[task.instance].append(task)
@@ -94,6 +103,20 @@ def plan_restart(database: Database, asked: Restart) -> list[Reset]:
         _plan_instance(database, instance, tasks, asked)
         for instance, tasks in by_instance.items()
     ]
+
+
+def _failed_to_plan(database: Database, asked: Restart) -> bool:
+    """Tell whether a restart is of an instance that could not be planned."""
+    assert asked.instance is not None
+    state = instances.instance(database, asked.instance).state
+    if state is not InstanceState.TRANSITION_FAILED or asked.tasks or asked.fingerprint:
+        return False
+    if asked.changes:
+        raise DefinitionError(
+            f"instance {asked.instance} has no tasks yet whose parameters could be "
+            "changed; run the pipeline anew with --set"
+        )
+    return True
 
 
 def _chosen(database: Database, asked: Restart) -> list[TaskRecord]:
