@@ -1,9 +1,13 @@
 """Throughput of a large array: a Dask function step against plain ``to_zarr``.
 
 An array is read, every element changed, and written, by a pipeline with a Dask
-function and by xarray on plain Zarr, alternating, on the same worker processes.
+function and by xarray on plain Zarr, alternating, on the same worker processes:
+those that ziggy-dask starts on a laptop.
 
-Usage: python benchmarks/throughput.py [--gib 4] [--rounds 4]
+Both store with the compression that is each one's default, zstd; ``--compression
+none`` leaves that out, which makes copies in memory and the disk count for more.
+
+Usage: python benchmarks/throughput.py [--gib 4] [--rounds 4] [--compression none]
 """
 
 from __future__ import annotations
@@ -19,11 +23,13 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 import zarr
-from distributed import Client, LocalCluster
+from distributed import Client
 from overhead import CLUSTER, PeakMemory
 
 import ziggy_dask as z
+from ziggy_dask.compute import open_client
 from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.definitions import LocalCompute
 from ziggy_dask.interface.cluster import create_cluster
 
 CHUNK = (1, 2048, 2048)
@@ -38,13 +44,18 @@ def cube(layers: int) -> xr.Dataset:
     return xr.Dataset({"values": (("layer", "y", "x"), values)})
 
 
-def prepare(home: Path, layers: int) -> z.Cluster:
+def encoding(compression: str) -> dict[str, dict[str, object]]:
+    """Return how plain Zarr is to store the array."""
+    return {} if compression == "zstd" else {"values": {"compressors": ()}}
+
+
+def prepare(home: Path, layers: int, compression: str) -> z.Cluster:
     """Make a cluster with the array and the pipeline that changes it."""
     (home / "code").mkdir(parents=True)
     (home / "code" / "algorithms.py").write_text(ALGORITHM)
     (home / "cluster.yaml").write_text(CLUSTER)
     cluster = create_cluster(home / "cluster.yaml")
-    options = {"compression": "none"}
+    options = {"compression": compression}
     cluster.register(
         z.Pipeline(
             name="bench",
@@ -73,7 +84,7 @@ def prepare(home: Path, layers: int) -> z.Cluster:
         shape=(layers, *CHUNK[1:]),
         chunks=CHUNK,
         dtype="f8",
-        compressors=None,
+        compressors="auto" if compression == "zstd" else None,
         dimension_names=("layer", "y", "x"),
     )
     dice = np.random.default_rng(0)
@@ -84,7 +95,9 @@ def prepare(home: Path, layers: int) -> z.Cluster:
     return cluster
 
 
-def seconds_by_hand(client: Client, source: Path, target: Path) -> float:
+def seconds_by_hand(
+    client: Client, source: Path, target: Path, compression: str
+) -> float:
     """Return the time that xarray and plain Zarr take."""
     began = time.perf_counter()
     with client.as_current():
@@ -93,7 +106,7 @@ def seconds_by_hand(client: Client, source: Path, target: Path) -> float:
             target,
             mode="w",
             consolidated=False,
-            encoding={"values": {"compressors": ()}},
+            encoding=encoding(compression),
         )
     return time.perf_counter() - began
 
@@ -111,40 +124,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gib", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--compression", choices=("zstd", "none"), default="zstd")
+    parser.add_argument("--directory", help="where the files go; default: as for all")
     chosen = parser.parse_args()
     layers = max(1, round(chosen.gib * 2**30 / (8 * np.prod(CHUNK))))
     mib = layers * 8 * np.prod(CHUNK) / 2**20
     with (
-        tempfile.TemporaryDirectory(prefix="ziggy-bench-") as directory,
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        ) as local,
-        Client(local, set_as_default=False) as client,
+        tempfile.TemporaryDirectory(
+            prefix="ziggy-bench-", dir=chosen.directory
+        ) as directory,
+        open_client(LocalCompute(workers=2), Path(directory, "scratch")) as client,
     ):
         home = Path(directory)
-        cluster = prepare(home / "ziggy", layers)
+        cluster = prepare(home / "ziggy", layers, chosen.compression)
         with client.as_current():
             cube(layers).to_zarr(
                 home / "in",
                 consolidated=False,
-                encoding={"values": {"compressors": ()}},
+                encoding=encoding(chosen.compression),
             )
         ratios = []
         for number in range(chosen.rounds):
             # Both write new files each time, neither pays for what the other left in
             # memory for the disk, and each comes first in turn.
+            target = home / f"out-{number}"
             if number % 2 == 0:
                 os.sync()
-                hand = seconds_by_hand(client, home / "in", home / f"out-{number}")
+                hand = seconds_by_hand(client, home / "in", target, chosen.compression)
             os.sync()
             with PeakMemory() as memory:
                 ours = seconds_with_ziggy(client, cluster)
             if number % 2 == 1:
                 os.sync()
-                hand = seconds_by_hand(client, home / "in", home / f"out-{number}")
+                hand = seconds_by_hand(client, home / "in", target, chosen.compression)
             ratios.append(hand / ours)
             print(
                 f"{mib:.0f} MiB  to_zarr {mib / hand:5.0f} MiB/s  ziggy-dask "

@@ -106,3 +106,9 @@ def _talk_as(user: tuple[str, ...], *arguments: str) -> str:
     said = talk(*arguments, command=user)
     assert said, "the other user could not run the program at all"
     return said
+
+
+def test_workers_ask_for_huge_pages(tmp_path):
+    with open_client(LocalCompute(workers=1), tmp_path) as client:
+        (found,) = client.run(lambda: os.environ.get("GLIBC_TUNABLES")).values()
+    assert found == "glibc.malloc.hugetlb=1"

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 MEMORY = "memory"
 """Name of the Dask resource, in bytes, by which workers say how much they have."""
+_SPAWNED_WITH = "distributed.nanny.pre-spawn-environ"
+"""Dask's setting for the environment in which workers start."""
+_MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Has glibc ask for huge pages, as NumPy does: a large chunk is copied several times
+between file and array, and small pages, each faulted in, would cost more than that."""
 
 
 def memory_of_workers(client: Client) -> list[float]:
@@ -92,22 +97,26 @@ def _reached(compute: AddressCompute) -> Iterator[Client]:
 def _started(
     compute: LocalCompute, scratch: Path, security: Security
 ) -> Iterator[Client]:
+    import dask
     from distributed import Client, LocalCluster
     from distributed.system import MEMORY_LIMIT
 
     workers = compute.workers or os.cpu_count() or 1
     memory = compute.memory_bytes or int(MEMORY_LIMIT / workers)
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=compute.threads,
-        memory_limit=memory,
-        resources={MEMORY: memory},
-        host="127.0.0.1",
-        security=security,
-        dashboard_address="127.0.0.1:0",
-        local_directory=str(scratch),
-        silence_logs=logging.CRITICAL,
-    )
+    with dask.config.set(
+        {_SPAWNED_WITH: {**dask.config.get(_SPAWNED_WITH), **_MALLOC}}
+    ):
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=compute.threads,
+            memory_limit=memory,
+            resources={MEMORY: memory},
+            host="127.0.0.1",
+            security=security,
+            dashboard_address="127.0.0.1:0",
+            local_directory=str(scratch),
+            silence_logs=logging.CRITICAL,
+        )
     try:
         client = Client(cluster, set_as_default=False)
         try:
