@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
+from weasyprint import HTML
 
 import ziggy_dask as z
 from ziggy_dask.interface import output
@@ -63,6 +64,28 @@ def draw_images(datastore: z.Datastore) -> None:
     figure.savefig(PICTURES / "sample.png")
 
 
+def draw_report(home: Path) -> None:
+    """Draw the report on a run with failures, and what a notebook shows of it."""
+    cluster = new_cluster(home)
+    cluster.register(PIPELINES / "sample")
+    draw = [sys.executable, str(PIPELINES / "sample" / "draw.py"), str(home / "images")]
+    subprocess.run(draw, check=True)
+    cluster.receive(home / "images", needs_manifest=False)
+    changes = {"execution_pause_seconds": 0.2, "throw_exception_subtask_0": True}
+    instance = cluster.run("sample", parameters={"Algorithm Parameters": changes})
+    cluster.report(instance.id, home / "report.pdf")
+    draw_page(home / "report.pdf", PICTURES / "report")
+    page = "<style>@page {{ size: 190mm 96mm; margin: 6mm }}</style>{}"
+    HTML(string=page.format(instance._repr_html_())).write_pdf(home / "card.pdf")
+    draw_page(home / "card.pdf", PICTURES / "notebook-instance")
+
+
+def draw_page(pdf: Path, picture: Path) -> None:
+    """Draw the first page of a PDF file as PNG, by Debian's poppler-utils."""
+    command = ["pdftoppm", "-png", "-r", "90", "-singlefile", str(pdf), str(picture)]
+    subprocess.run(command, check=True)
+
+
 def draw_candidate(home: Path) -> None:
     """Draw the folded light curve of the best simulated planet."""
     cluster = new_cluster(home)
@@ -81,4 +104,5 @@ if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         draw_sample(Path(directory) / "sample")
+        draw_report(Path(directory) / "report")
         draw_candidate(Path(directory) / "transits")

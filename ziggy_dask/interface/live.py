@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.interface.cards import instance_card
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
     from ziggy_dask.interface.objects import Instance
 
 _LOOK_S = 0.5
-"""Time between two looks at the records, in seconds."""
+"""Least time between two looks at the records, in seconds."""
+_PATIENCE = 5.0
+"""A look that takes long is followed by so many times that time without one."""
 
 
 class Live:
@@ -46,9 +49,12 @@ class Live:
 
     def _follow(self) -> None:
         is_over = False
-        while not is_over and not self._asked_to_stop.wait(_LOOK_S):
+        pause_s = _LOOK_S
+        while not is_over and not self._asked_to_stop.wait(pause_s):
+            began = time.monotonic()
             is_over = self._instance.state.is_final  # before the last look
             self._update()
+            pause_s = max(_LOOK_S, _PATIENCE * (time.monotonic() - began))
 
     def _update(self) -> None:
         if self._widget is not None:
