@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ziggy_dask.interface.commands import completion as complete
 from ziggy_dask.interface.commands.here import json_option, opened_cluster
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ def _time(text: str) -> float:
 
 
 @click.command()
-@click.argument("pipeline")
-@click.option("--node", required=True, help="Node of the pipeline.")
+@click.argument("pipeline", shell_complete=complete.PIPELINE)
+@click.option(
+    "--node", required=True, shell_complete=complete.NODE, help="Node of the pipeline."
+)
 @click.option("--environment", default="", help="Environment. Default: the node's.")
 @click.option("--subtasks", type=click.IntRange(1), help="Default: as planned now.")
 @click.option("--tasks", type=click.IntRange(1), help="Default: as planned now.")
