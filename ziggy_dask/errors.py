@@ -6,6 +6,7 @@
     ├── DefinitionError       the author: a definition, parameter or cluster file is wrong
     ├── DeliveryError         the sender: a manifest or a delivered file is wrong
     ├── DatastoreError        the site: the datastore can't be opened, read or written
+    │   └── MissingError      it has not what is asked for
     ├── ClusterError          the site: compute environment or supervisor
     │   └── LeaseError        another supervisor holds this cluster
     ├── TaskError             the algorithm: it failed, or its output does not fit
@@ -68,6 +69,10 @@ class DatastoreError(ZiggyError):
     """The datastore can't be opened, read or written."""
 
     exit_code = 4
+
+
+class MissingError(DatastoreError):
+    """The datastore has not what is asked for."""
 
 
 class ClusterError(ZiggyError):

@@ -19,7 +19,7 @@ from zarr.core.sync import sync
 
 from ziggy_dask.datastore.allocation import Storage, write_whole
 from ziggy_dask.datastore.layout import open_dataset
-from ziggy_dask.errors import DatastoreError
+from ziggy_dask.errors import DatastoreError, MissingError
 
 _FILE_CHUNK_BYTES = 16 * 1024 * 1024
 
@@ -130,7 +130,7 @@ def read_file_item(session: icechunk.Session, path: str, name: str) -> FileItem:
     try:
         attributes, values = sync(_read(session.store, f"{path}/{name}"))
     except FileNotFoundError:
-        raise DatastoreError(f"the datastore has no file '{path}/{name}'") from None
+        raise MissingError(f"the datastore has no file '{path}/{name}'") from None
     data = np.asarray(values).tobytes()
     if hashlib.sha256(data).hexdigest() != attributes.get("sha256"):
         raise DatastoreError(f"file {path}/{name} in the datastore is corrupt")

@@ -15,7 +15,7 @@ from ziggy_dask.workers import SubtaskState
 _TASKS = 20
 """So many recent tasks of a node count."""
 _SUBTASKS = 1000
-"""So many subtasks of each count."""
+"""So many subtasks of each count, the first ones, then and now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,8 @@ def usage_of_tasks(database: Database, tasks: Sequence[int]) -> dict[int, Usage]
     """Return what subtasks took, by number of their task."""
     found: dict[int, Usage] = {}
     for some in pieces(tasks):
-        found.update(_usage(database, SubtaskRow.task_id, SubtaskRow.task_id.in_(some)))
+        which = SubtaskRow.task_id.in_(some), SubtaskRow.number < _SUBTASKS
+        found.update(_usage(database, SubtaskRow.task_id, *which))
     return found
 
 

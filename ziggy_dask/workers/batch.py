@@ -38,6 +38,7 @@ from ziggy_dask.workers.capture import captured
 from ziggy_dask.workers.halting import is_halted
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
 from ziggy_dask.workers.memory import peak_bytes, reset_peak
+from ziggy_dask.workers.missing import MissingModel, missing_object
 from ziggy_dask.workers.programs import ProgramFailure, run_program
 from ziggy_dask.workers.sinks import Outputs
 from ziggy_dask.workers.sources import BlockedSubtask, Given, Inputs, MissingItems
@@ -238,7 +239,12 @@ def bound_algorithm(
 
 def models_of(work: Work) -> dict[str, FileItem]:
     """Return the models of a task by type, under their original names."""
-    return {name: _model(work.datastore, one) for name, one in work.models.items()}
+    try:
+        return {n: _model(work.datastore, one) for n, one in work.models.items()}
+    except Exception as error:
+        names = ", ".join(f"{n} {one.original}" for n, one in work.models.items())
+        reason = missing_object(error) or f"{type(error).__name__}: {error}"
+        raise MissingModel(f"of {names}: {reason}") from error
 
 
 @lru_cache(maxsize=16)
@@ -263,11 +269,19 @@ def _algorithm(
 
 def _failure(number: int, cause: Cause, error: BaseException) -> Outcome:
     frames = traceback.format_exception(type(error), error, error.__traceback__)
+    may_lack = cause in (Cause.BAD_INPUT, Cause.EXCEPTION)
+    missing = missing_object(error) if may_lack else ""
+    if isinstance(error, MemoryError):
+        cause = Cause.OUT_OF_MEMORY
+    elif isinstance(error, MissingModel):
+        cause = Cause.MISSING_MODEL
+    elif missing:
+        cause = Cause.MISSING_INPUT
     return Outcome(
         subtask=number,
         state=SubtaskState.FAILED,
-        cause=Cause.OUT_OF_MEMORY if isinstance(error, MemoryError) else cause,
-        message=_one_line(error),
+        cause=cause,
+        message=missing or _one_line(error),
         traceback="".join(frames)[-32_768:],
     )
 
@@ -285,7 +299,7 @@ def _program_failure(number: int, failure: ProgramFailure) -> Outcome:
 
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    is_told = isinstance(error, TaskError | ProgramFailure)
+    is_told = isinstance(error, TaskError | ProgramFailure | MissingModel)
     name = "" if is_told else f"{type(error).__name__}: "
     return f"{name}{text}"[:2000]
 

@@ -1,0 +1,32 @@
+"""What the datastore should have and has not: told apart from what can't be read."""
+
+from __future__ import annotations
+
+import re
+
+import icechunk
+
+from ziggy_dask.errors import MissingError
+
+_NOT_FOUND = re.compile(r"Object at location (\S+) not found|NoSuchKey|NotFound\b")
+
+
+class MissingModel(Exception):
+    """A model of a task can't be read."""
+
+
+def missing_object(error: BaseException) -> str:
+    """Return in words what the datastore lacks; empty: the error is another one.
+
+    Parameters
+    ----------
+    error
+        What reading raised.
+    """
+    if isinstance(error, MissingError):
+        return str(error)
+    found = _NOT_FOUND.search(str(error))
+    if not isinstance(error, icechunk.IcechunkError) or found is None:
+        return ""
+    place = f": {found[1]}" if found[1] else ""
+    return f"an object is not in the datastore any more{place}"
