@@ -92,7 +92,7 @@ def test_every_command_in_the_docs_exists():
         page.read_text() for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
     )
     for line in re.findall(r"^\$ ziggy (.*)$", text, re.M):
-        words = shlex.split(line.partition("#")[0])
+        words = shlex.split(line.partition("#")[0].rstrip().removesuffix("\\"))
         context = click.Context(ziggy)
         command = ziggy.get_command(context, words[0])
         assert command is not None, line
