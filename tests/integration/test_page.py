@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import data_type, images, node, pipeline, store
+from ziggy_dask.interface.page.token import page_token
 from ziggy_dask.records.overview import scoreboard
 
 pytestmark = pytest.mark.browser
@@ -16,6 +18,18 @@ ALGORITHM = """
 def measure(image):
     if str(image["item"].values[0]) == "i1":
         raise ValueError("<b>too dark</b>")
+    return image
+"""
+GATED = """
+import time
+from pathlib import Path
+
+def measure(image):
+    name = str(image["item"].values[0])
+    while not Path("PLACE", f"go-{name}").exists():
+        time.sleep(0.02)
+    if name == "i9":
+        raise ValueError("too dark")
     return image
 """
 PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
@@ -118,3 +132,78 @@ def test_the_page_shows_the_records_and_acts_only_with_the_token(
     assert all(one.is_acknowledged for one in failed.alerts)
     errors = [one for one in browser.get_log("browser") if one["level"] == "SEVERE"]
     assert errors == []
+
+
+@pytest.fixture
+def dashboard(cluster):
+    """The address of the dashboard of a supervisor whose worker runs four at once."""
+    file = cluster._site.cluster.path
+    text = file.read_text().replace("{workers: 2}", "{workers: 1, threads: 4}")
+    file.write_text(text)
+    command = [sys.executable, "-m", "ziggy_dask", "--cluster", str(file)]
+    command += ["cluster", "serve"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "dashboard: " in line:
+                yield line.split("dashboard: ")[1].strip()
+                break
+        process.terminate()
+        process.stderr.read()
+
+
+def test_the_page_in_the_dashboard_shows_a_running_instance(
+    cluster, code, dashboard, browser, tmp_path
+):
+    image, out = data_type("image", "in"), data_type("out", "out", external=False)
+    root = code(GATED.replace("PLACE", str(tmp_path)))
+    cluster.register(
+        pipeline(root, image, out, node("measure", "measure", "image", "out"))
+    )
+    bad = images(1).assign_coords(item=["i9"])
+    store(cluster, {"set-1/in": images(3), "set-2/in": bad})
+    database = cluster._site.database
+
+    def shown(complete, failed):
+        """Tell whether records and page both have so many subtasks of four."""
+        (score,) = scoreboard(database, 1) or (None,)
+        marks = f" ({failed})" if failed else ""
+        return (
+            score is not None
+            and (score.complete, score.failed, score.subtasks) == (complete, failed, 4)
+            and f"{complete}/4{marks}" in text(browser, "scoreboard")
+        )
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(cluster.run, "test")
+        try:
+            browser.set_window_size(1280, 1400)
+            browser.get(dashboard)
+            until(
+                browser, lambda: browser.find_elements("css selector", "[href=ziggy]")
+            )
+            browser.find_element("css selector", "[href=ziggy]").click()
+            until(browser, lambda: shown(0, 0))
+            assert "pipelines: running" in text(browser, "lights")
+            assert "read only" in text(browser, "mode")
+            (tmp_path / "go-i0").touch()
+            until(browser, lambda: shown(1, 0))
+            (tmp_path / "go-i9").touch()
+            until(browser, lambda: shown(1, 1))
+            until(browser, lambda: "running with errors" in text(browser, "lights"))
+        finally:
+            for name in ("i0", "i1", "i2", "i9"):
+                (tmp_path / f"go-{name}").touch()
+        running.result()
+    until(browser, lambda: shown(3, 1))
+    until(browser, lambda: "pipelines: stalled" in text(browser, "lights"))
+    until(browser, lambda: "failed, 3/4" in text(browser, "graph"))
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    browser.save_screenshot(str(PICTURES / "dashboard.png"))
+    browser.get(
+        f"{dashboard.rpartition('/')[0]}/ziggy?token={page_token(cluster.home)}"
+    )
+    until(browser, lambda: "too dark" in text(browser, "failures"))
+    assert "read only" in text(browser, "mode")
+    assert not browser.find_elements("css selector", "[data-do=acknowledge]")
+    errors = [one for one in browser.get_log("browser") if one["level"] == "SEVERE"]
+    assert [one for one in errors if "/ziggy" in one["message"]] == []

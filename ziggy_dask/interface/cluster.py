@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,12 +107,12 @@ def open_cluster(file: str | os.PathLike[str]) -> Cluster:
     DatastoreError, RecordsError
         If the cluster was never created.
     """
-    return Cluster(open_site(read_cluster(Path(file))))
+    return _shown(open_site(read_cluster(Path(file))))
 
 
 def create_cluster(file: str | os.PathLike[str]) -> Cluster:
     """Create a cluster's datastore and database, and open it; what is there stays."""
-    return Cluster(create_site(read_cluster(Path(file))))
+    return _shown(create_site(read_cluster(Path(file))))
 
 
 class Cluster:
@@ -844,3 +845,14 @@ def _checked(
     if problems:
         raise DefinitionError(problems)
     return pipeline
+
+
+def _shown(site: Site) -> Cluster:
+    """Return a cluster whose page stands in the dashboards of what it opens."""
+
+    def show(site: Site, client: Client) -> None:
+        from ziggy_dask.interface.page.dashboard import add_to_dashboard
+
+        add_to_dashboard(site, client)
+
+    return Cluster(replace(site, show=show))

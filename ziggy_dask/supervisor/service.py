@@ -63,7 +63,12 @@ def serve(site: Site, *, standby: bool = False) -> None:
             closing(Watch()) as watch,
         ):
             invite_requests(site.database, lease)
-            logger.info("in charge of cluster %r", site.cluster.name)
+            site.show(site, client)
+            logger.info(
+                "in charge of cluster %r; dashboard: %s",
+                site.cluster.name,
+                client.dashboard_link or "none",
+            )
             active: dict[int, threading.Thread] = {}
             forget_faults(site.database)
             looked = -math.inf

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ziggy_dask.datastore import Repository, create_repository, open_repository
 from ziggy_dask.definitions import ClusterFile
 from ziggy_dask.records import Database, create_database, open_database
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def unshown(site: Site, client: Client) -> None:
+    """Show a compute environment nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +33,8 @@ class Site:
     """Held by whoever of this process changes the datastore's history."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set: whoever supervises here stops, as after an interrupt."""
+    show: Callable[[Site, Client], None] = unshown
+    """Is called with the client of each compute environment that is opened here."""
 
 
 def create_site(cluster: ClusterFile) -> Site:

@@ -326,6 +326,8 @@ def _run_tasks(
     )
     try:
         with opened as used:
+            if client is None:
+                site.show(site, used)
             InstanceRun(site, facts, used, listen).run()
             while again := _automatic_restart(site, facts.pipeline, number):
                 reset_tasks(site.database, again)

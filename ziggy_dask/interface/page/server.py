@@ -42,24 +42,38 @@ def page_server(site: Site, port: int = 0) -> tuple[Server, str]:
     """
     token = page_token(site.cluster.home)
     server = Server(
-        {"/ziggy": partial(_open, site, token)},
+        {"/ziggy": partial(open_page, site, token)},
         port=port,
         address="127.0.0.1",
         use_xheaders=False,
     )
     tornado: Any = server._tornado  # its port, and so its origin, is known only now
-    tornado._websocket_origins = {
-        f"{host}:{server.port}" for host in ("127.0.0.1", "localhost")
-    }
+    tornado._websocket_origins = set(origins(server.port))
     return server, f"http://127.0.0.1:{server.port}/ziggy?token={token}"
 
 
-def _open(site: Site, token: str, document: Document) -> None:
-    """Make the document of one browser."""
+def origins(port: int | None) -> list[str]:
+    """Return whose pages may open connections to a port of this machine."""
+    return [f"{host}:{port}" for host in ("127.0.0.1", "localhost")]
+
+
+def open_page(site: Site, token: str | None, document: Document) -> None:
+    """Make the document of one browser.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    token
+        With which the page must be opened to act; None: it stands in Dask's dashboard,
+        and nobody may act there.
+    document
+        The document.
+    """
     context: Any = document.session_context  # a server's documents have one
-    arguments = context.request.arguments
-    may_act = is_token((arguments.get("token") or [b""])[0], token)
-    Visit(site, document, may_act=may_act)
+    given = (context.request.arguments.get("token") or [b""])[0]
+    document.template_variables["has_dashboard"] = token is None
+    Visit(site, document, may_act=token is not None and is_token(given, token))
 
 
 class Visit:

@@ -1,0 +1,44 @@
+"""The page in Dask's dashboard, where a scheduler runs in this process."""
+
+from __future__ import annotations
+
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from bokeh.server.tornado import BokehTornado
+
+from ziggy_dask.interface.page.server import open_page, origins
+from ziggy_dask.supervisor import Site
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def add_to_dashboard(site: Site, client: Client) -> None:
+    """Serve the page in the dashboard of a client's scheduler, to be read only.
+
+    Nothing is done where the scheduler runs in another process, has no dashboard, or
+    has one that other machines reach.
+    """
+    cluster: Any = client.cluster
+    scheduler = getattr(cluster, "scheduler", None)
+    server = getattr(scheduler, "http_server", None)
+    if server is not None and ip_address(server.address).is_loopback:
+        cluster.sync(_add, site, scheduler)
+
+
+async def _add(site: Site, scheduler: Any) -> None:
+    """Add the page where the scheduler's own are, and to their navigation."""
+    from distributed.dashboard.scheduler import template_variables
+    from tornado.ioloop import IOLoop
+
+    pages: Any = BokehTornado(
+        {"/ziggy": partial(open_page, site, None)},
+        use_index=False,
+        extra_websocket_origins=origins(scheduler.http_server.port),
+    )
+    scheduler.http_application.add_application(pages)
+    pages.initialize(IOLoop.current())
+    pages.start()
+    template_variables(scheduler)["pages"].append("ziggy")
