@@ -15,9 +15,13 @@ from ziggy_dask.records.timeline import timeline
 START_S = 1.7e9
 
 
-@pytest.fixture
-def database(tmp_path):
-    database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request, tmp_path):
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/ziggy.db"
+    else:
+        url = request.getfixturevalue("postgres").new_database()
+    database = create_database(url)
     yield database
     database.close()
 
