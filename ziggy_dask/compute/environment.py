@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ziggy_dask.compute.hosted import open_hosted
 from ziggy_dask.compute.security import certificates
-from ziggy_dask.definitions import AddressCompute, Compute, LocalCompute, kind_of
+from ziggy_dask.definitions import AddressCompute, Compute, LocalCompute
 from ziggy_dask.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -55,10 +56,9 @@ def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
         If it can't be started or reached.
     """
     if not isinstance(compute, AddressCompute | LocalCompute):
-        raise ClusterError(
-            f"'compute: {kind_of(compute)}' can't be opened by this version; use 'local', "
-            "or start a Dask cluster there and give its 'address'"
-        )
+        with open_hosted(compute) as client:
+            yield client
+        return
     if isinstance(compute, AddressCompute):
         with _reached(compute) as client:
             yield client
@@ -78,10 +78,18 @@ def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
 
 @contextmanager
 def _reached(compute: AddressCompute) -> Iterator[Client]:
-    from distributed import Client
+    from distributed import Client, Security
 
+    options = {}
+    if files := compute.security:
+        options["security"] = Security(
+            require_encryption=True,
+            tls_ca_file=str(files.ca_file),
+            tls_client_cert=str(files.certificate),
+            tls_client_key=str(files.key),
+        )
     try:
-        client = Client(compute.address, timeout="30s", set_as_default=False)
+        client = Client(compute.address, timeout="30s", set_as_default=False, **options)
     except (OSError, ValueError) as error:
         raise ClusterError(
             f"no Dask scheduler answers at {compute.address!r} ({error}); start one, or "

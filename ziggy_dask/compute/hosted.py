@@ -1,0 +1,229 @@
+"""Compute environments that others host: each has a class with the interface of Dask's clusters.
+
+What stands in the cluster file becomes the arguments of that class. It is started, scaled
+to its workers, and ended with all it started.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ziggy_dask.definitions import (
+    ClassCompute,
+    CloudCompute,
+    GatewayCompute,
+    KubernetesCompute,
+    SshCompute,
+)
+from ziggy_dask.definitions.compute import Options, Provider, Secret, kind_of
+from ziggy_dask.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Hosted = SshCompute | KubernetesCompute | GatewayCompute | CloudCompute | ClassCompute
+
+_CLOUDS = {
+    Provider.EC2: ("aws:EC2Cluster", "aws"),
+    Provider.FARGATE: ("aws:FargateCluster", "aws"),
+    Provider.ECS: ("aws:ECSCluster", "aws"),
+    Provider.AZURE: ("azure:AzureVMCluster", "azure"),
+    Provider.GCP: ("gcp:GCPCluster", "gcp"),
+    Provider.DIGITALOCEAN: ("digitalocean:DropletCluster", "digitalocean"),
+    Provider.HETZNER: ("hetzner:HetznerCluster", "hetzner"),
+    Provider.IBM: ("ibm:IBMCodeEngineCluster", "ibm"),
+    Provider.OPENSTACK: ("openstack:OpenStackCluster", "openstack"),
+}
+"""Classes of dask-cloudprovider, and the extra of it that each needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is called to start a compute environment."""
+
+    target: str
+    """Class, as ``module:Class``."""
+    package: str
+    """What to install for it, as pip wants it; empty: nobody knows."""
+    arguments: dict[str, Any]
+    """Keyword arguments, with secrets filled in: never to be shown."""
+    workers: int
+    """So many workers it is scaled to; 0: it starts with all of them."""
+
+
+def call_of(compute: Hosted) -> Call:
+    """Return what has to be called for a compute environment.
+
+    Raises
+    ------
+    ClusterError
+        If a secret is not where it should be.
+    """
+    if isinstance(compute, SshCompute):
+        return _ssh(compute)
+    if isinstance(compute, KubernetesCompute):
+        return _kubernetes(compute)
+    if isinstance(compute, GatewayCompute):
+        options = {"address": compute.address, "shutdown_on_close": True}
+        if compute.cluster_options.names:
+            options["cluster_options"] = _filled(compute.cluster_options)
+        return Call(
+            target="dask_gateway:GatewayCluster",
+            package="dask-gateway",
+            arguments=options | _filled(compute.options),
+            workers=compute.workers,
+        )
+    if isinstance(compute, CloudCompute):
+        target, extra = _CLOUDS[compute.provider]
+        return Call(
+            target=f"dask_cloudprovider.{target}",
+            package=f"dask-cloudprovider[{extra}]",
+            arguments=_filled(compute.options),
+            workers=compute.workers,
+        )
+    return Call(
+        target=compute.name,
+        package="",
+        arguments=_filled(compute.options),
+        workers=compute.workers,
+    )
+
+
+def check_call(compute: Hosted) -> str:
+    """Return what is wrong with a compute environment, as far as can be told offline.
+
+    Empty if nothing is: its class is there, and takes the arguments.
+    """
+    try:
+        call = call_of(compute)
+        inspect.signature(_loaded(call)).bind(**call.arguments)
+    except ClusterError as error:
+        return str(error)
+    except TypeError as error:
+        return f"'compute: {kind_of(compute)}': {call.target}: {error}"
+    return ""
+
+
+@contextmanager
+def open_hosted(compute: Hosted) -> Iterator[Client]:
+    """Start a compute environment and reach it; it ends with the block.
+
+    Raises
+    ------
+    ClusterError
+        If it can't be started.
+    """
+    from distributed import Client
+
+    if fault := check_call(compute):
+        raise ClusterError(fault)
+    call = call_of(compute)
+    try:
+        cluster = _loaded(call)(**call.arguments)
+    # What somebody else's class raises when its service refuses is not known here.
+    except Exception as error:
+        raise ClusterError(
+            f"'compute: {kind_of(compute)}' can't be started: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    try:
+        if call.workers:
+            cluster.scale(call.workers)
+        client = Client(cluster, set_as_default=False)
+        try:
+            client.wait_for_workers(1)
+            yield client
+        finally:
+            client.close()
+    finally:
+        cluster.close()
+
+
+def _ssh(compute: SshCompute) -> Call:
+    options = _filled(compute.options)
+    worker: dict[str, Any] = {"nthreads": compute.threads, "n_workers": compute.workers}
+    if compute.memory_bytes:
+        worker["memory_limit"] = compute.memory_bytes
+        worker["resources"] = {"memory": compute.memory_bytes}
+    worker |= options.pop("worker_options", {})
+    first, *_ = compute.hosts
+    return Call(
+        target="distributed:SSHCluster",
+        package="asyncssh",
+        arguments={
+            "hosts": [first, *compute.hosts],  # the first is the scheduler's
+            "worker_options": worker,
+            **options,
+        },
+        workers=0,
+    )
+
+
+def _kubernetes(compute: KubernetesCompute) -> Call:
+    resources = {"cpu": str(compute.worker_cores)}
+    if compute.worker_memory_bytes:
+        resources["memory"] = str(compute.worker_memory_bytes)
+    return Call(
+        target="dask_kubernetes.operator:KubeCluster",
+        package="dask-kubernetes",
+        arguments={
+            "namespace": compute.namespace,
+            "image": compute.image,
+            "n_workers": compute.workers,
+            "resources": {"requests": resources, "limits": resources},
+            **_filled(compute.options),
+        },
+        workers=0,
+    )
+
+
+def _loaded(call: Call) -> Callable[..., Any]:
+    """Return the class of a call."""
+    module, _, name = call.target.partition(":")
+    mend = f"; install it with: pip install '{call.package}'" if call.package else ""
+    try:
+        if call.package == "asyncssh":
+            importlib.import_module("asyncssh")
+        loaded: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise ClusterError(
+            f"{call.target} can't be imported: {reason}{mend}"
+        ) from error
+    except AttributeError as error:
+        raise ClusterError(f"module {module!r} has no {name!r}{mend}") from error
+    return loaded
+
+
+def _filled(options: Options) -> dict[str, Any]:
+    """Return options as arguments, with secrets filled in."""
+    return {name: _value(value) for name, value in options.items}
+
+
+def _value(value: object) -> Any:
+    if isinstance(value, Options):
+        return _filled(value)
+    if isinstance(value, tuple):
+        return [_value(one) for one in value]
+    return _read(value) if isinstance(value, Secret) else value
+
+
+def _read(secret: Secret) -> str:
+    try:
+        if secret.from_environment:
+            return os.environ[secret.from_environment]
+        return Path(secret.from_file).read_text(encoding="utf-8").rstrip("\n")
+    except KeyError as error:
+        raise ClusterError(
+            f"the environment variable {secret.from_environment!r} is not set, which "
+            "'compute' in the cluster file names"
+        ) from error
+    except OSError as error:
+        raise ClusterError(f"{secret.from_file}: can't be read: {error}") from error
