@@ -37,6 +37,7 @@ from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.capture import captured
 from ziggy_dask.workers.halting import is_halted
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
+from ziggy_dask.workers.limit import Limited, TimeLimit
 from ziggy_dask.workers.memory import peak_bytes, reset_peak
 from ziggy_dask.workers.missing import MissingModel, missing_object
 from ziggy_dask.workers.programs import ProgramFailure, run_program
@@ -174,7 +175,8 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
         if is_program:
             returned, memory = run_program(work, number, inputs, models_of(work))
         else:
-            returned = _call(work, number, given)
+            with Limited(work.limit_s):
+                returned = _call(work, number, given)
         fitting = outputs.check(number, returned, values)
     except (MissingItems, BlockedSubtask) as reason:
         return _without_input(number, reason)
@@ -182,6 +184,11 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
         return _failure(number, Cause.BAD_OUTPUT, error)
     except ProgramFailure as failure:
         return _program_failure(number, failure)
+    except TimeLimit as error:
+        reached = TimeLimit(
+            f"it took longer than {work.limit_s:g} s; see 'time: limit' of the node"
+        ).with_traceback(error.__traceback__)
+        return _failure(number, Cause.TIME_LIMIT, reached)
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- algorithms raise anything
         return _failure(number, Cause.EXCEPTION, error)
     try:
@@ -299,7 +306,7 @@ def _program_failure(number: int, failure: ProgramFailure) -> Outcome:
 
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    is_told = isinstance(error, TaskError | ProgramFailure | MissingModel)
+    is_told = isinstance(error, TaskError | ProgramFailure | MissingModel | TimeLimit)
     name = "" if is_told else f"{type(error).__name__}: "
     return f"{name}{text}"[:2000]
 

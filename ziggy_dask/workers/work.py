@@ -59,7 +59,7 @@ class Cause(Enum):
     SIGNAL = "signal"
     """The program was ended by a signal."""
     TIME_LIMIT = "time limit"
-    """The program took longer than it may."""
+    """The program or function took longer than it may."""
     DISK_QUOTA = "disk quota"
     """The program filled more of the disk than it may."""
     HALTED = "halted"

@@ -1,0 +1,78 @@
+"""Python functions that take too long are ended, and nothing else is."""
+
+import threading
+from contextlib import suppress
+
+import pytest
+
+from tests.conftest import data_type, images, node, pipeline, store
+from ziggy_dask.workers.limit import Limited, TimeLimit
+
+ALGORITHMS = """
+    from pathlib import Path
+
+    HERE = Path(__file__).parent
+
+
+    def work(raw, context):
+        while context.labels == ["i1"] and not (HERE / "mended").exists():
+            try:
+                sum(range(1000))
+            except Exception:
+                pass
+        return raw
+"""
+
+
+def test_a_function_that_takes_too_long_is_ended_alone(cluster, code, client):
+    root = code(ALGORITHMS)
+    cluster.register(
+        pipeline(
+            root,
+            data_type("raw", "L0"),
+            data_type("out", "L1"),
+            node("work", "work", "raw", "out", limit_s=5.0),
+        )
+    )
+    store(cluster, {"set-1/L0": images(4)})
+    instance = cluster.run("test", client=client)
+    (group,) = cluster.failures(instance.id)
+    assert (group.cause.value, group.count) == ("time limit", 1)
+    assert group.message == "it took longer than 5 s; see 'time: limit' of the node"
+    task = instance.tasks[0]
+    assert (task.record.complete, task.record.failed) == (3, 1)
+    assert "in work" in task.logs(1)[0].traceback
+    (root / "mended").touch()
+    (again,) = cluster.restart(instance=instance.id, client=client)
+    assert again.state.value == "COMPLETED"
+
+
+def test_a_limit_comes_in_its_block_or_not_at_all():
+    passed = 0
+    for number in range(500):
+        with suppress(TimeLimit), Limited(number * 1e-6 + 1e-9):
+            sum(range(200))
+        passed += sum(range(200)) == 19900
+    assert passed == 500
+    with pytest.raises(TimeLimit):
+        without_end()
+
+
+def without_end():
+    with Limited(0.01):
+        while True:
+            pass
+
+
+def test_a_block_that_ends_in_time_leaves_no_timer():
+    before = set(threading.enumerate())
+    with Limited(60):
+        mine = set(threading.enumerate()) - before
+        (timer,) = [one for one in mine if isinstance(one, threading.Timer)]
+    timer.join(timeout=30)
+    assert not timer.is_alive()
+
+
+def test_what_the_block_raises_passes():
+    with pytest.raises(ValueError, match="own"), Limited(60):
+        raise ValueError("own")
