@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 import ziggy_dask as z
-from tests.conftest import data_type, node, pipeline, store
+from tests.conftest import data_type, images, node, pipeline, store
+from ziggy_dask.interface.main import ziggy
 
 ALGORITHMS = """
     def plain(raw):
@@ -91,3 +93,24 @@ def test_an_input_that_is_corrupt_is_bad_not_missing(mission, client):
     mission.images[0].write_bytes(b"x")
     found = failures(mission, client, start="plain")
     assert found == {(("plain",), "bad input"): 1}
+
+
+def test_a_model_that_was_never_delivered_is_what_failures_tell_of(
+    cluster, code, client
+):
+    cluster.register(
+        pipeline(
+            code(ALGORITHMS),
+            data_type("raw", "L0"),
+            data_type("out", "L1"),
+            node("flat", "flat", "raw", "out", models=("flat",)),
+            model_types=(z.ModelType(name="flat", files="flat.txt"),),
+        )
+    )
+    store(cluster, {"set-1/L0": images(2)})
+    with pytest.raises(z.DefinitionError):
+        cluster.run("test", client=client)
+    place = ["--cluster", str(cluster._site.cluster.path)]
+    said = CliRunner().invoke(ziggy, [*place, "failures", "1"]).output
+    assert "no subtask of instance 1 failed; it could not go on" in said
+    assert "none was delivered yet" in " ".join(said.split())

@@ -681,17 +681,8 @@ class Cluster:
     def restore(self, file: str | os.PathLike[str]) -> str:
         """Take all records from a backup, and take the datastore back to its snapshot.
 
-        Returns
-        -------
-        str
-            Name of the tag that keeps what the datastore had; empty: nothing changed.
-
-        Raises
-        ------
-        RecordsError
-            If the database has instances, or the backup is of another cluster.
-        DatastoreError
-            If the datastore has no such snapshot.
+        Returns the name of the tag that keeps what the datastore had; empty: nothing
+        changed. It is refused if the database has instances.
         """
         return restore(self._site, Path(file))
 

@@ -125,7 +125,8 @@ def failures(ctx: click.Context, instance: int, as_json: bool) -> bool:
     from ziggy_dask.interface.output import show
 
     cluster = opened_cluster(ctx)
-    is_over = cluster.instance(instance).state.is_final
+    record = cluster.instance(instance).record
+    is_over = record.state.is_final
     found = cluster.failures(instance)
     rows = [
         {
@@ -139,7 +140,9 @@ def failures(ctx: click.Context, instance: int, as_json: bool) -> bool:
         }
         for one in found
     ]
-    show(rows, as_json=as_json, empty=f"no subtask of instance {instance} failed")
+    why = f"; it could not go on: {record.message}" if record.message else ""
+    empty = f"no subtask of instance {instance} failed{why}"
+    show(rows, as_json=as_json, empty=empty)
     if found and not as_json:
         task, number = found[0].example
         click.echo(f"See one:    ziggy logs {task} --subtask {number}")
