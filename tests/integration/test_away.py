@@ -13,7 +13,7 @@ import zarr
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store
-from tests.integration.test_kill import (
+from tests.integration.killing import (
     ALGORITHMS,
     COMMAND,
     COUNT,
@@ -94,9 +94,9 @@ def test_a_killed_supervisor_loses_and_repeats_nothing_on_s3(tmp_path, s3, code)
     runs = root / "runs.txt"
     cluster.register(flow(root))
     process = ziggy(cluster, "run", "test")
-    kill_at(cluster, process, runs, 3 * COUNT, lambda supervisor, _: supervisor.pid)
+    before = kill_at(cluster, process, runs, COUNT)
     assert process.returncode == -signal.SIGKILL
-    before, counts = recorded(cluster), run_counts(runs)
+    before, counts = recorded(cluster) | before, run_counts(runs)
     assert before
     follow = ziggy(cluster, "run", "--continue")
     output, _ = follow.communicate(timeout=300)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from tests.conftest import data_type, images, node, pipeline, states, store
-from tests.integration.test_kill import ziggy
+from tests.integration.killing import ziggy
 from ziggy_dask.records import instances, outcomes
 
 pytestmark = [pytest.mark.postgres, pytest.mark.integration]
