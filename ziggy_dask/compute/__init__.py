@@ -1,5 +1,10 @@
 """Compute environments: where subtasks run."""
 
-from ziggy_dask.compute.environment import MEMORY, memory_of_workers, open_client
+from ziggy_dask.compute.environment import (
+    MEMORY,
+    has_places,
+    memory_of_workers,
+    open_client,
+)
 
-__all__ = ["MEMORY", "memory_of_workers", "open_client"]
+__all__ = ["MEMORY", "has_places", "memory_of_workers", "open_client"]

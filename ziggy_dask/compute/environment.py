@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ziggy_dask.compute.hosted import open_hosted
 from ziggy_dask.compute.security import certificates
-from ziggy_dask.definitions import AddressCompute, Compute, LocalCompute
+from ziggy_dask.definitions import (
+    AddressCompute,
+    Compute,
+    Environment,
+    LocalCompute,
+)
 from ziggy_dask.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 
 MEMORY = "memory"
 """Name of the Dask resource, in bytes, by which workers say how much they have."""
+_HOME = "environment/home"
 _SPAWNED_WITH = "distributed.nanny.pre-spawn-environ"
 """Dask's setting for the environment in which workers start."""
 _MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -26,8 +33,14 @@ _MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 between file and array, and small pages, each faulted in, would cost more than that."""
 
 
+def has_places(client: Client) -> bool:
+    """Tell whether workers say where they are, so that jobs can join them."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return any(_HOME in one["resources"] for one in workers)
+
+
 def memory_of_workers(client: Client) -> list[float]:
-    """Return the memory that each worker says it has, in bytes.
+    """Return the memory that each worker says it has, in bytes; not those of jobs.
 
     Returns
     -------
@@ -35,12 +48,15 @@ def memory_of_workers(client: Client) -> list[float]:
         Empty if any does not say: then nobody can rely on it.
     """
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    given = [one["resources"].get(MEMORY, 0.0) for one in workers]
+    at_home = [one for one in workers if _HOME in one["resources"]] or workers
+    given = [one["resources"].get(MEMORY, 0.0) for one in at_home]
     return given if all(given) else []
 
 
 @contextmanager
-def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
+def open_client(
+    compute: Compute, scratch: Path, environments: Sequence[Environment] = ()
+) -> Iterator[Client]:
     """Start or reach a compute environment; what was started ends with the block.
 
     Parameters
@@ -49,6 +65,8 @@ def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
         From the cluster file.
     scratch
         Directory for files of workers, and for the certificates of this run.
+    environments
+        Batch systems whose jobs are to reach the scheduler.
 
     Raises
     ------
@@ -71,7 +89,7 @@ def open_client(compute: Compute, scratch: Path) -> Iterator[Client]:
         ) from error
     with (
         certificates(scratch / "certificates") as security,
-        _started(compute, scratch, security) as client,
+        _started(compute, scratch, security, environments) as client,
     ):
         yield client
 
@@ -103,26 +121,57 @@ def _reached(compute: AddressCompute) -> Iterator[Client]:
 
 @contextmanager
 def _started(
-    compute: LocalCompute, scratch: Path, security: Security
+    compute: LocalCompute,
+    scratch: Path,
+    security: Security,
+    environments: Sequence[Environment],
 ) -> Iterator[Client]:
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client, Nanny, Scheduler, SpecCluster
     from distributed.system import MEMORY_LIMIT
 
     workers = compute.workers or os.cpu_count() or 1
     memory = compute.memory_bytes or int(MEMORY_LIMIT / workers)
+    resources = {MEMORY: float(memory)}
+    scheduler: type[Scheduler] = Scheduler
+    if environments:
+        from ziggy_dask.compute.placing import PlacingScheduler
+
+        scheduler = PlacingScheduler
+        resources[_HOME] = 1.0
+    bound = {
+        "protocol": "tls://",
+        "security": security,
+        "host": None if compute.interface else _host(compute, environments),
+        "interface": compute.interface or None,
+    }
+    nanny = {
+        "cls": Nanny,
+        "options": {
+            **bound,
+            "nthreads": compute.threads,
+            "memory_limit": memory,
+            "resources": resources,
+            "local_directory": str(scratch),
+            "silence_logs": logging.CRITICAL,
+        },
+    }
     with dask.config.set(
         {_SPAWNED_WITH: {**dask.config.get(_SPAWNED_WITH), **_MALLOC}}
     ):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=compute.threads,
-            memory_limit=memory,
-            resources={MEMORY: memory},
-            host="127.0.0.1",
+        cluster = SpecCluster(
+            scheduler={
+                "cls": scheduler,
+                "options": {
+                    **bound,
+                    "port": 0,
+                    "dashboard": True,
+                    "dashboard_address": compute.dashboard or "127.0.0.1:0",
+                },
+            },
+            workers=dict.fromkeys(range(workers), nanny),
+            worker=nanny,
             security=security,
-            dashboard_address="127.0.0.1:0",
-            local_directory=str(scratch),
             silence_logs=logging.CRITICAL,
         )
     try:
@@ -133,3 +182,15 @@ def _started(
             client.close()
     finally:
         cluster.close()
+
+
+def _host(compute: LocalCompute, environments: Sequence[Environment]) -> str:
+    """Return the address to bind: loopback, unless jobs on other machines must reach it."""
+    from distributed.utils import get_ip_interface
+
+    if compute.host or not environments:
+        return compute.host or "127.0.0.1"
+    first = environments[0]
+    if first.interface:
+        return str(get_ip_interface(first.interface))
+    return socket.gethostbyname(first.scheduler_host or socket.gethostname())

@@ -7,9 +7,11 @@ environment's options and directives before anything is submitted.
 from __future__ import annotations
 
 import inspect
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.compute.estimate import clock
@@ -179,9 +181,17 @@ def example_of(environment: Environment, architecture: Architecture) -> JobSpec:
     )
 
 
-def _job_class(batch: BatchSystem) -> type[Job]:
-    from importlib import import_module
+def import_job_classes() -> None:
+    """Import dask-jobqueue, for use in other threads; to be called in the main one.
 
+    It takes over the handling of interrupts when it is imported, which is given back.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    import_module("dask_jobqueue")
+    signal.signal(signal.SIGINT, before)
+
+
+def _job_class(batch: BatchSystem) -> type[Job]:
     module, _, name = CLASSES[batch].partition(":")
     found: type[Job] = getattr(import_module(f"dask_jobqueue.{module}"), name)
     return found

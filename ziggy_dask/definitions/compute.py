@@ -371,3 +371,25 @@ class Remote:
     """Whether a subtask has a node for itself."""
     scale_time_by_cores: bool = True
     """Whether a subtask that has a node for itself is faster by the number of cores."""
+
+
+class JobState(Enum):
+    """What a job is doing."""
+
+    SUBMITTING = "submitting"
+    """It is being handed to the batch system."""
+    QUEUED = "queued"
+    """It waits for a node."""
+    RUNNING = "running"
+    """It has one."""
+    ENDED = "ended"
+    """It has ended by itself."""
+    CANCELLED = "cancelled"
+    """Somebody cancelled it."""
+    FAILED = "failed"
+    """The batch system refused it, or it ended otherwise."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self in (JobState.ENDED, JobState.CANCELLED, JobState.FAILED)

@@ -50,6 +50,8 @@ from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.events import EventRecord, HandlerState
 from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.records.jobs import JobRecord
+from ziggy_dask.records.jobs import jobs as job_records
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
 from ziggy_dask.records.outcomes import FailureGroup
@@ -690,6 +692,10 @@ class Cluster:
     def alerts(self) -> list[Alert]:
         """What operators should know, newest first."""
         return alerts.alerts(self._site.database)
+
+    def jobs(self, instance: int | None = None) -> list[JobRecord]:
+        """Return the jobs of batch systems, of one instance or of all."""
+        return job_records(self._site.database, instance)
 
     def acknowledge(self, *numbers: int) -> int:
         """Mark alerts as seen, by default all; return how many were not."""

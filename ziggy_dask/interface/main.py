@@ -52,6 +52,7 @@ _COMMANDS = {
     "restart": "operations:restart",
     "halt": "operations:halt",
     "alerts": "operations:alerts",
+    "jobs": "jobs:jobs",
     "console": "console:console",
     "debug": "debugging:debug",
     "doctor": "operations:doctor",

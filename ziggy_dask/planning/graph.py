@@ -163,7 +163,7 @@ def dask_graph(
     recorded: Mapping[int, Recorded],
     works: Mapping[int, bytes],
     calls: Calls,
-    needs_of: Callable[[TaskPlan], Mapping[str, float]] = lambda _: {},
+    annotations_of: Callable[[TaskPlan], Mapping[str, Any]] = lambda _: {},
 ) -> HighLevelGraph:
     """Return the Dask graph of laid-out tasks, one layer per task and one for the rest.
 
@@ -179,8 +179,8 @@ def dask_graph(
         What `calls.work` makes a task's common part of, by task index.
     calls
         The functions to call.
-    needs_of
-        Dask resources that a subtask needs.
+    annotations_of
+        Dask annotations of a task's batches, e.g. the resources that they need.
     """
     dsk: dict[Hashable, task_spec.Task] = {}
     layers = {f"{OURS}rest-{token}": MaterializedLayer(dsk)}
@@ -190,10 +190,10 @@ def dask_graph(
         dsk[work] = task_spec.Task(work, calls.work, works[index])
         for key, part in recorded.get(index, NOTHING_RECORDED).parts.items():
             dsk[key] = task_spec.Task(key, _itself, part)
-        needs = dict(needs_of(graph.task))
+        annotations = dict(annotations_of(graph.task))
         layers[f"{graph.task.node}-{index}-{token}"] = MaterializedLayer(
             {batch.key: _batch_task(batch, work, calls) for batch in graph.batches},
-            annotations={"resources": needs} if needs else None,
+            annotations=annotations or None,
         )
         for key, merged in graph.merges.items():
             dsk[key] = task_spec.Task(

@@ -299,6 +299,26 @@ class RequestRow(Table):
     message: Mapped[str]
 
 
+class JobRow(Table):
+    """A job of a batch system."""
+
+    __tablename__ = "jobs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    number: Mapped[str]
+    instance_id: Mapped[int] = mapped_column(ForeignKey("instances.id"), index=True)
+    environment: Mapped[str]
+    architecture: Mapped[str]
+    queue: Mapped[str]
+    wall_s: Mapped[float]
+    cost_per_hour: Mapped[float]
+    state: Mapped[str]
+    comment: Mapped[str]
+    submitted: Mapped[datetime]
+    started: Mapped[datetime | None]
+    ended: Mapped[datetime | None]
+
+
 class BackupRow(Table):
     """What a backup says of itself; empty but in backups."""
 

@@ -13,8 +13,10 @@ from ziggy_dask.errors import RecordsError
 from ziggy_dask.records import TaskStep, instances, outcomes, requests
 from ziggy_dask.records.backup import read_backup, require_empty, restore_backup
 from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.records.jobs import jobs
 from ziggy_dask.records.lease import current_lease
 from ziggy_dask.supervisor.handout import scaffold_name
+from ziggy_dask.supervisor.pools import cancel_left_over
 from ziggy_dask.supervisor.publishing import reconcile
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.supervise import in_charge
@@ -47,6 +49,7 @@ def examine(site: Site) -> list[Finding]:
         *_left_scaffolds(site, records, is_supervised=is_supervised),
         *_left_directories(site, records),
         *_left_data(site),
+        *([] if is_supervised else _left_jobs(site)),
     ]
 
 
@@ -168,6 +171,17 @@ def _left_directories(site: Site, records: list[InstanceRecord]) -> Iterator[Fin
                 mend="remove it",
                 do=lambda path=path: shutil.rmtree(path),  # type: ignore[misc]
             )
+
+
+def _left_jobs(site: Site) -> Iterator[Finding]:
+    """Find jobs of batch systems that a supervisor left when it died."""
+    for one in jobs(site.database, only_open=True):
+        yield Finding(
+            what=f"job {one.number or one.name} in {one.environment!r} is "
+            f"{one.state.value}, and nobody looks after it",
+            mend="cancel it",
+            do=lambda: cancel_left_over(site),
+        )
 
 
 def _left_data(site: Site) -> Iterator[Finding]:

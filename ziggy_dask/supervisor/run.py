@@ -18,8 +18,11 @@ from dask.utils import format_bytes
 from distributed import Future, as_completed
 from distributed.scheduler import KilledWorker
 
-from ziggy_dask.compute import MEMORY, memory_of_workers
+from ziggy_dask.compute import MEMORY, has_places, memory_of_workers
+from ziggy_dask.compute.estimate import estimate
+from ziggy_dask.compute.placing import CLAIM, SECONDS, wants
 from ziggy_dask.datastore import Labels, stored_items
+from ziggy_dask.definitions import Environment, Node
 from ziggy_dask.errors import ClusterError, DatastoreError
 from ziggy_dask.planning import (
     Batch,
@@ -37,6 +40,7 @@ from ziggy_dask.planning import (
 )
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.history import node_history
 from ziggy_dask.records.usage import usage_of_nodes, usage_of_tasks
 from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.events import (
@@ -53,6 +57,7 @@ from ziggy_dask.supervisor.handout import (
     work_token,
 )
 from ziggy_dask.supervisor.ledger import Ledger, Progress, recorded_earlier, recorded_of
+from ziggy_dask.supervisor.pools import needed_by
 from ziggy_dask.supervisor.publishing import Finished, publish
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.usual import unusual
@@ -113,6 +118,8 @@ class InstanceRun:
         self._completed = as_completed([], loop=client.loop)
         self._slots = sum(client.nthreads().values()) or 1
         self._memory = memory_of_workers(client)
+        self._has_places = has_places(client)
+        self._longest: dict[str, float] = {}
         self._durations = outcomes.typical_seconds(site.database, facts.pipeline.name)
         self._usual = usage_of_nodes(site.database, facts.pipeline.name, facts.number)
         self._begun: list[int] = []
@@ -221,10 +228,30 @@ class InstanceRun:
     def _halt(self, numbers: Collection[int]) -> bool:
         """End tasks that an operator halts; return whether there were any."""
         halted = [one for one in self._ledger.unended() if one.number in numbers]
-        if not halted:
+        self._end(halted, HALTED)
+        return bool(halted)
+
+    def _end_refused(self) -> bool:
+        """End tasks whose environment takes no jobs; return whether there were any."""
+        if not self._has_places:
             return False
+        refusals = dict(self._site.refusals)
+        found: dict[str, list[Progress]] = {}
+        for task in self._ledger.unended():
+            node = self._facts.pipeline.by_name[task.plan.node]
+            environment = self._environment_of(task.plan, node)
+            if task.is_handed_out and environment and environment.name in refusals:
+                found.setdefault(environment.name, []).append(task)
+        for name, tasks in found.items():
+            self._end(tasks, refusals[name])
+        return bool(found)
+
+    def _end(self, halted: Sequence[Progress], reason: str) -> None:
+        """Fail tasks, and end what runs for them."""
+        if not halted:
+            return
         for task in halted:
-            self._fail(task, HALTED)
+            self._fail(task, reason)
         indices = {one.plan.index for one in halted}
         indices |= followers((one.plan for one in self._ledger), indices)
         futures = [
@@ -237,7 +264,6 @@ class InstanceRun:
         tokens = {work_token(self._token, one.number) for one in halted}
         stop_running(self._client, tokens, [future.key for future in futures])
         self._client.cancel(futures, force=True)
-        return True
 
     # -- handing out -----------------------------------------------------------
 
@@ -331,7 +357,7 @@ class InstanceRun:
                 for one in graphs
             },
             calls=_CALLS,
-            needs_of=self._needs,
+            annotations_of=self._annotations,
         )
         batches = {batch.key: batch for graph in graphs for batch in graph.batches}
         if not batches:
@@ -370,25 +396,68 @@ class InstanceRun:
         )
         return pickle.dumps(work)
 
-    def _needs(self, plan: TaskPlan) -> dict[str, float]:
-        """Return the Dask resources that a subtask needs, of those that workers declare."""
+    def _annotations(self, plan: TaskPlan) -> dict[str, Any]:
+        """Return what the scheduler is told of a task's batches: where they may run."""
         node = self._facts.pipeline.by_name[plan.node]
-        needed = node.memory_bytes
-        if not needed or not self._memory:
-            return {}
-        if needed <= max(self._memory):
-            grown = needed * node.retry.memory ** self._ledger[plan.index].resubmits
-            return {MEMORY: min(grown, max(self._memory))}
+        resubmits = self._ledger[plan.index].resubmits
+        environment = self._environment_of(plan, node)
+        if environment is None:
+            memory = self._memory_at_home(node, resubmits)
+            at_home = wants(node, memory, "") if self._has_places else {}
+            needs = at_home or ({MEMORY: memory} if memory else {})
+            return {"resources": needs} if needs else {}
+        needed = needed_by(node, resubmits, environment)
+        estimate(environment, needed, plan.count)
+        return {
+            "resources": wants(node, needed.memory_bytes, environment.name),
+            CLAIM: (self._facts.number, node.name, resubmits),
+            SECONDS: self._longest_s(node) or needed.longest_s,
+        }
+
+    def _longest_s(self, node: Node) -> float:
+        """Return the time in which most subtasks of a node ended so far; 0: not known."""
+        if node.name not in self._longest:
+            history = node_history(
+                self._site.database, self._facts.pipeline.name, node.name
+            )
+            self._longest[node.name] = (
+                history.longest_s.high
+                if history and history.longest_s.is_enough
+                else 0.0
+            )
+        return self._longest[node.name]
+
+    def _environment_of(self, plan: TaskPlan, node: Node) -> Environment | None:
+        """Return where the subtasks of a task run; None: in the home pool."""
+        if node.remote is None or not self._has_places:
+            return None
+        recorded = self._recorded.get(plan.index)
+        left = plan.count - (len(recorded.part_of) if recorded else 0)
+        if left < node.remote.min_subtasks:
+            return None
+        return self._site.cluster.environment(node.remote.environment)
+
+    def _memory_at_home(self, node: Node, resubmits: int) -> float:
+        """Return the memory that a subtask gets in the home pool; 0: nobody counts it."""
+        if not node.memory_bytes or not self._memory:
+            return 0.0
+        if node.memory_bytes <= max(self._memory):
+            return min(
+                node.memory_bytes * node.retry.memory**resubmits, max(self._memory)
+            )
         raise ClusterError(
-            f"node {plan.node!r} needs {format_bytes(needed)} of memory per subtask; "
-            f"the largest worker has {format_bytes(int(max(self._memory)))}. Give "
-            "workers more in the cluster file, or mend the node's 'memory'"
+            f"node {node.name!r} needs {format_bytes(node.memory_bytes)} of memory per "
+            f"subtask; the largest worker has {format_bytes(int(max(self._memory)))}. "
+            "Give workers more in the cluster file, or mend the node's 'memory'"
         )
 
     def _batch_size(self, plan: TaskPlan) -> int:
         if self._ledger[plan.index].attempt:
             return 1  # so that those that fail, or kill their worker, harm no others
-        declared = self._facts.pipeline.by_name[plan.node].typical_s
+        node = self._facts.pipeline.by_name[plan.node]
+        if self._environment_of(plan, node) is not None:
+            return 1
+        declared = node.typical_s
         seconds = declared or self._durations.get(plan.node, 0.0)
         return batch_size(plan.count, seconds, self._slots)
 
@@ -404,9 +473,10 @@ class InstanceRun:
             if began - heeded > _HEED_S:
                 heeded = began
                 self._record_begun()
-                if self._halt(
+                halted = self._halt(
                     instances.halting(self._site.database, self._facts.number)
-                ):
+                )
+                if self._end_refused() or halted:
                     yield []
                     continue
             ended = self._completed.next_batch(block=False)

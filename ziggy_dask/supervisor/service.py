@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ziggy_dask.compute import open_client
 from ziggy_dask.errors import LeaseError, RecordsError, ZiggyError
 from ziggy_dask.records import instances, requests
 from ziggy_dask.records.alerts import Severity
@@ -22,6 +21,7 @@ from ziggy_dask.records.restarts import reset_tasks
 from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.events import unheard
 from ziggy_dask.supervisor.launch import launch, request_from_json
+from ziggy_dask.supervisor.pools import opened_compute
 from ziggy_dask.supervisor.ready import LOOK_S, look_for_events, watched_directories
 from ziggy_dask.supervisor.restart import Restart, plan_restart
 from ziggy_dask.supervisor.site import Site
@@ -56,43 +56,42 @@ def serve(site: Site, *, standby: bool = False) -> None:
     LeaseError
         If another supervisor is in charge, or takes over.
     """
-    with _when_free(site, standby=standby) as lease:
-        scratch = site.cluster.home / "scratch"
-        with (
-            open_client(site.cluster.compute, scratch) as client,
-            closing(Watch()) as watch,
-        ):
-            invite_requests(site.database, lease)
-            site.show(site, client)
-            logger.info(
-                "in charge of cluster %r; dashboard: %s",
-                site.cluster.name,
-                client.dashboard_link or "none",
-            )
-            active: dict[int, threading.Thread] = {}
-            forget_faults(site.database)
-            looked = -math.inf
-            try:
-                for record in instances.instances(site.database):
-                    if not record.state.is_final:
-                        logger.info("going on with instance %s", record.id)
-                        _begin(site, record.id, client, active)
-                while not site.stop.wait(_LOOK_S):
-                    for number in [n for n, t in active.items() if not t.is_alive()]:
-                        del active[number]
-                    for request in requests.waiting(site.database):
-                        _heed(site, request, client, active)
-                    if watch.news.is_set() or time.monotonic() - looked > LOOK_S:
-                        looked = time.monotonic()
-                        watch.news.clear()
-                        watch.follow(watched_directories(site))
-                        for number in look_for_events(site):
-                            _begin(site, number, client, active)
-            finally:
-                site.stop.set()
-                for thread in active.values():
-                    thread.join()
-                logger.info("no longer in charge")
+    with (
+        _when_free(site, standby=standby) as lease,
+        opened_compute(site) as client,
+        closing(Watch()) as watch,
+    ):
+        invite_requests(site.database, lease)
+        site.show(site, client)
+        logger.info(
+            "in charge of cluster %r; dashboard: %s",
+            site.cluster.name,
+            client.dashboard_link or "none",
+        )
+        active: dict[int, threading.Thread] = {}
+        forget_faults(site.database)
+        looked = -math.inf
+        try:
+            for record in instances.instances(site.database):
+                if not record.state.is_final:
+                    logger.info("going on with instance %s", record.id)
+                    _begin(site, record.id, client, active)
+            while not site.stop.wait(_LOOK_S):
+                for number in [n for n, t in active.items() if not t.is_alive()]:
+                    del active[number]
+                for request in requests.waiting(site.database):
+                    _heed(site, request, client, active)
+                if watch.news.is_set() or time.monotonic() - looked > LOOK_S:
+                    looked = time.monotonic()
+                    watch.news.clear()
+                    watch.follow(watched_directories(site))
+                    for number in look_for_events(site):
+                        _begin(site, number, client, active)
+        finally:
+            site.stop.set()
+            for thread in active.values():
+                thread.join()
+            logger.info("no longer in charge")
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Site:
     """Set: whoever supervises here stops, as after an interrupt."""
     show: Callable[[Site, Client], None] = unshown
     """Is called with the client of each compute environment that is opened here."""
+    refusals: dict[str, str] = field(default_factory=dict)
+    """Environments that take no jobs at present, with the reason."""
 
 
 def create_site(cluster: ClusterFile) -> Site:

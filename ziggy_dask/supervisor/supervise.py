@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from ziggy_dask.compute import open_client
 from ziggy_dask.definitions import DataReceiptStep, Keep, Pipeline
 from ziggy_dask.errors import DefinitionError, LeaseError, RecordsError, ZiggyError
 from ziggy_dask.planning import selected_nodes, task_to_json
@@ -41,6 +40,7 @@ from ziggy_dask.supervisor.handout import (
 )
 from ziggy_dask.supervisor.intake import receive_deliveries
 from ziggy_dask.supervisor.launch import Request, launch, plan, request_from_options
+from ziggy_dask.supervisor.pools import opened_compute
 from ziggy_dask.supervisor.publishing import reconcile
 from ziggy_dask.supervisor.restart import Restart, plan_restart
 from ziggy_dask.supervisor.run import HALTED, InstanceRun
@@ -320,9 +320,7 @@ def _run_tasks(
     record = instances.instance(site.database, number)
     facts = instance_facts(site, record)
     opened: AbstractContextManager[Client] = (
-        nullcontext(client)
-        if client is not None
-        else open_client(site.cluster.compute, site.cluster.home / "scratch")
+        nullcontext(client) if client is not None else opened_compute(site)
     )
     try:
         with opened as used:

@@ -1,0 +1,38 @@
+"""``ziggy jobs``: what was submitted to batch systems."""
+
+from __future__ import annotations
+
+import click
+
+from ziggy_dask.interface.commands.here import json_option, opened_cluster
+
+
+@click.command()
+@click.argument("instance", type=int, required=False)
+@json_option
+@click.pass_context
+def jobs(ctx: click.Context, instance: int | None, as_json: bool) -> None:
+    """List the jobs of batch systems, of one instance or of all."""
+    from ziggy_dask.compute.estimate import price
+    from ziggy_dask.interface.output import show
+
+    cluster = opened_cluster(ctx)
+    found = cluster.jobs(instance)
+    rows = [
+        {
+            "job": one.number,
+            "instance": one.instance,
+            "environment": one.environment,
+            "architecture": one.architecture,
+            "queue": one.queue,
+            "state": one.state.value,
+            "comment": one.comment,
+            "started": one.started,
+            "ended": one.ended,
+            "cost": one.cost if as_json else price(one.cost),
+        }
+        for one in found
+    ]
+    show(rows, as_json=as_json, empty="none")
+    if found and not as_json:
+        click.echo(f"cost: {price(sum(one.cost for one in found))}")
