@@ -256,6 +256,8 @@ class _Link:
     """Positions of the task's items in the product; None: the same."""
     whole: bool
     """Whether a subtask needs all of it."""
+    starts: np.ndarray[Any, np.dtype[np.int64]]
+    """First subtasks of the batches of the task before."""
 
 
 def _link(
@@ -268,7 +270,13 @@ def _link(
     positions = None
     if not aligned and feed.labels is not None and task.labels is not None:
         positions = feed.labels.positions(task.labels)
-    return _Link(upstream=upstream, done=done, positions=positions, whole=whole)
+    return _Link(
+        upstream=upstream,
+        done=done,
+        positions=positions,
+        whole=whole,
+        starts=np.array([batch.subtasks[0] for batch in upstream.batches], np.int64),
+    )
 
 
 def _waits_for(
@@ -283,7 +291,8 @@ def _waits_for(
         wanted = _upstream_subtasks(task, numbers, link)
         part_of = link.done.part_of
         keys.update((part_of[n], None) for n in wanted if n in part_of)
-        keys.update(_batches_with(link.upstream.batches, wanted - set(part_of)))
+        wanted = {n for n in wanted if n not in part_of}
+        keys.update(_batches_with(link, wanted))
     return tuple(keys)
 
 
@@ -298,13 +307,12 @@ def _upstream_subtasks(task: TaskPlan, numbers: Sequence[int], link: _Link) -> s
     }
 
 
-def _batches_with(batches: Sequence[Batch], wanted: set[int]) -> dict[Key, None]:
+def _batches_with(link: _Link, wanted: set[int]) -> dict[Key, None]:
     """Return the keys of the batches that have wanted subtasks; batches are in order."""
     if not wanted:
         return {}
-    starts = np.array([batch.subtasks[0] for batch in batches])
-    places = np.searchsorted(starts, sorted(wanted), side="right") - 1
-    return {batches[int(i)].key: None for i in np.unique(places)}
+    places = np.searchsorted(link.starts, sorted(wanted), side="right") - 1
+    return {link.upstream.batches[int(i)].key: None for i in np.unique(places)}
 
 
 def _with_merges(graph: TaskGraph, done: Recorded, token: str) -> TaskGraph:
