@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 import ziggy_dask as z
-from ziggy_dask.compute import open_client
 from ziggy_dask.definitions import (
     check_compute,
     compute_to_yaml,
@@ -208,11 +207,3 @@ nodes:
         environment="hecc", optimizer=z.Optimizer.QUEUE_DEPTH, max_nodes=20
     )
     assert pipeline_from_yaml(pipeline_to_yaml(pipeline)) == pipeline
-
-
-def test_what_can_not_be_opened_yet_says_so(tmp_path):
-    with (
-        pytest.raises(z.ClusterError, match="'compute: gateway' can't be opened"),
-        open_client(z.GatewayCompute(address="https://g"), tmp_path),
-    ):
-        pass
