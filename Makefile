@@ -7,7 +7,7 @@ STAMP := $(VENV)/.made
 SAMPLE := .ziggy/sample
 
 .DEFAULT_GOAL := help
-.PHONY: help sample test check integration coverage lock clean
+.PHONY: help sample test check integration coverage docs lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,10 +48,14 @@ coverage: $(STAMP)  ## Run all tests and report coverage
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90
 
+docs: $(STAMP)  ## Build the site of the docs; a warning is an error
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 lock: $(STAMP)  ## Make requirements.lock anew
 	@$(BIN)/uv pip compile pyproject.toml --universal --all-extras --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade \
 		--python-version 3.11 --fork-strategy requires-python -q -o requirements.lock
 
 clean:  ## Remove environment and everything that was made
-	@rm -rf $(VENV) .ziggy .pytest_cache .ruff_cache .mypy_cache .coverage*
+	@rm -rf $(VENV) docs/_build .ziggy .pytest_cache .ruff_cache .mypy_cache .coverage*

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "init": (
-        ("ziggy init my-mission", "ask two questions, and make a mission that works"),
+        ("ziggy init my-mission", "ask two questions"),
         ("ziggy init my-mission --data netcdf --unit orbit --yes", "ask nothing"),
     ),
     "status": (

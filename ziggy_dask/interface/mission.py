@@ -40,6 +40,8 @@ KINDS = {
 }
 """The sorts of data by name; the first is the default."""
 
+POINTER = ".ziggy/cluster"
+"""File that remembers, in a directory, the cluster that commands there work on."""
 _COMMON = {
     "README.md": "README.md",
     "cluster.yaml": "cluster.yaml",
@@ -157,7 +159,8 @@ def _written(name: str, kind: DataKind, unit: str) -> dict[str, str]:
         **{path: shelf / file for file, path in _COMMON.items()},
         **{path: shelf / kind.name / file for file, path in _OF_KIND.items()},
     }
-    return {
+    texts = {
         path: Template(source.read_text(encoding="utf-8")).substitute(words)
         for path, source in sources.items()
     }
+    return texts | {POINTER: "cluster.yaml\n"}

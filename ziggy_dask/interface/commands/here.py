@@ -9,13 +9,12 @@ import click
 
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError
+from ziggy_dask.interface.mission import POINTER
 
 if TYPE_CHECKING:
     from ziggy_dask.interface.cluster import Cluster
 
 _OPENED = "ziggy_dask.cluster"
-POINTER = Path(".ziggy") / "cluster"
-"""File that remembers, in a directory, the cluster that was initialised there."""
 
 
 def opened_cluster(ctx: click.Context) -> Cluster:
@@ -44,12 +43,12 @@ def cluster_file(ctx: click.Context) -> Path:
     )
 
 
-def remember(file: Path, directory: Path | None = None) -> None:
-    """Make a cluster the one of a directory, by default this one, and those below.
+def remember(file: Path) -> None:
+    """Make a cluster the one of this directory and those below.
 
     A file in the directory is remembered by its name, so that both can be moved.
     """
-    home = (directory or Path.cwd()).resolve()
+    home = Path.cwd().resolve()
     found = file.resolve()
     pointer = home / POINTER
     pointer.parent.mkdir(exist_ok=True)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import click
 
-from ziggy_dask.interface.commands.here import remember
-
 
 @click.command()
 @click.argument(
@@ -53,7 +51,6 @@ def init(
         unit = _answer("A group of files that belong together is a", "night", asks=asks)
     chosen = name or mission_name(directory)
     create_mission(directory, name=chosen, data=data, unit=unit)
-    remember(directory / "cluster.yaml", directory)
     click.echo(f"mission {chosen!r} in {directory}: it works; see its README.md")
     click.echo("Go on with:")
     if directory.resolve() != Path.cwd():

@@ -1,0 +1,62 @@
+"""What quick start and tutorial show is run as it is shown, and every page is found."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.S)
+
+
+def run_as_shown(page, directory):
+    """Run the console lines of a page one after the other; `cd` goes where it says."""
+    count = 0
+    for line in "".join(blocks(page, "console")).splitlines():
+        words = shlex.split(line.removeprefix("$ "), comments=True)
+        if words[0] == "cd":
+            directory = directory / words[1]
+            continue
+        words[:1] = (
+            [sys.executable]
+            if words[0] == "python"
+            else [sys.executable, "-m", "ziggy_dask"]
+        )
+        done = subprocess.run(
+            words, cwd=directory, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+        count += 1
+    return count
+
+
+@pytest.mark.integration
+def test_the_quick_start_works_as_shown(tmp_path, monkeypatch):
+    monkeypatch.delenv("ZIGGY_CLUSTER", raising=False)
+    assert run_as_shown("quickstart.md", tmp_path) == 8
+
+
+@pytest.mark.integration
+def test_the_tutorial_works_as_shown(tmp_path, monkeypatch):
+    monkeypatch.delenv("ZIGGY_CLUSTER", raising=False)
+    code = "\n".join(blocks("tutorial.md", "python"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "12\n"
+    assert run_as_shown("tutorial.md", tmp_path) == 5
+
+
+def test_every_page_of_the_docs_is_in_the_navigation():
+    shown = "\n".join(
+        re.findall(r"```\{toctree\}\n(.*?)```", (DOCS / "index.md").read_text(), re.S)
+    )
+    pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
+    assert pages <= set(shown.split())
