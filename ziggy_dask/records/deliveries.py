@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import DeliveryRow
@@ -70,15 +71,35 @@ def deliveries(database: Database) -> list[DeliveryRecord]:
     query = select(DeliveryRow.__table__).order_by(DeliveryRow.id)
     with database.reading() as connection:
         rows = connection.execute(query).all()
-    return [
-        DeliveryRecord(
-            dataset_id=row.dataset_id,
-            name=row.name,
-            task=row.task_id,
-            files=row.files,
-            bytes=row.bytes,
-            manifest=row.manifest,
-            received=row.received,
-        )
-        for row in rows
-    ]
+    return [_from_row(row) for row in rows]
+
+
+@patiently
+def delivery_page(
+    database: Database, offset: int, limit: int
+) -> tuple[int, list[DeliveryRecord]]:
+    """Return the number of all deliveries, and some of them, newest first."""
+    some = (
+        select(DeliveryRow.__table__)
+        .order_by(DeliveryRow.id.desc())
+        .limit(limit)
+        .offset(offset)
+    )
+    with database.reading() as connection:
+        total = connection.execute(
+            select(func.count()).select_from(DeliveryRow)
+        ).scalar_one()
+        rows = connection.execute(some).all()
+    return int(total), [_from_row(row) for row in rows]
+
+
+def _from_row(row: Any) -> DeliveryRecord:
+    return DeliveryRecord(
+        dataset_id=row.dataset_id,
+        name=row.name,
+        task=row.task_id,
+        files=row.files,
+        bytes=row.bytes,
+        manifest=row.manifest,
+        received=row.received,
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 
 from ziggy_dask.definitions import ParameterSet, Pipeline
 from ziggy_dask.errors import RecordsError
@@ -313,6 +313,37 @@ def instances(database: Database) -> list[InstanceRecord]:
     """Return all instances, oldest first."""
     with database.reading() as connection:
         rows = connection.execute(_instance_query().order_by(InstanceRow.id)).all()
+    return [_instance_from_row(row) for row in rows]
+
+
+@patiently
+def instance_page(
+    database: Database, offset: int, limit: int
+) -> tuple[int, list[InstanceRecord]]:
+    """Return the number of all instances, and some of them, newest first."""
+    some = _instance_query().order_by(InstanceRow.id.desc()).limit(limit).offset(offset)
+    with database.reading() as connection:
+        total = connection.execute(
+            select(func.count()).select_from(InstanceRow)
+        ).scalar_one()
+        rows = connection.execute(some).all()
+    return int(total), [_instance_from_row(row) for row in rows]
+
+
+@patiently
+def current_instances(database: Database) -> list[InstanceRecord]:
+    """Return the newest instance of each pipeline, and all that have not ended."""
+    newest = (
+        select(func.max(InstanceRow.id))
+        .join(PipelineRow, PipelineRow.id == InstanceRow.pipeline_id)
+        .group_by(PipelineRow.name)
+    )
+    final = [state.value for state in InstanceState if state.is_final]
+    query = _instance_query().where(
+        or_(InstanceRow.id.in_(newest), InstanceRow.state.not_in(final))
+    )
+    with database.reading() as connection:
+        rows = connection.execute(query.order_by(InstanceRow.id)).all()
     return [_instance_from_row(row) for row in rows]
 
 

@@ -31,6 +31,10 @@ def test_a_view_changes_by_what_is_asked_for():
     assert changed(view, {"do": "sort", "value": "failed"}).is_descending
     assert changed(view, {"do": "doing", "value": "failed"}).doing is Doing.FAILED
     assert changed(view, {"do": "page", "value": "-5"}).page == 0
+    paged = changed(view, {"do": "instances", "value": "2"})
+    assert changed(paged, {"do": "instance", "value": "7"}) == View(
+        instance=7, instances=2
+    )
 
 
 @pytest.mark.parametrize(

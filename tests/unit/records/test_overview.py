@@ -7,6 +7,7 @@ from ziggy_dask.records import (
     TaskStep,
     count_tasks,
     create_database,
+    deliveries,
     instances,
     library,
     outcomes,
@@ -18,6 +19,7 @@ from ziggy_dask.records.overview import (
     scoreboard,
     task_page,
 )
+from ziggy_dask.records.states import InstanceState
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
 
 
@@ -99,3 +101,48 @@ def test_the_database_sorts_filters_and_counts_tasks(database):
     assert units(text="A]") == (1, ["[a]"])
     assert units(text="%") == (1, ["[50%]"])
     assert units(node="none") == (0, [])
+
+
+def test_instances_come_page_by_page_newest_first(database):
+    first = instances.instance(database, 1)
+    stored = library.pipeline(database, "small")
+    for _ in range(4):
+        instances.create_instance(
+            database,
+            instances.NewInstance(
+                name="",
+                pipeline_id=stored.id,
+                code_version="",
+                options={},
+                parameters={},
+                set_ids=[],
+                software={},
+                base_snapshot="A",
+            ),
+        )
+    for number in (2, 3, 5):
+        instances.set_instance_state(database, number, InstanceState.COMPLETED)
+    total, some = instances.instance_page(database, 1, 3)
+    assert (total, [one.id for one in some]) == (5, [4, 3, 2])
+    assert instances.instance_page(database, 4, 3) == (5, [first])
+    current = instances.current_instances(database)
+    assert [one.id for one in current] == [1, 4, 5]
+
+
+def test_deliveries_come_page_by_page_newest_first(database):
+    made = [
+        deliveries.DeliveryRecord(
+            dataset_id=n,
+            name=f"delivery-{n}",
+            task=1,
+            files=n,
+            bytes=n,
+            manifest="",
+            received=datetime(2026, 1, 1 + n, tzinfo=UTC),
+        )
+        for n in range(5)
+    ]
+    for one in made:
+        deliveries.record_delivery(database, one)
+    assert deliveries.delivery_page(database, 1, 2) == (5, [made[3], made[2]])
+    assert deliveries.deliveries(database) == made

@@ -13,6 +13,7 @@ from ziggy_dask.interface.commands.here import opened_cluster
 def console(ctx: click.Context, port: int) -> None:
     """Serve the page on this machine, until interrupted, and print its address.
 
-    Who opens it with the token may acknowledge alerts; without, it can only be read.
+    Who opens it with the token may halt, restart and acknowledge; without, it
+    can only be read.
     """
     opened_cluster(ctx).console(port=port, tell=click.echo)

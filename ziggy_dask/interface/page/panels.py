@@ -9,7 +9,7 @@ from html import escape
 from ziggy_dask.interface.page.view import PAGE, View
 from ziggy_dask.records import Database, alerts, deliveries, instances, outcomes
 from ziggy_dask.records.alerts import Alert, Severity
-from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.overview import (
     NodeScore,
@@ -19,7 +19,8 @@ from ziggy_dask.records.overview import (
     scoreboard,
     task_page,
 )
-from ziggy_dask.records.states import InstanceState
+from ziggy_dask.records.states import InstanceState, TaskStep
+from ziggy_dask.supervisor.restart import is_restartable
 
 _MOST = 50
 """Rows of a list that is not paged."""
@@ -31,18 +32,19 @@ _SHAPES = {"grey": "○", "green": "●", "yellow": "▲", "red": "■"}
 
 def panels(database: Database, view: View, *, may_act: bool) -> dict[str, str]:
     """Return the HTML of all panels by name."""
-    records = instances.instances(database)
     listed = alerts.alerts(database, limit=_MOST)
     number = chosen_instance(database, view)
     return {
-        "lights": _lights(records, listed, current_lease(database)),
-        "instances": _instances(records, number),
+        "lights": _lights(
+            instances.current_instances(database), listed, current_lease(database)
+        ),
+        "instances": _instances(database, view, number, may_act=may_act),
         "scoreboard": _scoreboard(database, number),
-        "tasks": _tasks(database, view, number),
+        "tasks": _tasks(database, view, number, may_act=may_act),
         "log": _log(database, view.log),
         "failures": _failures(database, number),
         "alerts": _alerts(listed, may_act=may_act),
-        "deliveries": _deliveries(database),
+        "deliveries": _deliveries(database, view),
     }
 
 
@@ -90,7 +92,8 @@ def _lights(
     )
 
 
-def _instances(records: Sequence[InstanceRecord], chosen: int) -> str:
+def _instances(database: Database, view: View, chosen: int, *, may_act: bool) -> str:
+    total, records = instances.instance_page(database, view.instances * PAGE, PAGE)
     rows = [
         [
             _button("instance", one.id, str(one.id), pressed=one.id == chosen),
@@ -99,11 +102,31 @@ def _instances(records: Sequence[InstanceRecord], chosen: int) -> str:
             _state(one.state.value),
             f"{one.created:%Y-%m-%d %H:%M:%S}",
             _seconds(one.created, one.finished),
+            _instance_action(one) if may_act else "",
         ]
-        for one in reversed(records[-_MOST:])
+        for one in records
     ]
-    heads = ["number", "name", "pipeline", "state", "made (UTC)", "seconds"]
-    return _table(heads, rows, "No pipeline has been run yet: ziggy run PIPELINE")
+    heads = ["number", "name", "pipeline", "state", "made (UTC)", "seconds", ""]
+    table = _table(heads, rows, "No pipeline has been run yet: ziggy run PIPELINE")
+    return table + _pages("instances", view.instances, total)
+
+
+def _instance_action(record: InstanceRecord) -> str:
+    """Return a button for what can be done with an instance."""
+    if not record.state.is_final:
+        return _button("halt", record.id, "halt")
+    if record.state is InstanceState.ERRORS_STALLED:
+        return _button("restart", record.id, "restart")
+    return ""
+
+
+def _task_action(record: TaskRecord) -> str:
+    """Return a button for what can be done with a task."""
+    if is_restartable(record):
+        return _button("restart task", record.id, "restart")
+    if record.step is not TaskStep.COMPLETE:
+        return _button("halt task", record.id, "halt")
+    return ""
 
 
 def _scoreboard(database: Database, number: int) -> str:
@@ -131,7 +154,7 @@ def _bar(score: NodeScore) -> str:
     )
 
 
-def _tasks(database: Database, view: View, number: int) -> str:
+def _tasks(database: Database, view: View, number: int, *, may_act: bool) -> str:
     query = TaskQuery(
         instance=number,
         node=view.node,
@@ -160,18 +183,23 @@ def _tasks(database: Database, view: View, number: int) -> str:
             _seconds(one.started, one.finished),
             escape(one.worker),
             _button("log", one.id, "log"),
+            _task_action(one) if may_act else "",
         ]
         for one in found.tasks
     ]
-    last = max(0, (found.total - 1) // PAGE)
-    pages = f"<p>page {view.page + 1} of {last + 1}, {found.total} tasks "
-    if view.page > 0:
-        pages += _button("page", view.page - 1, "previous")
-    if view.page < last:
-        pages += _button("page", view.page + 1, "next")
-    return _table([*heads, "seconds", "worker", ""], rows, "No task is like that.") + (
-        f"{pages}</p>"
-    )
+    table = _table([*heads, "seconds", "worker", "", ""], rows, "No task is like that.")
+    return table + _pages("page", view.page, found.total)
+
+
+def _pages(verb: str, page: int, total: int) -> str:
+    """Return where in a list a page of it is, and buttons to others."""
+    last = max(0, (total - 1) // PAGE)
+    parts = [f"page {page + 1} of {last + 1}, {total} rows"]
+    if page > 0:
+        parts.append(_button(verb, page - 1, "previous"))
+    if page < last:
+        parts.append(_button(verb, page + 1, "next"))
+    return f"<p>{' '.join(parts)}</p>"
 
 
 def _log(database: Database, task: int | None) -> str:
@@ -218,7 +246,8 @@ def _alerts(listed: Sequence[Alert], *, may_act: bool) -> str:
     return _table(heads, rows, "There are no alerts.")
 
 
-def _deliveries(database: Database) -> str:
+def _deliveries(database: Database, view: View) -> str:
+    total, found = deliveries.delivery_page(database, view.deliveries * PAGE, PAGE)
     rows = [
         [
             f"{one.received:%Y-%m-%d %H:%M:%S}",
@@ -226,10 +255,11 @@ def _deliveries(database: Database) -> str:
             f'<span class="number">{one.files}</span>',
             f'<span class="number">{one.bytes / 1e6:.1f}</span>',
         ]
-        for one in deliveries.deliveries(database)[-_MOST:][::-1]
+        for one in found
     ]
     heads = ["received (UTC)", "name", "files", "MB"]
-    return _table(heads, rows, "Nothing has been delivered.")
+    table = _table(heads, rows, "Nothing has been delivered.")
+    return table + _pages("deliveries", view.deliveries, total)
 
 
 def _state(text: str) -> str:

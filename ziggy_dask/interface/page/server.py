@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,17 @@ from bokeh.server.server import Server
 from jinja2 import Template
 
 from ziggy_dask.errors import ZiggyError
+from ziggy_dask.interface.page.actions import ACTIONS
 from ziggy_dask.interface.page.drawings import drawings
 from ziggy_dask.interface.page.panels import chosen_instance, panels
 from ziggy_dask.interface.page.token import is_token, page_token
 from ziggy_dask.interface.page.view import View, changed
-from ziggy_dask.records import alerts
 from ziggy_dask.records.overview import NodeScore, scoreboard
 from ziggy_dask.supervisor import Site
 
 _UPDATE_MS = 1000
 _REST = 20
 """So many times as long as the last drawing took passes before the next one."""
-_ACTIONS: Mapping[str, Callable[[Site, int], object]] = {
-    "acknowledge": lambda site, number: alerts.acknowledge(site.database, [number])
-}
-"""What only those may do who have the token."""
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -184,14 +179,15 @@ class Visit:
             ask = json.loads(new["ask"][0])
             if ask["do"] == "begin":  # what was sent before is lost
                 self._shown, self._drawn = {}, None
-            elif ask["do"] in _ACTIONS:
+            elif ask["do"] in ACTIONS:
                 await asyncio.to_thread(self._act, ask["do"], int(ask["value"]))
             else:
                 self._view = changed(self._view, ask)
             view = self._view
-            found = await asyncio.to_thread(self._look, view)
+            found = {"answer": "", **await asyncio.to_thread(self._look, view)}
         except (ZiggyError, ValueError, KeyError, TypeError, IndexError) as error:
             view = self._view = View()
+            self._shown.pop("answer", None)
             found = {"answer": str(error).replace("&", "&amp;").replace("<", "&lt;")}
         self._rests_until = 0.0
         if view is self._view:
@@ -202,4 +198,4 @@ class Visit:
             raise ValueError(
                 "read only: open the page with the token of: ziggy console"
             )
-        _ACTIONS[action](self._site, number)
+        ACTIONS[action](self._site, number)

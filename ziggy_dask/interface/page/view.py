@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ziggy_dask.records.overview import Doing, Order
 
 PAGE = 25
-"""Tasks on a page."""
+"""Rows on a page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,10 @@ class View:
     """Whether the largest comes first."""
     page: int = 0
     """Page of the tasks, from 0."""
+    instances: int = 0
+    """Page of the instances, from 0."""
+    deliveries: int = 0
+    """Page of the deliveries, from 0."""
     log: int | None = None
     """Task whose log is shown."""
 
@@ -43,7 +47,10 @@ def changed(view: View, ask: Mapping[str, str]) -> View:
     """
     verb, value = str(ask.get("do")), str(ask.get("value", ""))
     if verb == "instance":
-        return View(instance=int(value) if value else None)
+        chosen = int(value) if value else None
+        return View(
+            instance=chosen, instances=view.instances, deliveries=view.deliveries
+        )
     if verb == "sort":
         order = Order(value)
         again = order is view.order and not view.is_descending
@@ -56,6 +63,10 @@ def changed(view: View, ask: Mapping[str, str]) -> View:
         return replace(view, text=value, page=0)
     if verb == "page":
         return replace(view, page=max(0, int(value)))
+    if verb == "instances":
+        return replace(view, instances=max(0, int(value)))
+    if verb == "deliveries":
+        return replace(view, deliveries=max(0, int(value)))
     if verb == "log":
         return replace(view, log=int(value) if value else None)
     raise ValueError(f"{verb!r} is nothing that the page can do")
