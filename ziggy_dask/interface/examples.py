@@ -28,6 +28,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "cluster environments": (
         ("ziggy cluster environments sites.xml", "what goes into a cluster file"),
     ),
+    "jobs": (("ziggy jobs 2", "the jobs of instance 2 on batch systems"),),
     "estimate": (
         ("ziggy estimate sample --node flip", "as planned now"),
         ("ziggy estimate sample --node flip --subtasks 5000 --memory 10GB", "if"),
