@@ -224,7 +224,7 @@ def _database(top: Section, base: Path, home: Path) -> DatabasePlace:
         inner.done()
     scheme, found, rest = text.partition("://")
     if not found or scheme.partition("+")[0] not in DATABASE_SCHEMES:
-        shown = f"{scheme}://..." if found else "what stands here"
+        shown = repr(text) if "@" not in text else "what stands here"
         section.fault(
             key,
             f"{shown} is no database URL; write e.g. 'sqlite:///ziggy.db' or "
