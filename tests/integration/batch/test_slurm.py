@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xarray as xr
 from sqlalchemy import create_engine, text
 
 import ziggy_dask as z
@@ -20,6 +25,8 @@ from ziggy_dask.records.jobs import JobRecord, jobs
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
+SAMPLE = HERE.parents[2] / "pipelines" / "sample"
+PROGRAM = [str(Path(sys.executable).parent / "ziggy"), "--cluster"]
 FILE = """
 cluster: batch
 home: ./home
@@ -125,10 +132,18 @@ def test_few_subtasks_stay_at_home(make):
     assert ran_on(cluster) == {"little": {"0"}}
 
 
-def test_what_ran_on_a_cancelled_job_runs_again_on_another(make):
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        (["scancel"], "CANCELLED"),
+        (["scontrol", "update", "EndTime=now+2", "JobId"], "TIMEOUT"),
+    ],
+    ids=["cancelled", "time-limit"],
+)
+def test_what_ran_on_a_job_that_ended_runs_again_on_another(make, command, word):
     cluster = make({"little": {"memory_bytes": 200_000_000}}, items=12, seconds=3)
     ended = threading.Event()
-    killer = threading.Thread(target=cancel_first, args=(ended,))
+    killer = threading.Thread(target=to_first_job, args=(command, ended))
     killer.start()
     try:
         instance = cluster.run("test")
@@ -136,26 +151,109 @@ def test_what_ran_on_a_cancelled_job_runs_again_on_another(make):
         ended.set()
         killer.join()
     assert set(states(instance).values()) == {"COMPLETE"}
-    assert "CANCELLED" in [one.comment for one in cluster.jobs()]
+    assert word in [one.comment for one in cluster.jobs()]
     assert queue() == ""
 
 
-def cancel_first(ended: threading.Event) -> None:
-    """Cancel the first job that runs, from outside."""
+def to_first_job(command: list[str], ended: threading.Event) -> None:
+    """Do something to the first job that runs, from outside."""
     while not ended.wait(0.5):
-        running = [line.split()[0] for line in queue().splitlines() if "RUN" in line]
+        running = running_jobs()
         if running:
-            subprocess.run(["scancel", running[0]], check=True)
+            *words, last = command
+            assigned = f"{last}={running[0]}" if words else running[0]
+            said = [*words, assigned] if words else [last, assigned]
+            subprocess.run(said, check=True)
             return
+
+
+def running_jobs() -> list[str]:
+    return [line.split()[0] for line in queue().splitlines() if "RUN" in line]
+
+
+def wait_until(told: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while not told():
+        assert time.monotonic() < deadline, "it does not come to that"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("how", ["halt", "interrupt", "kill"])
+def test_no_job_outlives_what_asked_for_it(make, how):
+    cluster = make({"little": {"memory_bytes": 200_000_000}}, items=40, seconds=5)
+    file = str(cluster._site.cluster.path)
+    with subprocess.Popen(
+        [*PROGRAM, file, "run", "test"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as supervisor:
+        wait_until(lambda: bool(running_jobs()) or supervisor.poll() is not None)
+        assert supervisor.poll() is None, supervisor.communicate()[0]
+        if how == "halt":
+            subprocess.run([*PROGRAM, file, "halt", "--all"], check=True)
+        supervisor.send_signal(
+            {"halt": 0, "interrupt": signal.SIGINT, "kill": signal.SIGKILL}[how]
+        )
+        supervisor.communicate(timeout=240)
+    if how == "kill":
+        assert running_jobs() != []
+        subprocess.run([*PROGRAM, file, "doctor", "--mend"], check=False)
+        wait_until(lambda: queue() == "")  # killed processes take a moment to end
+    assert queue() == ""
+    assert all(one.ended for one in cluster.jobs())
+
+
+def test_the_sample_runs_on_it_as_it_does_at_home(slurm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    for place in ("home", "batch"):
+        directory = tmp_path / place
+        directory.mkdir()
+        file = directory / "cluster.yaml"
+        content = FILE.replace("QUEUE", "normal").replace("DIRECTIVES", "")
+        file.write_text(content.replace("workers: 1", "workers: 2"))
+        cluster = create_cluster(file)
+        subprocess.run(
+            [sys.executable, SAMPLE / "draw.py", place + "/home/receipt"], check=True
+        )
+        ziggy = [*PROGRAM, str(file)]
+        subprocess.run(
+            [*ziggy, "manifest", f"{place}/home/receipt", "--dataset-id", "1"],
+            check=True,
+        )
+        sample = z.read_pipeline(SAMPLE)
+        if place == "batch":
+            sample = dataclasses.replace(
+                sample, nodes=tuple(on_batch(one) for one in sample.nodes)
+            )
+        cluster.register(sample)
+        subprocess.run([*ziggy, "run", "sample"], check=True)
+        found[place] = {
+            path: cluster.datastore[path].load() for path in ("set-1/L3", "set-2/L3")
+        }
+        assert bool(cluster.jobs()) == (place == "batch")
+    for path, product in found["home"].items():
+        xr.testing.assert_equal(product, found["batch"][path])
+    assert queue() == ""
+
+
+def on_batch(one: z.Node) -> z.Node:
+    """Return a node of the sample whose subtasks run in jobs."""
+    if isinstance(one.step, z.DataReceiptStep):
+        return one
+    return dataclasses.replace(
+        one, memory_bytes=200_000_000, limit_s=60.0, remote=Remote(environment="lab")
+    )
 
 
 def test_five_hundred_subtasks_run_from_the_command_line(make):
     cluster = make({"little": {"memory_bytes": 200_000_000}}, items=500, seconds=0)
-    program = [Path(sys.executable).parent / "ziggy", "--cluster"]
     file = cluster._site.cluster.path
-    subprocess.run([*program, file, "run", "test"], check=True, capture_output=True)
+    subprocess.run([*PROGRAM, file, "run", "test"], check=True, capture_output=True)
     said = subprocess.run(
-        [*program, file, "jobs", "1", "--json"], check=True, capture_output=True
+        [*PROGRAM, file, "jobs", "1", "--json"], check=True, capture_output=True
     ).stdout
     assert {one["environment"] for one in json.loads(said)} == {"lab"}
     ran = {one for workers in ran_on(cluster).values() for one in workers}
