@@ -47,21 +47,17 @@ class Limited:
             return
         with self._lock:
             self._is_over = True
+        # What is still on its way comes at the latest with this call. To take it back
+        # instead would leave Python 3.11 looking for it in every call from then on,
+        # and, where calls are traced, for ever in the next one.
         self._timer.cancel()
-        if self._has_come:
-            _raise_in(self._thread, None)  # if it is still on its way
-            if not isinstance(error, TimeLimit):
-                raise TimeLimit
+        if self._has_come and not isinstance(error, TimeLimit):
+            raise TimeLimit
 
     def _end(self) -> None:
         with self._lock:
             if not self._is_over:
                 self._has_come = True
-                _raise_in(self._thread, TimeLimit)
-
-
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
-    """Let an exception come in a thread, or take back one that has not come yet."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread), ctypes.py_object(kind) if kind else None
-    )
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self._thread), ctypes.py_object(TimeLimit)
+                )
