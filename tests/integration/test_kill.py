@@ -5,7 +5,7 @@ A run of 2,002 subtasks in three nodes is disturbed once, at a random moment, in
 had happened. A seed says which disturbance comes when. More seeds by hand, one after the
 other (about 15 s each, 45 s if something is stopped)::
 
-    ZIGGY_KILL_SEEDS=0-99 pytest -m integration -n 0 -v tests/integration/test_kill.py -k seed
+    ZIGGY_KILL_SEEDS=0-99 pytest -m integration -n 0 -v tests/integration/test_kill.py -k disturbed
 
 ``ZIGGY_STOP_S`` changes for how long processes are stopped. As root, disks are file systems
 of their own; else limits on the size of files stand in for them. Clocks are set by a small
@@ -29,10 +29,9 @@ import pytest
 
 from tests.conftest import data_type, images, node, pipeline, store
 from tests.integration.disturbances import ADDRESS, KINDS, drawn
+from tests.integration.killing import ALGORITHMS, recorded, run_counts
 from ziggy_dask.interface.cluster import create_cluster
-from ziggy_dask.records import instances, outcomes
 from ziggy_dask.supervisor import examine
-from ziggy_dask.workers import SubtaskState
 
 pytestmark = pytest.mark.integration
 
@@ -44,37 +43,6 @@ COUNT = 500
 """Items per data set; 2 sets and 2 nodes make 2,000 subtasks, and a third one 2 more."""
 MARK = "ZIGGY_KILL_MARK"
 """Environment variable that all processes of a run have."""
-
-ALGORITHMS = """
-    import os
-    import time
-    from pathlib import Path
-
-    RUNS = Path(__file__).parent / "runs.txt"
-
-
-    def ran(context):
-        line = f"{context.task} {context.subtask}\\n".encode()
-        file = os.open(RUNS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(file, line)
-        os.close(file)
-        time.sleep(0.004)
-
-
-    def scale(raw, context):
-        ran(context)
-        return raw * 2
-
-
-    def shift(scaled, context):
-        ran(context)
-        return scaled + 1
-
-
-    def mean(shifted, context):
-        ran(context)
-        return shifted.mean("item")
-"""
 
 
 class Mission:
@@ -168,9 +136,7 @@ class Mission:
     @property
     def runs(self) -> Counter:
         """How often each subtask ran, as the algorithms themselves noted it."""
-        file = self.root / "code" / "runs.txt"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return Counter(tuple(map(int, line.split())) for line in lines)
+        return run_counts(self.root / "code" / "runs.txt")
 
     def wait_for_runs(self, count: int) -> None:
         """Wait until so many subtasks ran, or the supervisor has ended."""
@@ -180,14 +146,8 @@ class Mission:
 
     def recorded(self) -> dict[tuple[int, int], int]:
         """Return how often subtasks ran whose success is on record: never again."""
-        database = self.cluster._site.database
-        done = [
-            (one.task, one.number)
-            for instance in instances.instances(database)
-            for task in instances.tasks(database, instance.id)
-            for one in outcomes.subtasks(database, task.id, SubtaskState.COMPLETE)
-        ]
-        runs = self.runs
+        done = recorded(self.cluster)
+        runs = self.runs  # read last: what is on record has run by then
         return {one: runs[one] for one in done}
 
     def next_command(self) -> tuple[str, ...] | None:
