@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.compute.hosted import open_hosted
 from ziggy_dask.compute.security import certificates
@@ -127,7 +127,31 @@ def _started(
     environments: Sequence[Environment],
 ) -> Iterator[Client]:
     import dask
-    from distributed import Client, Nanny, Scheduler, SpecCluster
+    from distributed import Client, SpecCluster
+
+    spec = _spec(compute, scratch, security, environments)
+    with dask.config.set(
+        {_SPAWNED_WITH: {**dask.config.get(_SPAWNED_WITH), **_MALLOC}}
+    ):
+        cluster = SpecCluster(**spec)
+    try:
+        client = Client(cluster, set_as_default=False)
+        try:
+            yield client
+        finally:
+            client.close()
+    finally:
+        cluster.close()
+
+
+def _spec(
+    compute: LocalCompute,
+    scratch: Path,
+    security: Security,
+    environments: Sequence[Environment],
+) -> dict[str, Any]:
+    """Return what Dask is to start: a scheduler here, and the home pool's workers."""
+    from distributed import Nanny, Scheduler
     from distributed.system import MEMORY_LIMIT
 
     workers = compute.workers or os.cpu_count() or 1
@@ -145,6 +169,10 @@ def _started(
         "host": None if compute.interface else _host(compute, environments),
         "interface": compute.interface or None,
     }
+    dashboard = {
+        "dashboard": True,
+        "dashboard_address": compute.dashboard or "127.0.0.1:0",
+    }
     nanny = {
         "cls": Nanny,
         "options": {
@@ -156,32 +184,13 @@ def _started(
             "silence_logs": logging.CRITICAL,
         },
     }
-    with dask.config.set(
-        {_SPAWNED_WITH: {**dask.config.get(_SPAWNED_WITH), **_MALLOC}}
-    ):
-        cluster = SpecCluster(
-            scheduler={
-                "cls": scheduler,
-                "options": {
-                    **bound,
-                    "port": 0,
-                    "dashboard": True,
-                    "dashboard_address": compute.dashboard or "127.0.0.1:0",
-                },
-            },
-            workers=dict.fromkeys(range(workers), nanny),
-            worker=nanny,
-            security=security,
-            silence_logs=logging.CRITICAL,
-        )
-    try:
-        client = Client(cluster, set_as_default=False)
-        try:
-            yield client
-        finally:
-            client.close()
-    finally:
-        cluster.close()
+    return {
+        "scheduler": {"cls": scheduler, "options": {**bound, "port": 0, **dashboard}},
+        "workers": dict.fromkeys(range(workers), nanny),
+        "worker": nanny,
+        "security": security,
+        "silence_logs": logging.CRITICAL,
+    }
 
 
 def _host(compute: LocalCompute, environments: Sequence[Environment]) -> str:
