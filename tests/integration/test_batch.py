@@ -32,7 +32,9 @@ def pbs(tmp_path, monkeypatch):
     monkeypatch.setenv("USER", "me")
     yield home
     jobs = [
-        f"{one.name}.standin" for one in home.iterdir() if not (one / "exit").exists()
+        f"{one.name}.standin"
+        for one in home.iterdir()
+        if one.is_dir() and not (one / "exit").exists()
     ]
     subprocess.run(["qdel", *jobs], check=True)
 
