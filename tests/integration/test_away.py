@@ -1,13 +1,7 @@
 """Datastore on S3 and database on PostgreSQL: the same results as on one machine."""
 
-import os
-import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import zarr
 
@@ -15,7 +9,6 @@ import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store
 from tests.integration.killing import (
     ALGORITHMS,
-    COMMAND,
     COUNT,
     check_result,
     kill_at,
@@ -23,16 +16,12 @@ from tests.integration.killing import (
     run_counts,
     ziggy,
 )
+from tests.integration.sample import check_same, new_cluster, run_sample
 from ziggy_dask.datastore import create_repository, open_repository
 from ziggy_dask.definitions import read_cluster
 from ziggy_dask.errors import DatastoreError, DefinitionError
-from ziggy_dask.interface.cluster import create_cluster
-from ziggy_dask.records import instances, outcomes
 
 pytestmark = [pytest.mark.cloud, pytest.mark.integration]
-
-SAMPLE = Path(__file__).parents[2] / "pipelines" / "sample"
-LOCAL = "compute: {local: {workers: 2}}\n"
 
 
 def test_of_two_committers_one_is_refused(s3):
@@ -79,11 +68,7 @@ def test_the_sample_gives_the_same_on_disk_and_away(tmp_path, s3, postgres):
     away = run_sample(
         tmp_path / "away", s3.datastore() + f"database: {postgres.new_database()}\n"
     )
-    expected, found = products(here), products(away)
-    assert expected.keys() == found.keys()
-    for path, values in expected.items():
-        np.testing.assert_array_equal(found[path], values, err_msg=path)
-    assert facts(away) == facts(here)
+    check_same(away, here)
 
 
 def test_a_killed_supervisor_loses_and_repeats_nothing_on_s3(tmp_path, s3, code):
@@ -133,65 +118,3 @@ def place_of(s3) -> str:
         f"s3://{s3.new_bucket()}/mission?endpoint={s3.endpoint}"
         "&region=us-east-1&allow_http=true&path_style=true"
     )
-
-
-def new_cluster(directory, lines) -> z.Cluster:
-    file = directory / "cluster.yaml"
-    file.write_text(f"cluster: mission\nhome: ./home\n{LOCAL}{lines}")
-    return create_cluster(file)
-
-
-def run_sample(directory, lines) -> z.Cluster:
-    directory.mkdir()
-    cluster = new_cluster(directory, lines)
-    shutil.copytree(
-        SAMPLE, directory / "sample", ignore=shutil.ignore_patterns("__py*")
-    )
-    receipt = directory / "home" / "receipt"
-    subprocess.run([sys.executable, SAMPLE / "draw.py", receipt], check=True)
-    for arguments in (
-        ["manifest", receipt, "--dataset-id", "1"],
-        ["import", directory / "sample"],
-        ["run", "sample"],
-    ):
-        ended = subprocess.run(
-            [*COMMAND, "--cluster", directory / "cluster.yaml", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "COLUMNS": "200"},
-        )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        assert "a-secret" not in ended.stdout + ended.stderr
-    return cluster
-
-
-def products(cluster) -> dict[str, np.ndarray]:
-    """Return every array of the datastore, by path."""
-    root = zarr.open_group(cluster._site.repository.reading().store, mode="r")
-    return {
-        path: array[...]
-        for path, array in root.members(max_depth=None)
-        if isinstance(array, zarr.Array)
-    }
-
-
-def facts(cluster) -> list[tuple]:
-    """Return what is on record, but for times, snapshots and places."""
-    database = cluster._site.database
-    return [
-        (
-            task.id,
-            task.node,
-            task.unit,
-            task.state,
-            (task.total, task.complete, task.failed),
-            sorted(task.inputs),
-            [
-                (one.number, one.state, one.cause, one.message, one.outputs)
-                for one in outcomes.subtasks(database, task.id)
-            ],
-        )
-        for instance in instances.instances(database)
-        for task in instances.tasks(database, instance.id)
-    ]
