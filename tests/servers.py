@@ -167,6 +167,68 @@ class S3Server:
         self.process.wait()
 
 
+class GatewayServer:
+    """A dask-gateway server, which starts clusters as processes of this machine.
+
+    Its proxy is the one that comes with it. Who wants a cluster must know a password.
+    """
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="ziggy-gateway-"))
+        self.password = f"pw-{secrets.token_hex(8)}"
+        self.address = f"http://127.0.0.1:{free_port()}"
+        programs = Path(sys.executable).parent
+        config = self.directory / "config.py"
+        config.write_text(
+            "c.DaskGateway.backend_class = "
+            "'dask_gateway_server.backends.local.UnsafeLocalBackend'\n"
+            f"c.DaskGateway.address = '127.0.0.1:{free_port()}'\n"
+            f"c.Proxy.address = '{self.address.removeprefix('http://')}'\n"
+            f"c.ClusterConfig.scheduler_cmd = ['{programs}/dask', 'scheduler']\n"
+            f"c.ClusterConfig.worker_cmd = ['{programs}/dask', 'worker']\n"
+            f"c.SimpleAuthenticator.password = '{self.password}'\n"
+            f"c.UnsafeLocalBackend.clusters_directory = '{self.directory}/clusters'\n"
+        )
+        config.chmod(0o600)
+        with (self.directory / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [programs / "dask-gateway-server", "-f", config],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + WAIT_S
+        while not self._answers():
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        """Tell whether proxy and server are up, by what needs no password."""
+        try:
+            urllib.request.urlopen(f"{self.address}/api/health", timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    def log(self) -> str:
+        """Return what it said so far."""
+        return (self.directory / "log").read_text()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the processes of its clusters, which are sessions of their own."""
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [one for one in found if "dask-gateway-proxy" not in one.name()]
+
+    def close(self) -> None:
+        """End it and all that it started."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.terminate()
+        self.process.wait()
+        for one in psutil.wait_procs(children, timeout=WAIT_S)[1]:
+            one.kill()
+        shutil.rmtree(self.directory)
+
+
 def _is_root() -> bool:
     return os.geteuid() == 0
 
