@@ -24,8 +24,7 @@ from ziggy_dask.records.jobs import JobRecord, jobs
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
-HERE = Path(__file__).parent
-SAMPLE = HERE.parents[2] / "pipelines" / "sample"
+SAMPLE = Path(__file__).parents[3] / "pipelines" / "sample"
 PROGRAM = [str(Path(sys.executable).parent / "ziggy"), "--cluster"]
 FILE = """
 cluster: batch
@@ -49,13 +48,6 @@ def work(image):
     time.sleep(SECONDS)
     return image + 1.0
 """
-
-
-@pytest.fixture(scope="module")
-def slurm():
-    subprocess.run([HERE / "slurm.sh", "up"], check=True)
-    yield
-    subprocess.run([HERE / "slurm.sh", "down"], check=True)
 
 
 @pytest.fixture
