@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import psutil
 import pytest
 from distributed import Client, Security
 
@@ -33,6 +34,18 @@ except Exception as error:
 """
 """A program that tries to have a scheduler do something."""
 
+BROWSE = """
+import sys
+from urllib.request import urlopen
+
+try:
+    with urlopen(sys.argv[1], timeout=60) as answer:
+        print("answered:", answer.status)
+except OSError as error:
+    print("refused:", type(error).__name__, error)
+"""
+"""A program that looks at a dashboard."""
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
@@ -49,6 +62,13 @@ def addresses(client: Client) -> list[str]:
     info = client.scheduler_info(n_workers=-1)
     nannies = [one["nanny"] for one in info["workers"].values()]
     return [info["address"], *info["workers"], *nannies]
+
+
+def dashboards(client: Client) -> list[str]:
+    info = client.scheduler_info(n_workers=-1)
+    servers = [info, *info["workers"].values()]
+    ports = [one["services"]["dashboard"] for one in servers]
+    return [f"http://127.0.0.1:{port}/health" for port in ports]
 
 
 def talk(*arguments: str, may: bool = False, command: tuple[str, ...] = ()) -> str:
@@ -83,23 +103,49 @@ def test_a_certificate_of_another_run_is_refused(client, tmp_path):
             assert talk(address, *files_of(security)).startswith("refused:")
 
 
-def test_another_user_is_refused_and_cannot_read_the_key(client):
-    as_nobody = (
-        shutil.which("setpriv") or "",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-    )
+@pytest.fixture(scope="module")
+def as_nobody():
+    """What makes a command that of another user."""
     assert os.geteuid() == 0, "only root can try to be somebody else"
+    setpriv = shutil.which("setpriv") or ""
+    return (setpriv, "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+def test_another_user_is_refused_and_cannot_read_the_key(client, as_nobody):
     key = client.security.tls_client_key
     looked = subprocess.run(
         [*as_nobody, "cat", key], capture_output=True, text=True, check=False
     )
     assert "Permission denied" in looked.stderr
-    said = _talk_as(as_nobody, addresses(client)[0], *files_of(client.security))
-    assert said.startswith("refused: PermissionError")
     for address in addresses(client):
-        assert _talk_as(as_nobody, address).startswith("refused:")
+        said = _talk_as(as_nobody, address, *files_of(client.security))
+        assert said.startswith("refused: PermissionError")
+        for scheme in ("tcp", "tls"):
+            said = _talk_as(as_nobody, address.replace("tls", scheme))
+            assert said.startswith("refused:")
+
+
+def test_another_user_is_refused_where_this_one_sees_the_dashboards(client, as_nobody):
+    for address in dashboards(client):
+        program = [sys.executable, "-c", BROWSE, address]
+        mine = subprocess.check_output(program, text=True)
+        assert mine == "answered: 200\n"
+        others = subprocess.check_output([*as_nobody, *program], text=True)
+        assert others.startswith("refused:")
+
+
+def test_nothing_else_listens(client):
+    known = {int(one.rpartition(":")[2]) for one in addresses(client)}
+    known |= {int(one.split(":")[2].partition("/")[0]) for one in dashboards(client)}
+    found = client.run(_listening)
+    assert [host for each in found.values() for host, _ in each] == ["127.0.0.1"] * 2
+    assert {port for each in found.values() for _, port in each} <= known
+
+
+def _listening() -> list[tuple[str, int]]:
+    """Return where this process listens."""
+    connections = psutil.Process().net_connections(kind="inet")
+    return [one.laddr for one in connections if one.status == psutil.CONN_LISTEN]
 
 
 def _talk_as(user: tuple[str, ...], *arguments: str) -> str:

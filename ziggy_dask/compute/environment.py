@@ -129,14 +129,19 @@ def _started(
     import dask
     from distributed import Client, SpecCluster
 
+    from ziggy_dask.compute.guard import Guard, guard
+
     spec = _spec(compute, scratch, security, environments)
     with dask.config.set(
         {_SPAWNED_WITH: {**dask.config.get(_SPAWNED_WITH), **_MALLOC}}
     ):
         cluster = SpecCluster(**spec)
     try:
+        scheduler: Any = cluster.scheduler  # there, once the cluster is
+        guard(scheduler.http_server)
         client = Client(cluster, set_as_default=False)
         try:
+            client.register_plugin(Guard())
             yield client
         finally:
             client.close()

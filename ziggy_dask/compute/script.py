@@ -81,6 +81,9 @@ _INSTEAD = {
 }
 """With such a directive, the line that dask-jobqueue would write itself is left out."""
 
+_UNSEEN = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
+"""Workers show nothing to other machines; Dask's dashboard shows what they do."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
@@ -227,7 +230,7 @@ def _arguments(spec: JobSpec) -> dict[str, Any]:
         **_of_batch(spec, directives),
         **options,
     }
-    extra = list(arguments.get("worker_extra_args", ()))
+    extra = [*_UNSEEN, *arguments.get("worker_extra_args", ())]
     if spec.resources:
         texts = [f"{name}={number:.15g}" for name, number in spec.resources]
         extra += ["--resources", ",".join(texts)]
