@@ -86,6 +86,12 @@ def until(browser, holds):
     return WebDriverWait(browser, LIMIT_S).until(lambda _: holds())
 
 
+def errors(browser):
+    """Return what went wrong in the browser."""
+    log = browser.get_log("browser")
+    return [one["message"] for one in log if one["level"] == "SEVERE"]
+
+
 def text(browser, panel):
     return browser.find_element("id", panel).text
 
@@ -135,8 +141,34 @@ def test_the_page_shows_the_records_and_acts_only_with_the_token(
     browser.find_element("css selector", "[data-do=acknowledge]").click()
     until(browser, lambda: "alerts: none unseen" in text(browser, "lights"))
     assert all(one.is_acknowledged for one in failed.alerts)
-    errors = [one for one in browser.get_log("browser") if one["level"] == "SEVERE"]
-    assert errors == []
+    assert errors(browser) == []
+
+
+def test_the_page_plays_an_instance_back(failed, address, browser):
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select
+
+    def shown(words, bars):
+        return words in text(browser, "scoreboard") and bars == len(
+            browser.find_elements("css selector", "#timeline rect title")
+        )
+
+    browser.get(re.sub("token=.*", "", address))
+    until(browser, lambda: shown("2/3 (1)", 3))
+    slider = browser.find_element("id", "slider")
+    slider.send_keys(Keys.HOME)
+    until(browser, lambda: shown("no tasks", 0))
+    assert "after 0.0 s" in text(browser, "moment")
+    Select(browser.find_element("id", "pace")).select_by_value("10")
+    browser.find_element("id", "play").send_keys(Keys.SPACE)
+    until(browser, lambda: browser.find_element("id", "play").text == "pause")
+    until(browser, lambda: browser.find_element("id", "play").text == "play")
+    until(browser, lambda: shown("2/3 (1)", 3))
+    assert "as of" in text(browser, "moment")
+    assert float(slider.get_attribute("value")) == 1
+    browser.find_element("css selector", "#replay [data-do=at]").click()
+    until(browser, lambda: "as it is now" in text(browser, "moment"))
+    assert errors(browser) == []
 
 
 @pytest.fixture
@@ -214,5 +246,4 @@ def test_the_page_in_the_dashboard_shows_a_running_instance(
     ACTIONS["restart"](cluster._site, 1)
     until(browser, lambda: shown(4, 0))
     until(browser, lambda: "complete, 4/4" in text(browser, "graph"))
-    errors = [one for one in browser.get_log("browser") if one["level"] == "SEVERE"]
-    assert [one for one in errors if "/ziggy" in one["message"]] == []
+    assert [one for one in errors(browser) if "/ziggy" in one] == []

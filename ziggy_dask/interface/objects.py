@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from ziggy_dask.interface.plots import InstancePlots
 from ziggy_dask.records import InstanceState, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
+from ziggy_dask.records.replay import Moment, moment
+from ziggy_dask.records.replay import moments as replayed
 from ziggy_dask.records.statistics import NodeStatistics, statistics
 from ziggy_dask.records.timeline import Timeline, timeline
 from ziggy_dask.supervisor import OpenedSubtask, Site, open_subtask
@@ -83,6 +86,15 @@ class Instance:
     def timeline(self) -> Timeline:
         """When its subtasks ran, and where."""
         return timeline(self._site.database, self.id)
+
+    def at(self, time: datetime) -> Moment:
+        """Return it as it was at a moment; times without a zone are in UTC."""
+        aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+        return moment(self._site.database, self.id, aware)
+
+    def replay(self, moments: int = 100) -> list[Moment]:
+        """Return it at so many moments, from its making to its end or to now."""
+        return replayed(self._site.database, self.id, moments)
 
     @property
     def failures(self) -> list[FailureGroup]:

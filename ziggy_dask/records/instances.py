@@ -11,10 +11,10 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 
 from ziggy_dask.definitions import ParameterSet, Pipeline
 from ziggy_dask.errors import RecordsError
-from ziggy_dask.records import library
+from ziggy_dask.records import journal, library
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.events import NewEvent, insert_event
-from ziggy_dask.records.states import InstanceState, TaskStep
+from ziggy_dask.records.states import WAITING_STEPS, InstanceState, TaskStep
 from ziggy_dask.records.tables import InstanceRow, PipelineRow, TaskRow
 
 
@@ -185,14 +185,7 @@ def create_tasks(
 ) -> list[int]:
     """Make the planned tasks of an instance, all or nothing; return their numbers."""
     with database.writing() as connection:
-        rows = [_new_task(instance, task) for task in tasks]
-        ids: list[int] = []
-        if rows:
-            made = connection.execute(
-                insert(TaskRow).returning(TaskRow.id, sort_by_parameter_order=True),
-                rows,
-            )
-            ids = [int(key) for key in made.scalars()]
+        ids = journal.make(connection, [_new_task(instance, task) for task in tasks])
         connection.execute(
             update(InstanceRow)
             .where(InstanceRow.id == instance)
@@ -205,10 +198,7 @@ def create_tasks(
 def create_task(database: Database, instance: int, task: NewTask) -> int:
     """Make one task ahead of the plan: a data receipt."""
     with database.writing() as connection:
-        query = (
-            insert(TaskRow).values(**_new_task(instance, task)).returning(TaskRow.id)
-        )
-        return int(connection.execute(query).scalar_one())
+        return journal.make(connection, [_new_task(instance, task)])[0]
 
 
 @patiently
@@ -217,10 +207,11 @@ def settle_task(
 ) -> None:
     """Give a task the subtasks that were not known before."""
     with database.writing() as connection:
-        connection.execute(
+        journal.change(
+            connection,
             update(TaskRow)
             .where(TaskRow.id == task)
-            .values(plan=dict(plan), total=total)
+            .values(plan=dict(plan), total=total),
         )
 
 
@@ -234,17 +225,17 @@ def move_tasks(
     values: dict[str, Any] = {"step": to.value}
     if to is TaskStep.EXECUTING:
         values["started"] = func.coalesce(TaskRow.started, datetime.now(UTC))
-    steps = [step.value for step in start]
+    changes = [
+        update(TaskRow)
+        .where(TaskRow.id.in_(some), TaskRow.is_error.is_(False))
+        .where(TaskRow.step.in_([step.value for step in start]))
+        .values(**values)
+        for some in pieces(tasks)
+    ]
     with database.writing() as connection:
-        return sum(
-            connection.execute(
-                update(TaskRow)
-                .where(TaskRow.id.in_(some), TaskRow.is_error.is_(False))
-                .where(TaskRow.step.in_(steps))
-                .values(**values)
-            ).rowcount
-            for some in pieces(tasks)
-        )
+        if not set(start) & set(WAITING_STEPS):  # they go on being processed
+            return sum(connection.execute(one).rowcount for one in changes)
+        return len(journal.change(connection, *changes))
 
 
 @patiently
@@ -254,7 +245,8 @@ def fail_task(
     """Set the error flag of a task, at a step; None: where it is."""
     values = {} if step is None else {"step": step.value}
     with database.writing() as connection:
-        connection.execute(
+        journal.change(
+            connection,
             update(TaskRow)
             .where(TaskRow.id == task)
             .values(
@@ -263,7 +255,7 @@ def fail_task(
                 message=message,
                 finished=datetime.now(UTC),
                 **values,
-            )
+            ),
         )
 
 
@@ -444,18 +436,19 @@ def complete_tasks(
     connection: Connection, snapshot: str, inputs: Mapping[int, Mapping[str, str]]
 ) -> None:
     """Mark tasks as complete that a snapshot published."""
-    for number, read in inputs.items():
-        connection.execute(
-            update(TaskRow)
-            .where(TaskRow.id == number)
-            .values(
-                step=TaskStep.COMPLETE.value,
-                is_error=False,
-                snapshot=snapshot,
-                inputs=dict(read),
-                finished=datetime.now(UTC),
-            )
+    changes = [
+        update(TaskRow)
+        .where(TaskRow.id == number)
+        .values(
+            step=TaskStep.COMPLETE.value,
+            is_error=False,
+            snapshot=snapshot,
+            inputs=dict(read),
+            finished=datetime.now(UTC),
         )
+        for number, read in inputs.items()
+    ]
+    journal.change(connection, *changes)
 
 
 def _new_task(instance_number: int, new: NewTask) -> dict[str, Any]:

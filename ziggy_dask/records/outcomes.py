@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from ziggy_dask.records import journal
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.instances import complete_tasks
 from ziggy_dask.records.states import TaskStep
@@ -380,6 +381,9 @@ def _drop_failures(connection: Connection, ended: _Ended) -> Counter[int]:
     for task in failed:
         numbers = [o.subtask for t, _, some in ended if t == task for o in some]
         for some in pieces(numbers):
+            journal.keep(
+                connection, SubtaskRow.task_id == task, SubtaskRow.number.in_(some)
+            )
             for table in (SubtaskRow, LogRow):
                 dropped = connection.execute(
                     delete(table).where(table.task_id == task, table.number.in_(some))
@@ -447,21 +451,22 @@ def _count(connection: Connection, ended: _Ended, replaced: Counter[int]) -> Non
         failed[task] += len(some) - good
         workers[task] = f"{result.host}:{result.worker}"
     early = [TaskStep.SUBMITTING.value, TaskStep.QUEUED.value]
-    for task, worker in workers.items():
-        connection.execute(
-            update(TaskRow)
-            .where(TaskRow.id == task)
-            .values(
-                complete=TaskRow.complete + complete[task],
-                failed=TaskRow.failed + failed[task] - replaced[task],
-                worker=worker,
-                started=func.coalesce(TaskRow.started, datetime.now(UTC)),
-                step=case(
-                    (TaskRow.step.in_(early), TaskStep.EXECUTING.value),
-                    else_=TaskRow.step,
-                ),
-            )
+    changes = [
+        update(TaskRow)
+        .where(TaskRow.id == task)
+        .values(
+            complete=TaskRow.complete + complete[task],
+            failed=TaskRow.failed + failed[task] - replaced[task],
+            worker=worker,
+            started=func.coalesce(TaskRow.started, datetime.now(UTC)),
+            step=case(
+                (TaskRow.step.in_(early), TaskStep.EXECUTING.value),
+                else_=TaskRow.step,
+            ),
         )
+        for task, worker in workers.items()
+    ]
+    journal.change(connection, *changes)
 
 
 def _subtask_from_row(row: Any) -> SubtaskRecord:

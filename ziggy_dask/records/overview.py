@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, func, not_, select
+from sqlalchemy.orm import aliased
 
 from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.instances import TaskRecord, records_of
 from ziggy_dask.records.states import WAITING_STEPS, Counts, TaskStep
-from ziggy_dask.records.tables import InstanceRow, TaskRow
+from ziggy_dask.records.tables import InstanceRow, JournalRow, TaskRow
 
 
 class Doing(Enum):
@@ -84,6 +85,8 @@ class TaskQuery:
     """So many are passed over."""
     limit: int = 25
     """So many at most are returned."""
+    at: datetime | None = None
+    """As of when; None: as of now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,20 +119,23 @@ def scoreboard(
     instance
         Number of the instance.
     at
-        As of when: tasks count by when they began and ended. Subtasks are as they
-        are now. None: as of now.
+        As of when; None: as of now.
     """
+    standing = _standing(at)
     counts = {
         doing: func.sum(case((which, 1), else_=0))
-        for doing, which in (_doing() if at is None else _doing_at(at)).items()
+        for doing, which in _doing(standing).items()
     }
     query = (
-        select(
-            TaskRow.node,
-            *(column.label(doing.value) for doing, column in counts.items()),
-            func.sum(TaskRow.total).label("subtasks"),
-            func.sum(TaskRow.complete).label("subtasks_complete"),
-            func.sum(TaskRow.failed).label("subtasks_failed"),
+        _since(
+            select(
+                TaskRow.node,
+                *(column.label(doing.value) for doing, column in counts.items()),
+                func.sum(standing.total).label("subtasks"),
+                func.sum(standing.complete).label("subtasks_complete"),
+                func.sum(standing.failed).label("subtasks_failed"),
+            ),
+            at,
         )
         .where(TaskRow.instance_id == instance)
         .group_by(TaskRow.node)
@@ -157,66 +163,117 @@ def scoreboard(
 @patiently
 def task_page(database: Database, query: TaskQuery) -> TaskPage:
     """Return some tasks of an instance; the database sorts, filters and counts."""
+    standing = _standing(query.at)
     wanted: list[ColumnElement[bool]] = [TaskRow.instance_id == query.instance]
     if query.node:
         wanted.append(TaskRow.node == query.node)
     if query.doing is not None:
-        wanted.append(_doing()[query.doing])
+        wanted.append(_doing(standing)[query.doing])
     if query.text:
         wanted.append(TaskRow.unit.icontains(query.text, autoescape=True))
-    by = _SORTED_BY[query.order]
+    by = _sorted_by(standing)[query.order]
     some = (
-        select(TaskRow.id)
+        _since(select(TaskRow.id), query.at)
         .where(*wanted)
         .order_by(by.desc() if query.is_descending else by, TaskRow.id)
         .limit(query.limit)
         .offset(query.offset)
     )
+    count = _since(select(func.count()).select_from(TaskRow), query.at)
     with database.reading() as connection:
-        total = connection.execute(
-            select(func.count()).select_from(TaskRow).where(*wanted)
-        ).scalar_one()
+        total = connection.execute(count.where(*wanted)).scalar_one()
         numbers = list(connection.execute(some).scalars())
-    return TaskPage(total=int(total), tasks=tuple(records_of(database, numbers)))
+    found = records_of(database, numbers)
+    if query.at is not None:
+        found = _as_of(database, found, query.at)
+    return TaskPage(total=int(total), tasks=tuple(found))
 
 
-def _doing() -> Mapping[Doing, ColumnElement[bool]]:
+_Standing = type[TaskRow] | type[JournalRow]
+
+
+def _standing(at: datetime | None) -> _Standing:
+    """Return the table that says how tasks stand."""
+    return TaskRow if at is None else JournalRow
+
+
+def _since(query: Any, at: datetime | None) -> Any:
+    """Join tasks with the last that their journal says at a time, if one is given."""
+    if at is None:
+        return query
+    newest = aliased(JournalRow)
+    last = (
+        select(newest.id)
+        .where(newest.task_id == TaskRow.id, newest.time_s <= at.timestamp())
+        .order_by(newest.time_s.desc(), newest.id.desc())
+        .limit(1)
+        .correlate(TaskRow)
+        .scalar_subquery()
+    )
+    return query.join(JournalRow, JournalRow.id == last)
+
+
+def _as_of(
+    database: Database, tasks: Sequence[TaskRecord], at: datetime
+) -> list[TaskRecord]:
+    """Return tasks as they stood at a time."""
+    stood_at = (
+        JournalRow.step,
+        JournalRow.is_error,
+        JournalRow.total,
+        JournalRow.complete,
+        JournalRow.failed,
+    )
+    query = _since(select(TaskRow.id, *stood_at).select_from(TaskRow), at)
+    numbers = [task.id for task in tasks]
+    with database.reading() as connection:
+        rows = connection.execute(query.where(TaskRow.id.in_(numbers)))
+        stood = {row.id: row for row in rows}
+    return [
+        replace(
+            task,
+            step=TaskStep(stood[task.id].step),
+            is_error=stood[task.id].is_error,
+            total=stood[task.id].total,
+            complete=stood[task.id].complete,
+            failed=stood[task.id].failed,
+            started=_until(task.started, at),
+            finished=_until(task.finished, at),
+        )
+        for task in tasks
+    ]
+
+
+def _until(moment: datetime | None, at: datetime) -> datetime | None:
+    return None if moment is None or moment > at else moment
+
+
+def _doing(standing: _Standing) -> Mapping[Doing, ColumnElement[bool]]:
     """Return the conditions on a task that does something; one of them holds."""
-    good = TaskRow.is_error.is_(False)
-    waits = TaskRow.step.in_([step.value for step in WAITING_STEPS])
-    is_complete = TaskRow.step == TaskStep.COMPLETE.value
+    good = standing.is_error.is_(False)
+    waits = standing.step.in_([step.value for step in WAITING_STEPS])
+    is_complete = standing.step == TaskStep.COMPLETE.value
     return {
         Doing.WAITING: and_(good, waits),
         Doing.PROCESSING: and_(good, not_(waits), not_(is_complete)),
         Doing.COMPLETE: and_(good, is_complete),
-        Doing.FAILED: TaskRow.is_error.is_(True),
+        Doing.FAILED: standing.is_error.is_(True),
     }
 
 
-def _doing_at(at: datetime) -> Mapping[Doing, ColumnElement[bool]]:
-    """Return the same as of a time, from when tasks began and ended last."""
-    # One that ended without having begun had no subtasks, or was halted before.
-    has_ended = func.coalesce(TaskRow.finished <= at, False)
-    has_begun = func.coalesce(TaskRow.started <= at, False)
+def _sorted_by(standing: _Standing) -> Mapping[Order, ColumnElement[Any]]:
+    doing = _doing(standing)
     return {
-        Doing.WAITING: and_(not_(has_ended), not_(has_begun)),
-        Doing.PROCESSING: and_(not_(has_ended), has_begun),
-        Doing.COMPLETE: and_(has_ended, TaskRow.is_error.is_(False)),
-        Doing.FAILED: and_(has_ended, TaskRow.is_error.is_(True)),
+        Order.NUMBER: TaskRow.id.expression,
+        Order.NODE: TaskRow.node.expression,
+        Order.UNIT: TaskRow.unit.expression,
+        Order.STATE: case(
+            (doing[Doing.FAILED], 0),
+            (doing[Doing.PROCESSING], 1),
+            (doing[Doing.WAITING], 2),
+            else_=3,
+        ),
+        Order.SUBTASKS: standing.total.expression,
+        Order.FAILED: standing.failed.expression,
+        Order.STARTED: TaskRow.started.expression,
     }
-
-
-_SORTED_BY: Mapping[Order, ColumnElement[Any]] = {
-    Order.NUMBER: TaskRow.id.expression,
-    Order.NODE: TaskRow.node.expression,
-    Order.UNIT: TaskRow.unit.expression,
-    Order.STATE: case(
-        (_doing()[Doing.FAILED], 0),
-        (_doing()[Doing.PROCESSING], 1),
-        (_doing()[Doing.WAITING], 2),
-        else_=3,
-    ),
-    Order.SUBTASKS: TaskRow.total.expression,
-    Order.FAILED: TaskRow.failed.expression,
-    Order.STARTED: TaskRow.started.expression,
-}

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from ziggy_dask.records import journal
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.records.tables import (
@@ -50,25 +51,31 @@ def reset_tasks(database: Database, reset: Reset) -> None:
     """Bring tasks back to where they can run again, all or nothing."""
     with database.writing() as connection:
         for some in pieces(reset.afresh):
+            journal.keep(connection, SubtaskRow.task_id.in_(some))
             for table in (SubtaskRow, LogRow, ChangeSetRow, PartRow):
                 connection.execute(delete(table).where(table.task_id.in_(some)))
-            connection.execute(
-                _revived(some, reset).values(complete=0, failed=0, tolerated=0)
+            journal.change(
+                connection,
+                _revived(some, reset).values(complete=0, failed=0, tolerated=0),
             )
         for task, plan in reset.plans.items():
-            connection.execute(
+            journal.change(
+                connection,
                 update(TaskRow)
                 .where(TaskRow.id == task)
-                .values(plan=dict(plan), total=0)
+                .values(plan=dict(plan), total=0),
             )
         for task in reset.failed:
             _drop_failed(connection, task, reset.fingerprint)
         for some in pieces(reset.failed):
-            connection.execute(
-                _revived(some, reset).values(failed=_failures(), tolerated=0)
+            journal.change(
+                connection,
+                _revived(some, reset).values(failed=_failures(), tolerated=0),
             )
         for some in pieces(reset.as_they_are):
-            connection.execute(_revived(some, reset).values(tolerated=TaskRow.failed))
+            journal.change(
+                connection, _revived(some, reset).values(tolerated=TaskRow.failed)
+            )
         for task in reset.changed:
             _change(connection, task, reset.changes)
         connection.execute(
@@ -115,6 +122,9 @@ def _drop_failed(connection: Connection, task: int, fingerprint: str) -> None:
         query = query.where(SubtaskRow.fingerprint == fingerprint)
     numbers = list(connection.execute(query).scalars())
     for some in pieces(numbers):
+        journal.keep(
+            connection, SubtaskRow.task_id == task, SubtaskRow.number.in_(some)
+        )
         for table in (SubtaskRow, LogRow):
             connection.execute(
                 delete(table).where(table.task_id == task, table.number.in_(some))

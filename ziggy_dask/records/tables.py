@@ -226,6 +226,36 @@ class LogRow(Table):
     traceback: Mapped[str]
 
 
+class JournalRow(Table):
+    """How a task stood from some moment on, until its next row."""
+
+    __tablename__ = "journal"
+    __table_args__ = (Index(None, "task_id", "time_s"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
+    time_s: Mapped[float]
+    step: Mapped[str]
+    is_error: Mapped[bool]
+    total: Mapped[int]
+    complete: Mapped[int]
+    failed: Mapped[int]
+
+
+class EarlierSubtaskRow(Table):
+    """When and where a subtask ran before it was restarted."""
+
+    __tablename__ = "earlier_subtasks"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+    number: Mapped[int]
+    state: Mapped[str]
+    host: Mapped[str]
+    worker: Mapped[str]
+    started_s: Mapped[float]
+    wall_s: Mapped[float]
+    peak_memory_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
 class DeliveryRow(Table):
     """A delivery that was accepted."""
 

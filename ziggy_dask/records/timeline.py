@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Integer, case, cast, func, select
 
 from ziggy_dask.records.database import Database
-from ziggy_dask.records.tables import SubtaskRow, TaskRow
+from ziggy_dask.records.tables import EarlierSubtaskRow, SubtaskRow, TaskRow
 from ziggy_dask.workers import SubtaskState
 
 MOST_BARS = 2000
@@ -36,6 +36,8 @@ class Bar:
     """Number of subtasks."""
     failed: int
     """How many of them failed."""
+    memory_bytes: int
+    """Largest memory of the worker while they ran."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ class Timeline:
     length_s: float
     """From there to the end of the last one, in seconds."""
     subtasks: int
-    """Number of subtasks."""
+    """Number of subtasks; one that ran again counts again."""
     bars: tuple[Bar, ...]
     """The bars, by worker and start."""
 
@@ -55,6 +57,38 @@ class Timeline:
     def rows(self) -> list[tuple[str, int]]:
         """Workers with their rows, in the order in which they are drawn."""
         return sorted({(bar.worker, bar.row) for bar in self.bars})
+
+    def until(self, end_s: float) -> Timeline:
+        """Return it as it was so long after the start; what then ran ends there."""
+        bars = tuple(
+            bar if bar.end_s <= end_s else replace(bar, end_s=end_s, failed=0)
+            for bar in self.bars
+            if bar.start_s <= end_s
+        )
+        return replace(self, subtasks=sum(bar.count for bar in bars), bars=bars)
+
+    def memory(self, parts: int = _BINS) -> list[int]:
+        """Return the memory of all workers together in so many parts of the time.
+
+        It is the largest of each worker that ran subtasks in that part, in bytes.
+        """
+        width = self.length_s / parts or 1.0
+        workers: dict[str, list[int]] = {}
+        for bar in self.bars:
+            mine = workers.setdefault(bar.worker, [0] * parts)
+            last = min(int(bar.end_s / width), parts - 1)
+            for part in range(min(int(bar.start_s / width), last), last + 1):
+                mine[part] = max(mine[part], bar.memory_bytes)
+        return [sum(some) for some in zip(*workers.values(), strict=True)]
+
+    def memory_at(self, moment_s: float) -> int:
+        """Return the memory of all workers together at a moment, in bytes."""
+        workers: dict[str, int] = {}
+        for bar in self.bars:
+            if bar.start_s <= moment_s <= bar.end_s:
+                most = max(workers.get(bar.worker, 0), bar.memory_bytes)
+                workers[bar.worker] = most
+        return sum(workers.values())
 
 
 def timeline(database: Database, instance: int, most: int = MOST_BARS) -> Timeline:
@@ -70,18 +104,17 @@ def timeline(database: Database, instance: int, most: int = MOST_BARS) -> Timeli
         With more subtasks than that, subtasks of a node that began within the same
         240th of the time on the same worker share a bar.
     """
-    ends = select(
-        func.count(),
-        func.min(SubtaskRow.started_s),
-        func.max(SubtaskRow.started_s + SubtaskRow.wall_s),
-    )
     with database.reading() as connection:
-        count, start, end = connection.execute(_of_instance(ends, instance)).one()
-        if not count:
+        known = [one for one in (_ends(connection, instance, t) for t in _RAN) if one.n]
+        if not known:
             return Timeline(start_s=0.0, length_s=0.0, subtasks=0, bars=())
-        length = end - start
+        count = sum(one.n for one in known)
+        start = min(one.start for one in known)
+        length = max(one.end for one in known) - start
         width = 0.0 if count <= most else length / _BINS
-        rows = _rows(connection, instance, start, width)
+        rows = [
+            row for t in _RAN for row in _rows(connection, instance, t, start, width)
+        ]
     bars = [
         Bar(
             node=row.node,
@@ -91,42 +124,56 @@ def timeline(database: Database, instance: int, most: int = MOST_BARS) -> Timeli
             end_s=row.ended - start,
             count=row.n,
             failed=row.failed,
+            memory_bytes=row.memory,
         )
-        for row in rows
+        for row in sorted(rows, key=lambda row: row.began)
     ]
     return Timeline(start_s=start, length_s=length, subtasks=count, bars=_in_rows(bars))
 
 
-def _of_instance(query: Any, instance: int) -> Any:
+_RAN: tuple[Any, ...] = (SubtaskRow, EarlierSubtaskRow)
+"""The tables with subtasks that ran: those that count, and those that ran again."""
+
+
+def _of_instance(query: Any, instance: int, table: Any) -> Any:
     """Restrict a query to subtasks of an instance that ran."""
     return (
-        query.select_from(SubtaskRow)
-        .join(TaskRow, TaskRow.id == SubtaskRow.task_id)
-        .where(TaskRow.instance_id == instance, SubtaskRow.started_s > 0)
+        query.select_from(table)
+        .join(TaskRow, TaskRow.id == table.task_id)
+        .where(TaskRow.instance_id == instance, table.started_s > 0)
     )
+
+
+def _ends(connection: Connection, instance: int, table: Any) -> Any:
+    query = select(
+        func.count().label("n"),
+        func.min(table.started_s).label("start"),
+        func.max(table.started_s + table.wall_s).label("end"),
+    )
+    return connection.execute(_of_instance(query, instance, table)).one()
 
 
 def _rows(
-    connection: Connection, instance: int, start: float, width: float
+    connection: Connection, instance: int, table: Any, start: float, width: float
 ) -> Sequence[Any]:
-    failed = case((SubtaskRow.state == SubtaskState.FAILED.value, 1), else_=0)
-    own = (TaskRow.node, SubtaskRow.host, SubtaskRow.worker)
+    failed = case((table.state == SubtaskState.FAILED.value, 1), else_=0)
+    own = (TaskRow.node, table.host, table.worker)
     if width:
         # Databases disagree on how a cast rounds; rounded numbers are all alike.
-        part = cast(func.round((SubtaskRow.started_s - start) / width), Integer)
+        part = cast(func.round((table.started_s - start) / width), Integer)
         group: tuple[Any, ...] = (*own, part)
     else:
-        group = (*own, SubtaskRow.task_id, SubtaskRow.number)
-    began = func.min(SubtaskRow.started_s).label("began")
+        group = (*own, table.task_id, table.number, table.started_s)
     query = select(
         *own,
-        began,
-        func.max(SubtaskRow.started_s + SubtaskRow.wall_s).label("ended"),
+        func.min(table.started_s).label("began"),
+        func.max(table.started_s + table.wall_s).label("ended"),
         func.count().label("n"),
         func.sum(failed).label("failed"),
+        func.max(table.peak_memory_bytes).label("memory"),
     )
     return connection.execute(
-        _of_instance(query, instance).group_by(*group).order_by(began)
+        _of_instance(query, instance, table).group_by(*group)
     ).all()
 
 

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import select
 
 import ziggy_dask as z
 from ziggy_dask.records import (
@@ -19,7 +20,9 @@ from ziggy_dask.records.overview import (
     scoreboard,
     task_page,
 )
+from ziggy_dask.records.restarts import Reset, reset_tasks
 from ziggy_dask.records.states import InstanceState
+from ziggy_dask.records.tables import EarlierSubtaskRow
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
 
 
@@ -79,12 +82,55 @@ def test_a_scoreboard_is_what_counting_the_tasks_gives(database):
 
 
 def test_a_scoreboard_of_the_past_ends_as_the_one_of_now(database):
-    def tasks(at):
-        return [one.tasks for one in scoreboard(database, 1, at=at)]
+    assert scoreboard(database, 1, at=datetime.now(UTC)) == scoreboard(database, 1)
+    assert scoreboard(database, 1, at=datetime(2000, 1, 1, tzinfo=UTC)) == ()
 
-    now = [one.tasks for one in scoreboard(database, 1)]
-    assert tasks(datetime.now(UTC)) == now
-    assert [one.waiting for one in tasks(datetime(2000, 1, 1, tzinfo=UTC))] == [3, 1]
+
+def test_scoreboard_and_tasks_of_the_past_are_what_they_were(database):
+    def seen(at=None):
+        pages = [
+            task_page(database, TaskQuery(instance=1, at=at, **query))
+            for query in (
+                {"order": Order.STATE},
+                {"order": Order.FAILED, "is_descending": True},
+                {"doing": Doing.FAILED},
+                {"doing": Doing.PROCESSING},
+            )
+        ]
+        tasks = [
+            (one.id, one.state, one.total, one.complete, one.failed, one.has_ended)
+            for page in pages
+            for one in page.tasks
+        ]
+        return scoreboard(database, 1, at=at), [page.total for page in pages], tasks
+
+    def run_again(*states):
+        outcome = Outcome(subtask=1, state=states[0], cause=Cause.EXCEPTION)
+        outcomes.record(database, [(2, BatchResult(index=1, outcomes=(outcome,)))])
+
+    steps = [
+        lambda: reset_tasks(database, Reset(instance=1, failed=[2])),
+        lambda: run_again(SubtaskState.FAILED),
+        lambda: run_again(SubtaskState.COMPLETE),
+        lambda: outcomes.publish(database, "C", {2: {}}),
+        lambda: reset_tasks(database, Reset(instance=1, afresh=[2])),
+        lambda: instances.settle_task(database, 1, {}, 7),
+    ]
+    was = [(datetime.now(UTC), seen())]
+    for step in steps:
+        step()
+        was.append((datetime.now(UTC), seen()))
+    assert len({str(one) for _, one in was}) == len(was)
+    assert [seen(at) for at, _ in was] == [one for _, one in was]
+    # What ran before it ran again is there in the timeline, but for what never ran.
+    with database.reading() as connection:
+        kept = connection.execute(select(EarlierSubtaskRow.__table__)).all()
+    assert sorted((one.number, one.state) for one in kept) == [
+        (0, "COMPLETE"),
+        (1, "COMPLETE"),
+        (1, "FAILED"),
+        (1, "FAILED"),
+    ]
 
 
 def test_the_database_sorts_filters_and_counts_tasks(database):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from ziggy_dask.definitions import Pipeline
 from ziggy_dask.definitions.drawing import PALETTE, lineage_svg
+from ziggy_dask.interface.page.memory import memory_svg
 from ziggy_dask.interface.report.drawings import FAILED, durations_svg, timeline_svg
 from ziggy_dask.records import Database, instances
 from ziggy_dask.records.overview import NodeScore
-from ziggy_dask.records.statistics import statistics
-from ziggy_dask.records.timeline import timeline
+from ziggy_dask.records.statistics import NodeStatistics, statistics
+from ziggy_dask.records.timeline import Timeline, timeline
 
 PROGRESS = {
     "waiting": PALETTE[6],
@@ -18,31 +21,55 @@ PROGRESS = {
     "failed": FAILED,
 }
 """Colours of nodes by how far they are; the words stand beside them."""
+_PICTURES = ("graph", "timeline", "memory", "durations")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What pictures of an instance are made of, whatever the moment that they show."""
+
+    pipeline: Pipeline
+    """Its pipeline."""
+    ran: Timeline
+    """When its subtasks ran."""
+    nodes: Sequence[NodeStatistics]
+    """Its nodes in numbers."""
+
+
+def material(database: Database, number: int) -> Material:
+    """Return what pictures of an instance are made of."""
+    return Material(
+        pipeline=instances.instance_pipeline(database, number)[0],
+        ran=timeline(database, number),
+        nodes=statistics(database, number),
+    )
 
 
 def drawings(
-    database: Database, number: int, scores: Sequence[NodeScore]
+    made_of: Material | None, scores: Sequence[NodeScore], at_s: float | None
 ) -> dict[str, str]:
     """Return the HTML of the pictures of an instance by name of their panel.
 
     Parameters
     ----------
-    database
-        The records.
-    number
-        Number of the instance.
+    made_of
+        What they are made of; None: there is no instance.
     scores
-        Its scoreboard.
+        The scoreboard of the moment.
+    at_s
+        The moment, in seconds since 1970; None: now.
     """
-    if not scores:
+    if made_of is None or not made_of.nodes:
         nothing = '<p class="empty">This instance has no tasks.</p>'
-        return dict.fromkeys(("graph", "timeline", "durations"), nothing)
-    found = statistics(database, number)
-    names = [one.node for one in scores]
+        return dict.fromkeys(_PICTURES, nothing)
+    ran = made_of.ran
+    if at_s is not None:
+        ran = ran.until(at_s - ran.start_s)
     return {
-        "graph": _graph(database, number, scores),
-        "timeline": timeline_svg(timeline(database, number), names),
-        "durations": durations_svg(found),
+        "graph": _graph(made_of.pipeline, scores),
+        "timeline": timeline_svg(ran, [one.node for one in made_of.nodes]),
+        "memory": memory_svg(ran),
+        "durations": durations_svg(made_of.nodes),
     }
 
 
@@ -57,8 +84,7 @@ def progress_of(score: NodeScore) -> str:
     return "processing" if has_begun else "waiting"
 
 
-def _graph(database: Database, number: int, scores: Sequence[NodeScore]) -> str:
-    pipeline, _ = instances.instance_pipeline(database, number)
+def _graph(pipeline: Pipeline, scores: Sequence[NodeScore]) -> str:
     words = {one.node: progress_of(one) for one in scores}
     notes = {
         one.node: f"{words[one.node]}, {one.complete}/{one.subtasks}" for one in scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 
 from ziggy_dask.interface.page.view import PAGE, View
@@ -19,6 +19,7 @@ from ziggy_dask.records.overview import (
     scoreboard,
     task_page,
 )
+from ziggy_dask.records.replay import span
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.supervisor.restart import is_restartable
 
@@ -34,13 +35,15 @@ def panels(database: Database, view: View, *, may_act: bool) -> dict[str, str]:
     """Return the HTML of all panels by name."""
     listed = alerts.alerts(database, limit=_MOST)
     number = chosen_instance(database, view)
+    at = chosen_moment(database, view)
     return {
+        "moment": _moment(database, number, view),
         "lights": _lights(
             instances.current_instances(database), listed, current_lease(database)
         ),
         "instances": _instances(database, view, number, may_act=may_act),
-        "scoreboard": _scoreboard(database, number),
-        "tasks": _tasks(database, view, number, may_act=may_act),
+        "scoreboard": _scoreboard(scoreboard(database, number, at=at)),
+        "tasks": _tasks(database, view, number, at, may_act=may_act),
         "log": _log(database, view.log),
         "failures": _failures(database, number),
         "alerts": _alerts(listed, may_act=may_act),
@@ -51,6 +54,14 @@ def panels(database: Database, view: View, *, may_act: bool) -> dict[str, str]:
 def chosen_instance(database: Database, view: View) -> int:
     """Return the number of the instance that is looked at; 0: there is none."""
     return view.instance or newest_instance(database)
+
+
+def chosen_moment(database: Database, view: View) -> datetime | None:
+    """Return the moment at which the instance is looked at; None: now."""
+    number = chosen_instance(database, view)
+    if view.at_s is None or not number:
+        return None
+    return span(database, number)[0] + timedelta(seconds=view.at_s)
 
 
 def light_colours(
@@ -129,9 +140,22 @@ def _task_action(record: TaskRecord) -> str:
     return ""
 
 
-def _scoreboard(database: Database, number: int) -> str:
+def _moment(database: Database, number: int, view: View) -> str:
+    """Say which moment is shown, of how many seconds."""
+    if not number:
+        return ""
+    start, end = span(database, number)
+    length = (end - start).total_seconds()
+    shown = "as it is now"
+    if view.at_s is not None:
+        at = start + timedelta(seconds=view.at_s)
+        shown = f"as of {at:%Y-%m-%d %H:%M:%S} UTC, after {view.at_s:.1f} s"
+    return f'instance {number} {shown}, of <data value="{length}">{length:.1f} s</data>'
+
+
+def _scoreboard(scores: Iterable[NodeScore]) -> str:
     rows = []
-    for one in scoreboard(database, number):
+    for one in scores:
         some = one.tasks
         counts = (some.waiting, some.processing, some.complete, some.failed, some.total)
         failed = f" ({one.failed})" if one.failed else ""
@@ -154,7 +178,9 @@ def _bar(score: NodeScore) -> str:
     )
 
 
-def _tasks(database: Database, view: View, number: int, *, may_act: bool) -> str:
+def _tasks(
+    database: Database, view: View, number: int, at: datetime | None, *, may_act: bool
+) -> str:
     query = TaskQuery(
         instance=number,
         node=view.node,
@@ -164,6 +190,7 @@ def _tasks(database: Database, view: View, number: int, *, may_act: bool) -> str
         is_descending=view.is_descending,
         offset=view.page * PAGE,
         limit=PAGE,
+        at=at,
     )
     found = task_page(database, query)
     arrow = " ↓" if view.is_descending else " ↑"
@@ -180,10 +207,10 @@ def _tasks(database: Database, view: View, number: int, *, may_act: bool) -> str
             f'<span class="number">{one.complete}/{one.total}</span>',
             f'<span class="number">{one.failed}</span>',
             f"{one.started:%H:%M:%S}" if one.started else "",
-            _seconds(one.started, one.finished),
+            _seconds(one.started, one.finished or at),
             escape(one.worker),
             _button("log", one.id, "log"),
-            _task_action(one) if may_act else "",
+            _task_action(one) if may_act and at is None else "",
         ]
         for one in found.tasks
     ]

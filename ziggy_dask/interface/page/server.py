@@ -17,8 +17,8 @@ from jinja2 import Template
 
 from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.page.actions import ACTIONS
-from ziggy_dask.interface.page.drawings import drawings
-from ziggy_dask.interface.page.panels import chosen_instance, panels
+from ziggy_dask.interface.page.drawings import Material, drawings, material
+from ziggy_dask.interface.page.panels import chosen_instance, chosen_moment, panels
 from ziggy_dask.interface.page.token import is_token, page_token
 from ziggy_dask.interface.page.view import View, changed
 from ziggy_dask.records.overview import NodeScore, scoreboard
@@ -91,7 +91,9 @@ class Visit:
         self._view = View()
         self._shown: dict[str, str] = {}
         self._is_looking = False
-        self._drawn: tuple[int, tuple[NodeScore, ...]] | None = None
+        self._known: tuple[int, tuple[NodeScore, ...]] | None = None
+        self._material: Material | None = None
+        self._drawn: object = None
         self._is_drawing = False
         self._rests_until = 0.0
         self._messages = ColumnDataSource(data={"panel": [], "html": []})
@@ -119,10 +121,17 @@ class Visit:
         database = self._site.database
         number = chosen_instance(database, view)
         scores = scoreboard(database, number)
-        if (number, scores) == self._drawn:
+        if (number, scores) != self._known:
+            self._material = material(database, number) if number else None
+            self._known = number, scores
+        if (self._known, view.at_s) == self._drawn:
             return {}
-        found = drawings(database, number, scores)
-        self._drawn = (number, scores)
+        at = chosen_moment(database, view)
+        at_s = None
+        if at is not None:
+            scores, at_s = scoreboard(database, number, at=at), at.timestamp()
+        found = drawings(self._material, scores, at_s)
+        self._drawn = self._known, view.at_s
         return found
 
     def _show(self, found: dict[str, str]) -> None:
@@ -159,7 +168,7 @@ class Visit:
             found = await asyncio.to_thread(self._sketch, view)
         finally:
             self._is_drawing = False
-        if view.instance == self._view.instance:
+        if (view.instance, view.at_s) == (self._view.instance, self._view.at_s):
             self._rests_until = began + _REST * (time.monotonic() - began)
             self._document.add_next_tick_callback(partial(self._show, found))
 
@@ -192,6 +201,8 @@ class Visit:
         self._rests_until = 0.0
         if view is self._view:
             self._document.add_next_tick_callback(partial(self._show, found))
+        draw: Any = self._draw
+        self._document.add_next_tick_callback(draw)
 
     def _act(self, action: str, number: int) -> None:
         if not self._may_act:

@@ -9,6 +9,8 @@ from ziggy_dask.records.overview import Doing, Order
 
 PAGE = 25
 """Rows on a page."""
+_LONGEST_S = 1e9
+"""No instance takes so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,8 @@ class View:
     """Page of the deliveries, from 0."""
     log: int | None = None
     """Task whose log is shown."""
+    at_s: float | None = None
+    """So long after it was made the instance is shown, in seconds; None: as it is now."""
 
 
 def changed(view: View, ask: Mapping[str, str]) -> View:
@@ -67,6 +71,15 @@ def changed(view: View, ask: Mapping[str, str]) -> View:
         return replace(view, instances=max(0, int(value)))
     if verb == "deliveries":
         return replace(view, deliveries=max(0, int(value)))
+    if verb == "at":
+        return replace(view, at_s=_seconds(value) if value else None)
     if verb == "log":
         return replace(view, log=int(value) if value else None)
     raise ValueError(f"{verb!r} is nothing that the page can do")
+
+
+def _seconds(value: str) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < _LONGEST_S:
+        raise ValueError(f"{value!r} is no time in an instance, in seconds")
+    return seconds
