@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.text import Text
 from weasyprint import HTML
 
 import ziggy_dask as z
-from ziggy_dask.interface import output
 from ziggy_dask.interface.cluster import create_cluster
 from ziggy_dask.interface.commands.records import task_rows
 from ziggy_dask.interface.picture import draw_plan
+from ziggy_dask.interface.table import table
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
@@ -44,7 +45,7 @@ def draw_sample(home: Path) -> None:
     instance = cluster.run("sample")
     console = Console(record=True, width=84, file=(home / "out.txt").open("w"))
     console.print("[bold]$ ziggy tasks 2[/bold]")
-    console.print(output.table(task_rows([t.record for t in instance.tasks])))
+    console.print(Text.from_ansi(table(task_rows(instance.task_records))))
     console.save_svg(str(PICTURES / "sample-tasks.svg"), title="ziggy-dask")
     draw_images(cluster.datastore)
 

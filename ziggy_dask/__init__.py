@@ -6,8 +6,7 @@
 >>> cluster.datastore["set-1/L3"]                      # doctest: +SKIP
 """
 
-from importlib import import_module
-from typing import Any
+from ziggy_dask.lazily import names_from
 
 _HOMES = {
     "open": "ziggy_dask.interface.cluster:open_cluster",
@@ -86,14 +85,8 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for; the package loads fast."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
-    value = getattr(import_module(module), attribute)
-    globals()[name] = value
-    return value
+# The package loads fast: a name is imported when it is first asked for.
+__getattr__ = names_from(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

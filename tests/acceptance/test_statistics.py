@@ -1,6 +1,9 @@
 """``ziggy stats``, and tasks and subtasks as tables, of an instance with a failure."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -71,3 +74,36 @@ def test_an_instance_and_a_task_are_tables(ended):
 def test_every_subtask_is_in_the_timeline(ended):
     drawn = ended.timeline
     assert (drawn.subtasks, sum(bar.failed for bar in drawn.bars)) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status",
+        "instances",
+        "tasks 1",
+        "alerts",
+        "subtasks 1",
+        "failures 1",
+        "logs 1",
+        "stats 1",
+    ],
+)
+def test_looking_at_records_imports_neither_dask_nor_the_datastore(ended, command):
+    code = (
+        "import sys\n"
+        "from ziggy_dask.interface.main import ziggy\n"
+        f"ziggy.main({command.split()!r}, standalone_mode=False)\n"
+        "heavy = {'numpy', 'dask', 'distributed', 'xarray', 'zarr', 'icechunk', 'pandas',"
+        " 'bokeh', 'matplotlib', 'alembic'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "ZIGGY_CLUSTER": str(ended._site.cluster.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout

@@ -22,7 +22,6 @@ from ziggy_dask.definitions import (
     require_sound,
 )
 from ziggy_dask.definitions.draft import Draft
-from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError, DefinitionError, Fault
 from ziggy_dask.interface.cards import cluster_card
 from ziggy_dask.interface.estimating import (
@@ -33,28 +32,13 @@ from ziggy_dask.interface.estimating import (
 )
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
+from ziggy_dask.interface.recorded import Records
 from ziggy_dask.interface.report import write_report
-from ziggy_dask.interface.status import Status, cluster_status
 from ziggy_dask.planning import Plan, Where
 from ziggy_dask.receipt import ModelVersion, model_versions
-from ziggy_dask.records import (
-    alerts,
-    deliveries,
-    events,
-    instances,
-    library,
-    outcomes,
-)
-from ziggy_dask.records.alerts import Alert
+from ziggy_dask.records import instances, library
 from ziggy_dask.records.backup import write_backup
-from ziggy_dask.records.deliveries import DeliveryRecord
-from ziggy_dask.records.events import EventRecord, HandlerState
-from ziggy_dask.records.instances import InstanceRecord
-from ziggy_dask.records.jobs import JobRecord
-from ziggy_dask.records.jobs import jobs as job_records
-from ziggy_dask.records.lease import Lease, current_lease
-from ziggy_dask.records.library import Change, Registered, StoredPipeline, StoredSet
-from ziggy_dask.records.outcomes import FailureGroup
+from ziggy_dask.records.library import Change, Registered
 from ziggy_dask.records.requests import RequestKind
 from ziggy_dask.supervisor import (
     Finding,
@@ -117,7 +101,7 @@ def create_cluster(file: str | os.PathLike[str]) -> Cluster:
     return _shown(create_site(read_cluster(Path(file))))
 
 
-class Cluster:
+class Cluster(Records):
     """One complete installation: configuration, datastore, database, compute.
 
     Parameters
@@ -127,17 +111,8 @@ class Cluster:
     """
 
     def __init__(self, site: Site) -> None:
+        super().__init__(site.cluster, site.database)
         self._site = site
-
-    @property
-    def name(self) -> str:
-        """Name of the cluster."""
-        return self._site.cluster.name
-
-    @property
-    def home(self) -> Path:
-        """Directory of the cluster's own files."""
-        return self._site.cluster.home
 
     @property
     def datastore(self) -> InstanceDatastore:
@@ -145,37 +120,10 @@ class Cluster:
         return InstanceDatastore(self._site)
 
     @property
-    def pipelines(self) -> dict[str, StoredPipeline]:
-        """The newest version of every registered pipeline, by name."""
-        return {
-            one.pipeline.name: one for one in library.pipelines(self._site.database)
-        }
-
-    def parameter_sets(self, pipeline: str) -> dict[str, StoredSet]:
-        """Return the newest version of each parameter set of a pipeline, by name."""
-        stored = library.pipeline(self._site.database, pipeline).pipeline
-        return library.parameter_sets(self._site.database, stored.name)
-
-    @property
-    def deliveries(self) -> list[DeliveryRecord]:
-        """All deliveries that were taken in."""
-        return deliveries.deliveries(self._site.database)
-
-    @property
     def instances(self) -> dict[int, Instance]:
         """All instances by number."""
         records = instances.instances(self._site.database)
         return {record.id: Instance(self._site, record.id) for record in records}
-
-    @property
-    def instance_records(self) -> list[InstanceRecord]:
-        """All that is on record of all instances."""
-        return instances.instances(self._site.database)
-
-    @property
-    def status(self) -> Status:
-        """How everything stands, for one screen."""
-        return cluster_status(self._site)
 
     def instance(self, number: int) -> Instance:
         """Return an instance."""
@@ -468,11 +416,6 @@ class Cluster:
         """
         serve(self._site, standby=standby)
 
-    @property
-    def supervisor(self) -> Lease | None:
-        """Who supervises the cluster, or None."""
-        return current_lease(self._site.database)
-
     def end_supervisor(self) -> None:
         """Ask the supervisor that runs as a service to end, and wait until it has."""
         if is_served(self._site):
@@ -568,44 +511,9 @@ class Cluster:
         """Let whatever runs through this object stop soon, as after an interrupt."""
         self._site.stop.set()
 
-    def failures(self, instance: int) -> list[FailureGroup]:
-        """Return the failures of an instance by kind, most frequent first."""
-        number = instances.instance(self._site.database, instance).id
-        return outcomes.failures(self._site.database, number)
-
     def report(self, instance: int, file: str | os.PathLike[str]) -> None:
         """Write a report on an instance: one ``.html`` or ``.pdf`` file."""
         write_report(self.instance(instance), self.name, Path(file))
-
-    @property
-    def events(self) -> list[EventRecord]:
-        """All events that started instances, oldest first."""
-        return events.events(self._site.database)
-
-    @property
-    def handlers(self) -> dict[tuple[str, str], HandlerState]:
-        """What is kept of the event handlers of all pipelines, by pipeline and name."""
-        kept = events.handler_states(self._site.database)
-        return {
-            (name, one.name): kept.get((name, one.name), events.NOTHING_KEPT)
-            for name, stored in self.pipelines.items()
-            for one in stored.pipeline.events
-        }
-
-    def switch(self, handler: str, *, on: bool, pipeline: str | None = None) -> None:
-        """Turn an event handler on or off, whatever its definition says.
-
-        Parameters
-        ----------
-        handler
-            Name of the handler.
-        on
-            Whether the supervisor heeds it from now on.
-        pipeline
-            Its pipeline; needed if several have a handler of that name.
-        """
-        owner = self._handler_owner(handler, pipeline)
-        events.switch_handler(self._site.database, owner, handler, is_enabled=on)
 
     def fire(
         self,
@@ -639,25 +547,6 @@ class Cluster:
         request = Request(pipeline=owner, labels=given, event=event)
         return self._run(request, client, listen)
 
-    def _handler_owner(self, handler: str, pipeline: str | None) -> str:
-        """Return the pipeline that has a handler."""
-        owners = [
-            owner
-            for owner, name in self.handlers
-            if name == handler and pipeline in (None, owner)
-        ]
-        if not owners:
-            known = [name for _, name in self.handlers]
-            raise DefinitionError(
-                f"there is no event handler {handler!r}{suggestion(handler, known)}"
-            )
-        if len(owners) > 1:
-            raise DefinitionError(
-                f"several pipelines have an event handler {handler!r}: "
-                f"{', '.join(owners)}; say which, with --pipeline"
-            )
-        return owners[0]
-
     def doctor(self, *, mends: bool = False) -> list[Finding]:
         """Return what does not fit between records, datastore and directories.
 
@@ -687,23 +576,6 @@ class Cluster:
         changed. It is refused if the database has instances.
         """
         return restore(self._site, Path(file))
-
-    @property
-    def alerts(self) -> list[Alert]:
-        """What operators should know, newest first."""
-        return alerts.alerts(self._site.database)
-
-    def jobs(self, instance: int | None = None) -> list[JobRecord]:
-        """Return the jobs of batch systems, of one instance or of all."""
-        return job_records(self._site.database, instance)
-
-    def acknowledge(self, *numbers: int) -> int:
-        """Mark alerts as seen, by default all; return how many were not."""
-        return alerts.acknowledge(self._site.database, numbers)
-
-    def clear_alerts(self, *numbers: int) -> int:
-        """Take alerts off the list, by default all; return how many were on it."""
-        return alerts.clear(self._site.database, numbers)
 
     def console(self, *, port: int = 0, tell: Callable[[str], object] = print) -> None:
         """Serve the page on this machine until interrupted.

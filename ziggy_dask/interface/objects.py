@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from ziggy_dask.definitions import Pipeline
 from ziggy_dask.interface.cards import instance_card, task_card
 from ziggy_dask.interface.live import Live
 from ziggy_dask.interface.plots import InstancePlots
+from ziggy_dask.interface.recorded import followed_logs
 from ziggy_dask.records import InstanceState, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
@@ -25,9 +25,6 @@ from ziggy_dask.supervisor import OpenedSubtask, Site, open_subtask
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_LOOK_S = 0.5
-"""Time between two looks at the records, in seconds."""
 
 
 class Instance:
@@ -172,17 +169,7 @@ class Task:
 
     def followed_logs(self) -> Iterator[SubtaskLog]:
         """Yield what its subtasks print, each when it has ended, until all have."""
-        seen: set[int] = set()
-        while True:
-            record = self.record
-            is_over = record.has_ended
-            for one in self.logs():
-                if one.number not in seen:
-                    seen.add(one.number)
-                    yield one
-            if is_over:
-                return
-            time.sleep(_LOOK_S)
+        return followed_logs(self._site.database, self.id)
 
     def _repr_html_(self) -> str:
         """Return it as notebooks show it."""

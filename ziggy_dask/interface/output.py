@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -14,7 +15,7 @@ from typing import Any
 
 import click
 
-Row = Mapping[str, Any]
+from ziggy_dask.interface.table import Row, table
 
 
 def show(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
@@ -35,94 +36,13 @@ def show(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
     if not rows:
         click.echo(empty)
         return
-    target = console()
-    room = target.width if sys.stdout.isatty() else None
-    target.print(table(rows, room), soft_wrap=True)
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    click.echo(table(rows, room))
 
 
 def show_value(value: object) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(_plain(value), indent=2))
-
-
-def table(rows: Sequence[Row], room: int | None = None) -> Any:
-    """Return rows, of which there is at least one, as a table for a rich console.
-
-    Parameters
-    ----------
-    rows
-        The rows.
-    room
-        Characters in a line; columns of text are shortened to fit. None: any number.
-    """
-    from rich.box import SIMPLE_HEAD
-    from rich.cells import cell_len
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    headings = [name.replace("_", " ") for name in rows[0]]
-    columns = [[row.get(name) for row in rows] for name in rows[0]]
-    widths = [
-        max(cell_len(text) for text in (heading, *map(_line, values)))
-        for heading, values in zip(headings, columns, strict=True)
-    ]
-    free = [
-        name not in _WHOLE and all(isinstance(one, str | None) for one in values)
-        for name, values in zip(rows[0], columns, strict=True)
-    ]
-    if room is not None:
-        widths = fitted(widths, free, room - 3 * (len(widths) - 1))
-    for heading, values, width in zip(headings, columns, widths, strict=True):
-        right = any(isinstance(one, int | float) for one in values) and not any(
-            isinstance(one, bool | str) for one in values
-        )
-        made.add_column(
-            Text(heading, overflow="ellipsis", no_wrap=True),
-            justify="right" if right else "left",
-            width=width,
-            no_wrap=True,
-            overflow="ellipsis",
-        )
-    for line in zip(*columns, strict=True):
-        made.add_row(*(Text(_line(value), style=_style(value)) for value in line))
-    return made
-
-
-_WHOLE = ("id", "state", "kind", "cause", "change", "severity", "example", "snapshot")
-"""Columns that are of use only whole."""
-_NARROWEST = 6
-
-
-def fitted(widths: Sequence[int], free: Sequence[bool], room: int) -> list[int]:
-    """Return widths of columns that fit; the widest free ones give way first.
-
-    Parameters
-    ----------
-    widths
-        What the columns want, in characters.
-    free
-        Which of them may be shortened.
-    room
-        What there is for all of them.
-
-    Examples
-    --------
-    >>> fitted([3, 40, 20], [False, True, True], 33)
-    [3, 15, 15]
-    >>> fitted([3, 40, 8], [False, True, True], 33)
-    [3, 22, 8]
-    """
-    made = list(widths)
-    excess = sum(made) - room
-    while excess > 0:
-        wide = [i for i, is_free in enumerate(free) if is_free and made[i] > _NARROWEST]
-        if not wide:
-            break
-        widest = max(wide, key=lambda i: (made[i], i))
-        made[widest] -= 1
-        excess -= 1
-    return made
 
 
 def console(*, stderr: bool = False) -> Any:
@@ -157,28 +77,6 @@ def choose_colours(choice: str) -> None:
         os.environ["FORCE_COLOR"] = "1"
     elif choice == "never":
         os.environ["NO_COLOR"] = "1"
-
-
-def _line(value: object) -> str:
-    """Return a value on one line."""
-    return " ".join(_text(value).split())
-
-
-def _text(value: object) -> str:
-    if isinstance(value, datetime):
-        return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    if isinstance(value, Enum):
-        return str(value.value)
-    return "" if value is None else str(value)
-
-
-def _style(value: object) -> str:
-    text = _text(value)
-    if text.startswith(("ERROR", "FAILED", "TRANSITION_FAILED")):
-        return "red"
-    return "green" if text in ("COMPLETE", "COMPLETED") else ""
 
 
 def _plain(value: object) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ziggy_dask.definitions import ClusterFile
 from ziggy_dask.records import alerts, deliveries, instances
 from ziggy_dask.records.alerts import Alert
+from ziggy_dask.records.database import Database
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.overview import NodeScore, scoreboard
-from ziggy_dask.supervisor import Site
 
 NEWEST = 3
 """So many of the newest ended instances and alerts are named."""
@@ -62,23 +63,21 @@ class Status:
     """The newest delivery that was taken in."""
 
 
-def cluster_status(site: Site) -> Status:
+def cluster_status(file: ClusterFile, database: Database) -> Status:
     """Return how a cluster stands; costs the same for ten subtasks and a million."""
-    database = site.database
     every = instances.instances(database)
     running = [one for one in every if not one.state.is_final]
     ended = [one for one in every if one.state.is_final]
     unseen = [one for one in alerts.alerts(database) if not one.is_acknowledged]
     taken = deliveries.deliveries(database)
-    receipt = site.cluster.receipt
-    lying = receipt.iterdir() if receipt.is_dir() else ()
+    lying = file.receipt.iterdir() if file.receipt.is_dir() else ()
 
     def progress(record: InstanceRecord) -> Progress:
         return Progress(instance=record, nodes=scoreboard(database, record.id))
 
     return Status(
-        cluster=site.cluster.name,
-        file=str(site.cluster.path),
+        cluster=file.name,
+        file=str(file.path),
         supervisor=current_lease(database),
         running=tuple(progress(one) for one in running),
         ended=tuple(progress(one) for one in ended[: -NEWEST - 1 : -1]),

@@ -4,8 +4,9 @@ Public names are imported when they are first asked for: completion needs few of
 and quickly.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ziggy_dask.lazily import names_from
 
 if TYPE_CHECKING:
     from ziggy_dask.records import (
@@ -61,11 +62,4 @@ __all__ = [
     "requests",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for."""
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in __all__:
-        return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = names_from(__name__, _HOMES)

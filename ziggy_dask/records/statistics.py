@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, case, func, or_, select
+from sqlalchemy import Connection, Select, case, func, select
 
 from ziggy_dask.records.database import Database
 from ziggy_dask.records.states import Counts, TaskStep, count_tasks
@@ -265,12 +265,11 @@ def _ranked(
         SubtaskRow.wall_s,
         order.label("rank"),
     ).subquery()
-    wanted = [
-        and_(ranked.c.node == node, ranked.c.rank.in_(_wanted_ranks(row.n)))
-        for node, row in sums.items()
-    ]
+    # All ranks that any node needs: sorting out rows by node as well takes long.
+    wanted = {rank for row in sums.values() for rank in _wanted_ranks(row.n)}
+    query = select(ranked).where(ranked.c.rank.in_(sorted(wanted)))
     found: dict[str, dict[int, Any]] = {}
-    for row in connection.execute(select(ranked).where(or_(*wanted))):
+    for row in connection.execute(query):
         found.setdefault(row.node, {})[row.rank] = row
     return found
 

@@ -1,32 +1,70 @@
-"""What runs on a worker: subtasks, their inputs and outputs, and what they report."""
+"""What runs on a worker: subtasks, their inputs and outputs, and what they report.
 
-from ziggy_dask.workers.agreement import Agreement, remember
-from ziggy_dask.workers.batch import (
-    Context,
-    bound_algorithm,
-    load_work,
-    models_of,
-    run_batch,
-)
-from ziggy_dask.workers.directory import tidy
-from ziggy_dask.workers.failures import fingerprint
-from ziggy_dask.workers.halting import Halting, end_works
-from ziggy_dask.workers.lazy import open_lazily
-from ziggy_dask.workers.merging import merge_forks, merge_results
-from ziggy_dask.workers.programs import prepare_program
-from ziggy_dask.workers.sources import Inputs
-from ziggy_dask.workers.work import (
-    BatchResult,
-    Cause,
-    Merged,
-    ModelFile,
-    Outcome,
-    Result,
-    Sink,
-    Source,
-    SubtaskState,
-    Work,
-)
+Public names are imported when they are first asked for: records need few of them, and
+nothing of the datastore.
+"""
+
+from typing import TYPE_CHECKING
+
+from ziggy_dask.lazily import names_from
+
+if TYPE_CHECKING:
+    from ziggy_dask.workers.agreement import Agreement, remember
+    from ziggy_dask.workers.batch import (
+        Context,
+        bound_algorithm,
+        load_work,
+        models_of,
+        run_batch,
+    )
+    from ziggy_dask.workers.directory import tidy
+    from ziggy_dask.workers.failures import fingerprint
+    from ziggy_dask.workers.halting import Halting, end_works
+    from ziggy_dask.workers.lazy import open_lazily
+    from ziggy_dask.workers.merging import merge_forks, merge_results
+    from ziggy_dask.workers.programs import prepare_program
+    from ziggy_dask.workers.sources import Inputs
+    from ziggy_dask.workers.work import (
+        BatchResult,
+        Cause,
+        Merged,
+        ModelFile,
+        Outcome,
+        Result,
+        Sink,
+        Source,
+        SubtaskState,
+        Work,
+    )
+
+_HOMES = {
+    "Agreement": "agreement",
+    "remember": "agreement",
+    "Context": "batch",
+    "bound_algorithm": "batch",
+    "load_work": "batch",
+    "models_of": "batch",
+    "run_batch": "batch",
+    "tidy": "directory",
+    "fingerprint": "failures",
+    "Halting": "halting",
+    "end_works": "halting",
+    "open_lazily": "lazy",
+    "merge_forks": "merging",
+    "merge_results": "merging",
+    "prepare_program": "programs",
+    "Inputs": "sources",
+    "BatchResult": "work",
+    "Cause": "work",
+    "Merged": "work",
+    "ModelFile": "work",
+    "Outcome": "work",
+    "Result": "work",
+    "Sink": "work",
+    "Source": "work",
+    "SubtaskState": "work",
+    "Work": "work",
+}
 
 __all__ = [
     "Agreement",
@@ -56,3 +94,5 @@ __all__ = [
     "run_batch",
     "tidy",
 ]
+
+__getattr__ = names_from(__name__, _HOMES)

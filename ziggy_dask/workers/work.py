@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ziggy_dask.datastore import Labels, Storage
 from ziggy_dask.definitions import (
     DaskFunctionStep,
     FunctionStep,
@@ -18,6 +18,9 @@ from ziggy_dask.definitions import (
     ScriptStep,
 )
 from ziggy_dask.definitions.location import FilePattern
+
+if TYPE_CHECKING:
+    from ziggy_dask.datastore import Labels, Storage
 
 
 class SubtaskState(Enum):

@@ -1,12 +1,12 @@
 """Tables fit, and colours are those that were asked for."""
 
-import io
 import json
 
 import pytest
-from rich.console import Console
+from click import unstyle
 
 from ziggy_dask.interface import output
+from ziggy_dask.interface.table import table
 
 ROWS = [
     {"id": 12, "state": "ERROR - WAITING_TO_STORE", "message": "no such file " * 20},
@@ -14,10 +14,8 @@ ROWS = [
 ]
 
 
-def drawn(rows, room, width=500):
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(output.table(rows, room))
-    return [line.rstrip() for line in console.export_text().splitlines()]
+def drawn(rows, room):
+    return unstyle(table(rows, room)).splitlines()
 
 
 @pytest.mark.parametrize("room", [50, 80, 120])
@@ -28,6 +26,24 @@ def test_a_table_fits_the_terminal_and_states_stay_whole(room):
     assert "ERROR - WAITING_TO_STORE" in lines[2]
     assert lines[2].endswith("…")
     assert "two lines" in lines[3]
+
+
+def test_columns_that_have_no_room_stand_below_with_the_first_one_again():
+    rows = [{"node": "flip", **{f"number_{n}": 1.5 for n in range(12)}}]
+    lines = drawn(rows, 60)
+    assert max(map(len, lines)) <= 60
+    assert [lines[n].split()[0] for n in (0, 4, 8)] == ["node"] * 3
+    assert [lines[n] for n in (3, 7)] == ["", ""]
+    assert all(f"number {n}" in " ".join(lines) for n in range(12))
+    assert sum(line.count("1.5") for line in lines) == 12
+
+
+def test_signs_of_two_cells_are_counted_so_and_none_is_obeyed():
+    rows = [{"name": "木星", "id": 1}, {"name": "\x1b[31mred\x07", "id": 2}]
+    heading, _, wide, odd = drawn(rows, None)
+    assert heading == "name       id"
+    assert wide == "木星        1"
+    assert odd == "\N{REPLACEMENT CHARACTER}[31mred\N{REPLACEMENT CHARACTER}   2"
 
 
 def test_a_table_is_whole_where_there_is_no_terminal():

@@ -9,7 +9,11 @@ from typing import Any
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.here import (
+    json_option,
+    opened_cluster,
+    opened_records,
+)
 
 
 def _import_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,7 +128,7 @@ def pipelines(ctx: click.Context, as_json: bool) -> None:
             "nodes": " → ".join(node.name for node in one.pipeline.ordered),
             "description": one.pipeline.description,
         }
-        for name, one in opened_cluster(ctx).pipelines.items()
+        for name, one in opened_records(ctx).pipelines.items()
     ]
     show(rows, as_json=as_json, empty="none; register one with: ziggy import DIRECTORY")
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
-from ziggy_dask.interface.commands.here import Commands, json_option, opened_cluster
+from ziggy_dask.interface.commands.here import (
+    Commands,
+    json_option,
+    opened_cluster,
+    opened_records,
+)
 from ziggy_dask.interface.commands.running import followed
 from ziggy_dask.interface.commands.watching import watchable
 
@@ -16,8 +21,8 @@ def events(ctx: click.Context, as_json: bool) -> None:
     """List the event handlers, and the events that started instances."""
     from ziggy_dask.interface.output import show
 
-    cluster = opened_cluster(ctx)
-    states = cluster.handlers
+    records = opened_records(ctx)
+    states = records.handlers
     handlers = [
         {
             "handler": one.name,
@@ -27,7 +32,7 @@ def events(ctx: click.Context, as_json: bool) -> None:
             "enabled": states[name, one.name].is_on(one.is_enabled),
             "fault": states[name, one.name].fault,
         }
-        for name, stored in cluster.pipelines.items()
+        for name, stored in records.pipelines.items()
         for one in stored.pipeline.events
     ]
     seen = [
@@ -39,7 +44,7 @@ def events(ctx: click.Context, as_json: bool) -> None:
             "due": one.due,
             "instance": one.instance,
         }
-        for one in cluster.events
+        for one in records.events
     ]
     if as_json:
         show([{"handlers": handlers, "events": seen}], as_json=True, empty="")
@@ -87,7 +92,7 @@ def fire(
 @click.pass_context
 def enable(ctx: click.Context, handler: str, pipeline: str | None) -> None:
     """Let the supervisor heed HANDLER from now on."""
-    opened_cluster(ctx).switch(handler, on=True, pipeline=pipeline)
+    opened_records(ctx).switch(handler, on=True, pipeline=pipeline)
     click.echo(f"{handler} is on")
 
 
@@ -97,5 +102,5 @@ def enable(ctx: click.Context, handler: str, pipeline: str | None) -> None:
 @click.pass_context
 def disable(ctx: click.Context, handler: str, pipeline: str | None) -> None:
     """Let the supervisor pass over HANDLER."""
-    opened_cluster(ctx).switch(handler, on=False, pipeline=pipeline)
+    opened_records(ctx).switch(handler, on=False, pipeline=pipeline)
     click.echo(f"{handler} is off")

@@ -13,8 +13,10 @@ from ziggy_dask.interface.mission import POINTER
 
 if TYPE_CHECKING:
     from ziggy_dask.interface.cluster import Cluster
+    from ziggy_dask.interface.recorded import Records
 
 _OPENED = "ziggy_dask.cluster"
+_RECORDS = "ziggy_dask.records"
 
 
 def opened_cluster(ctx: click.Context) -> Cluster:
@@ -26,6 +28,17 @@ def opened_cluster(ctx: click.Context) -> Cluster:
         known[_OPENED] = open_cluster(cluster_file(ctx))
     cluster: Cluster = known[_OPENED]
     return cluster
+
+
+def opened_records(ctx: click.Context) -> Records:
+    """Open the records of that cluster, for commands that need nothing else; once."""
+    from ziggy_dask.interface.recorded import open_records
+
+    known = ctx.find_root().meta
+    if _RECORDS not in known:
+        known[_RECORDS] = open_records(cluster_file(ctx))
+    records: Records = known[_RECORDS]
+    return records
 
 
 def cluster_file(ctx: click.Context) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.here import json_option, opened_records
 
 
 @click.command()
@@ -16,8 +16,7 @@ def jobs(ctx: click.Context, instance: int | None, as_json: bool) -> None:
     from ziggy_dask.compute.estimate import price
     from ziggy_dask.interface.output import show
 
-    cluster = opened_cluster(ctx)
-    found = cluster.jobs(instance)
+    found = opened_records(ctx).jobs(instance)
     rows = [
         {
             "job": one.number,

@@ -7,7 +7,11 @@ from pathlib import Path
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.here import (
+    json_option,
+    opened_cluster,
+    opened_records,
+)
 from ziggy_dask.interface.commands.running import followed, parse_changes
 from ziggy_dask.interface.commands.watching import watchable
 
@@ -124,10 +128,10 @@ def failures(ctx: click.Context, instance: int, as_json: bool) -> bool:
     """Show the failures of INSTANCE by cause, with an example and what to type next."""
     from ziggy_dask.interface.output import show
 
-    cluster = opened_cluster(ctx)
-    record = cluster.instance(instance).record
+    records = opened_records(ctx)
+    record = records.instance_record(instance)
     is_over = record.state.is_final
-    found = cluster.failures(instance)
+    found = records.failures(instance)
     rows = [
         {
             "kind": one.fingerprint,
@@ -169,11 +173,11 @@ def alerts(
     """List what operators should know, newest first."""
     from ziggy_dask.interface.output import show
 
-    cluster = opened_cluster(ctx)
+    records = opened_records(ctx)
     if acknowledge:
-        click.echo(f"{cluster.acknowledge(*acknowledge)} acknowledged", err=as_json)
+        click.echo(f"{records.acknowledge(*acknowledge)} acknowledged", err=as_json)
     if clear:
-        click.echo(f"{cluster.clear_alerts()} cleared", err=as_json)
+        click.echo(f"{records.clear_alerts()} cleared", err=as_json)
     rows = [
         {
             "id": one.id,
@@ -185,7 +189,7 @@ def alerts(
             "seen": one.is_acknowledged,
             "message": one.message,
         }
-        for one in cluster.alerts
+        for one in records.alerts
     ]
     show(rows, as_json=as_json, empty="none")
 

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import click
 
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.here import (
+    json_option,
+    opened_cluster,
+    opened_records,
+)
 from ziggy_dask.interface.commands.watching import watchable
 
 
@@ -87,7 +91,7 @@ def deliveries(ctx: click.Context, as_json: bool) -> None:
             "bytes": one.bytes,
             "received": one.received,
         }
-        for one in opened_cluster(ctx).deliveries
+        for one in opened_records(ctx).deliveries
     ]
     show(rows, as_json=as_json, empty="none yet")
 

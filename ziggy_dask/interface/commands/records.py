@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import opened_cluster
+from ziggy_dask.interface.commands.here import opened_records
 from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def instances(ctx: click.Context, as_json: bool) -> bool:
     """List the instances."""
     from ziggy_dask.interface.output import show
 
-    records = opened_cluster(ctx).instance_records
+    records = opened_records(ctx).instance_records
     show(instance_rows(records), as_json=as_json, empty="none yet")
     return all(one.state.is_final for one in records)
 
@@ -36,11 +36,11 @@ def tasks(ctx: click.Context, instance: int, as_json: bool) -> bool:
     """List the tasks of INSTANCE."""
     from ziggy_dask.interface.output import show
 
-    found = opened_cluster(ctx).instance(instance)
-    is_over = found.state.is_final
-    records = found.task_records
+    records = opened_records(ctx)
+    is_over = records.instance_record(instance).state.is_final
+    found = records.task_records(instance)
     empty = f"instance {instance} has no tasks"
-    show(task_rows(records), as_json=as_json, empty=empty)
+    show(task_rows(found), as_json=as_json, empty=empty)
     return is_over
 
 
@@ -52,8 +52,8 @@ def subtasks(ctx: click.Context, task: int, as_json: bool) -> bool:
     """List the subtasks of TASK that have ended."""
     from ziggy_dask.interface.output import show
 
-    found = opened_cluster(ctx).task(task)
-    is_over = found.record.has_ended
+    records = opened_records(ctx)
+    is_over = records.task_record(task).has_ended
     rows = [
         {
             "subtask": one.number,
@@ -66,7 +66,7 @@ def subtasks(ctx: click.Context, task: int, as_json: bool) -> bool:
             "worker": f"{one.host}:{one.worker}",
             "message": one.message,
         }
-        for one in found.subtasks
+        for one in records.subtask_records(task)
     ]
     show(rows, as_json=as_json, empty=f"no subtask of task {task} has ended yet")
     return is_over
@@ -82,8 +82,9 @@ def logs(
     ctx: click.Context, task: int, subtask: int | None, errors: bool, follow: bool
 ) -> None:
     """Show what the subtasks of TASK printed, and the tracebacks of those that failed."""
-    found = opened_cluster(ctx).task(task)
-    entries = found.followed_logs() if follow else found.logs(subtask)
+    records = opened_records(ctx)
+    records.task_record(task)  # there must be one
+    entries = records.followed_logs(task) if follow else records.logs(task, subtask)
     is_empty = True
     for one in entries:
         if (errors and not one.traceback) or subtask not in (None, one.number):
@@ -95,7 +96,7 @@ def logs(
         if one.traceback:
             click.secho(one.traceback.rstrip(), fg="red")
     if is_empty:
-        record = found.record
+        record = records.task_record(task)
         click.echo(record.message or f"task {task} printed nothing ({record.state})")
 
 

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ziggy_dask.errors import RecordsError
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.here import (
+    json_option,
+    opened_cluster,
+    opened_records,
+)
 
 if TYPE_CHECKING:
     from ziggy_dask.records.statistics import NodeStatistics
@@ -31,11 +34,9 @@ def stats(
     """
     from ziggy_dask.interface.output import show
 
-    cluster = opened_cluster(ctx)
-    number = instance if instance is not None else max(cluster.instances, default=None)
-    if number is None:
-        raise RecordsError("there is no instance yet; run one: ziggy run PIPELINE")
-    found = cluster.instance(number).statistics
+    records = opened_records(ctx)
+    number = records.instance_record(instance).id
+    found = records.statistics(number)
     if as_json:
         show([_plain(one) for one in found], as_json=True, empty="")
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ziggy_dask.interface.commands.here import opened_cluster
+from ziggy_dask.interface.commands.here import opened_records
 from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """
     from ziggy_dask.interface.output import console, show_value
 
-    found = opened_cluster(ctx).status
+    found = opened_records(ctx).status
     if as_json:
         show_value(found)
         return

@@ -1,0 +1,30 @@
+"""Public names of a package that are imported when they are first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def names_from(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return what a package has as its ``__getattr__``.
+
+    Parameters
+    ----------
+    package
+        Name of the package.
+    homes
+        Modules of the package, or ``module:attribute`` of any, by public name.
+    """
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, attribute = homes[name].partition(":")
+        home = import_module(module if attribute else f"{package}.{module}")
+        value = getattr(home, attribute or name)
+        setattr(import_module(package), name, value)
+        return value
+
+    return find
