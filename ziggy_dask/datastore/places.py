@@ -50,6 +50,24 @@ def storage_at(url: str, *, create: bool) -> icechunk.Storage:
     return icechunk.local_filesystem_storage(url)
 
 
+def settings_at(url: str) -> icechunk.RepositoryConfig:
+    """Return how to talk to the storage at a place.
+
+    A chunk in a directory is read in two requests, not in Icechunk's five: each part
+    is memory of its own that has to be mapped and joined, which costs more than a
+    fast disk takes. One request would be read as a stream of small pieces.
+    """
+    config = icechunk.RepositoryConfig.default()
+    if not urlsplit(url).scheme:
+        config.storage = icechunk.StorageSettings(
+            concurrency=icechunk.StorageConcurrencySettings(
+                max_concurrent_requests_for_object=2,
+                ideal_concurrent_request_size=4096,
+            )
+        )
+    return config
+
+
 def _azure_config(options: dict[str, str]) -> dict[str, str]:
     """Return options by the names that the ``object_store`` library has for them."""
     return {

@@ -35,7 +35,7 @@ from icechunk.session import ForkSession
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from ziggy_dask.datastore.places import storage_at
+from ziggy_dask.datastore.places import settings_at, storage_at
 from ziggy_dask.errors import DatastoreError
 
 MAIN = "main"
@@ -315,7 +315,9 @@ def create_repository(url: str) -> Repository:
         url = _memory_directory(url)
     try:
         storage = storage_at(url, create=True)
-        repository = Repository(url, icechunk.Repository.open_or_create(storage))
+        repository = Repository(
+            url, icechunk.Repository.open_or_create(storage, settings_at(url))
+        )
         repository.keep_empty_snapshot()
     except (icechunk.IcechunkError, OSError, ValueError) as error:
         raise DatastoreError(f"datastore {url}: can't be created: {error}") from error
@@ -341,7 +343,7 @@ def open_repository(url: str) -> Repository:
         storage = storage_at(url, create=False)
         if not icechunk.Repository.exists(storage):
             raise missing
-        return Repository(url, icechunk.Repository.open(storage))
+        return Repository(url, icechunk.Repository.open(storage, settings_at(url)))
     except (icechunk.IcechunkError, OSError, ValueError) as error:
         raise DatastoreError(f"datastore {url}: can't be opened: {error}") from error
 
