@@ -100,6 +100,11 @@ def _reached(compute: AddressCompute) -> Iterator[Client]:
 
     options = {}
     if files := compute.security:
+        for one in (files.ca_file, files.certificate, files.key):
+            if not os.access(one, os.R_OK):
+                raise ClusterError(
+                    f"{one}: can't be read; mend 'compute: security' in the cluster file"
+                )
         options["security"] = Security(
             require_encryption=True,
             tls_ca_file=str(files.ca_file),

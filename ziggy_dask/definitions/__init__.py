@@ -8,7 +8,12 @@ from ziggy_dask.definitions.cluster import (
     Programs,
     read_cluster,
 )
-from ziggy_dask.definitions.code import check_code, code_version, load_function
+from ziggy_dask.definitions.code import (
+    check_code,
+    code_version,
+    load_function,
+    python_files,
+)
 from ziggy_dask.definitions.compute import (
     AddressCompute,
     Architecture,
@@ -132,6 +137,7 @@ __all__ = [
     "parameters_to_yaml",
     "pipeline_from_yaml",
     "pipeline_to_yaml",
+    "python_files",
     "read_cluster",
     "read_parameters",
     "read_pipeline",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
 import subprocess
 import sys
 import types
@@ -89,18 +90,34 @@ def check_code(pipeline: Pipeline) -> Iterator[Problem]:
 def code_version(root: Path | None) -> str:
     """Return the version of the code below `root`: content hash, and git's word for it.
 
-    The hash covers names and contents of all ``*.py`` files and of what is in ``bin``.
+    The hash covers names and contents of its Python files and of what is in ``bin``.
     """
     if root is None:
         return "installed"
     digest = hashlib.sha256()
     programs = (path for path in (root / "bin").rglob("*") if path.is_file())
-    for path in sorted({*root.rglob("*.py"), *programs}):
+    for path in sorted({*python_files(root), *programs}):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     described = _git_describe(root)
     return f"sha256:{digest.hexdigest()[:16]}" + (
         f" ({described})" if described else ""
     )
+
+
+def python_files(root: Path) -> tuple[Path, ...]:
+    """Return the Python files below a directory, sorted.
+
+    Those of virtual environments and in hidden directories are none of its own.
+    """
+    found = []
+    for place, directories, names in os.walk(root):
+        directories[:] = [
+            one
+            for one in directories
+            if not one.startswith(".") and not Path(place, one, "pyvenv.cfg").exists()
+        ]
+        found += [Path(place, name) for name in names if name.endswith(".py")]
+    return tuple(sorted(found))
 
 
 def _git_describe(root: Path) -> str:

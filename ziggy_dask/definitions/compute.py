@@ -146,7 +146,7 @@ class KubernetesCompute:
     """Dask's operator on a Kubernetes cluster: ``KubeCluster``."""
 
     image: str
-    """Image of scheduler and workers; it must hold the pipeline's algorithms."""
+    """Image of scheduler and workers, with the packages that algorithms import."""
     namespace: str = "default"
     """Kubernetes namespace."""
     workers: int = 1

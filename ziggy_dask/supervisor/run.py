@@ -68,6 +68,7 @@ from ziggy_dask.workers import (
     Halting,
     Outcome,
     SubtaskState,
+    algorithms_of,
     load_work,
     merge_results,
     remember,
@@ -129,6 +130,8 @@ class InstanceRun:
         self._tell_planned()
         self._client.register_plugin(Agreement())
         self._client.register_plugin(Halting())
+        if self._facts.pipeline.root is not None:
+            self._client.register_plugin(algorithms_of(self._facts.pipeline.root))
         self._client.subscribe_topic(f"ziggy-{self._token}", self._note_begun)
         try:
             self._advance()

@@ -10,6 +10,7 @@ from ziggy_dask.lazily import names_from
 
 if TYPE_CHECKING:
     from ziggy_dask.workers.agreement import Agreement, remember
+    from ziggy_dask.workers.algorithms import algorithms_of
     from ziggy_dask.workers.batch import (
         Context,
         bound_algorithm,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Agreement": "agreement",
     "remember": "agreement",
+    "algorithms_of": "algorithms",
     "Context": "batch",
     "bound_algorithm": "batch",
     "load_work": "batch",
@@ -81,6 +83,7 @@ __all__ = [
     "Source",
     "SubtaskState",
     "Work",
+    "algorithms_of",
     "bound_algorithm",
     "end_works",
     "fingerprint",

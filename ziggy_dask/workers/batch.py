@@ -34,6 +34,7 @@ from ziggy_dask.definitions import (
     load_function,
 )
 from ziggy_dask.errors import TaskError
+from ziggy_dask.workers.algorithms import code_place
 from ziggy_dask.workers.capture import captured
 from ziggy_dask.workers.halting import is_halted
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
@@ -224,7 +225,9 @@ def bound_algorithm(
 ) -> tuple[Callable[..., object], dict[str, Any]]:
     """Return the function of a subtask, and its arguments besides the inputs."""
     assert isinstance(work.step, FunctionStep | DaskFunctionStep)
-    function, wants = _algorithm(work.root, work.step.function, work.code_version)
+    function, wants = _algorithm(
+        code_place(work.root), work.step.function, work.code_version
+    )
     extra: dict[str, Any] = {}
     if "parameters" in wants:
         extra["parameters"] = {one.name: one.values for one in work.sets}

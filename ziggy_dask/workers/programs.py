@@ -18,6 +18,7 @@ from ziggy_dask.datastore import FileItem
 from ziggy_dask.definitions import ProgramStep, ScriptStep
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers import runner
+from ziggy_dask.workers.algorithms import code_place
 from ziggy_dask.workers.description import interface_name
 from ziggy_dask.workers.directory import (
     WorkingDirectory,
@@ -208,7 +209,7 @@ def _command(work: Work, directory: Path) -> tuple[list[str], dict[str, str], st
         environment["VIRTUAL_ENV"] = str(virtual)
         environment["PATH"] = f"{virtual / 'bin'}:{environment['PATH']}"
     module = ".".join(Path(work.step.script).with_suffix("").parts)
-    root, function = str(work.root or directory), work.step.function
+    root, function = str(code_place(work.root) or directory), work.step.function
     step = interface_name(work.node)
     command = [python, runner.__file__, root, module, function, step]
     return command, environment, "ziggy-python-stdout.log"

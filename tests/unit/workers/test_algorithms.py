@@ -1,0 +1,71 @@
+"""Code on workers that do not see the directory where it is."""
+
+import shutil
+
+from ziggy_dask.definitions import code_version, load_function, python_files
+from ziggy_dask.workers import algorithms_of
+from ziggy_dask.workers.algorithms import code_place
+
+MODULE = """
+    from .helpers.numbers import number
+
+
+    def answer():
+        return number
+"""
+
+
+def on_worker(client, root):
+    """Return where a worker has the code, and what its function answers there."""
+
+    def look():
+        place = code_place(root)
+        return place, load_function(place, "algorithms:answer")()
+
+    return client.submit(look, pure=False).result()
+
+
+def written(code, number):
+    root = code(MODULE)
+    (root / "helpers").mkdir(exist_ok=True)
+    (root / "helpers" / "numbers.py").write_text(f"number = {number}\n")
+    return root
+
+
+def test_a_worker_that_sees_the_same_files_uses_them(client, code):
+    root = written(code, 1)
+    client.register_plugin(algorithms_of(root))
+    assert on_worker(client, root) == (root, 1)
+
+
+def test_a_worker_that_sees_none_has_a_copy(client, code):
+    root = written(code, 2)
+    sent = algorithms_of(root)
+    shutil.rmtree(root)
+    client.register_plugin(sent)
+    place, answer = on_worker(client, root)
+    assert place != root
+    assert answer == 2
+
+
+def test_a_worker_that_sees_other_files_has_a_copy_of_what_was_sent_last(client, code):
+    first, second = (algorithms_of(written(code, number)) for number in (3, 4))
+    root = written(code, 5)
+    places = set()
+    for sent, number in ((first, 3), (second, 4)):
+        client.register_plugin(sent)
+        place, answer = on_worker(client, root)
+        assert answer == number
+        places.add(place)
+    assert len(places - {root}) == 2
+
+
+def test_environments_and_hidden_directories_are_no_code(code):
+    root = code("x = 1\n")
+    before = code_version(root)
+    for name in ("env/lib", ".git"):
+        (root / name).mkdir(parents=True)
+        (root / name / "other.py").write_text("y = 2\n")
+    (root / "env" / "pyvenv.cfg").touch()
+    assert python_files(root) == (root / "algorithms.py",)
+    assert code_version(root) == before
