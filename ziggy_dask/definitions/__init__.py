@@ -1,6 +1,14 @@
 """What users write: pipelines, parameter sets, cluster files."""
 
 from ziggy_dask.definitions.alerts import Alerts
+from ziggy_dask.definitions.batch import (
+    Architecture,
+    BatchSystem,
+    Environment,
+    Optimizer,
+    Queue,
+    Remote,
+)
 from ziggy_dask.definitions.check import Problem, check, require_sound
 from ziggy_dask.definitions.cluster import (
     ClusterFile,
@@ -16,21 +24,14 @@ from ziggy_dask.definitions.code import (
 )
 from ziggy_dask.definitions.compute import (
     AddressCompute,
-    Architecture,
-    BatchSystem,
     ClassCompute,
     CloudCompute,
     Compute,
-    Environment,
     GatewayCompute,
-    JobState,
     KubernetesCompute,
     LocalCompute,
-    Optimizer,
     Options,
     Provider,
-    Queue,
-    Remote,
     Secret,
     Security,
     SshCompute,
@@ -41,6 +42,11 @@ from ziggy_dask.definitions.compute_text import (
     compute_to_yaml,
     environments_from_yaml,
     environments_to_yaml,
+)
+from ziggy_dask.definitions.jobs import (
+    JobCause,
+    JobState,
+    JobStatus,
 )
 from ziggy_dask.definitions.location import FilePattern, Location
 from ziggy_dask.definitions.parameters import (
@@ -94,7 +100,9 @@ __all__ = [
     "FunctionStep",
     "GatewayCompute",
     "Input",
+    "JobCause",
     "JobState",
+    "JobStatus",
     "Keep",
     "KubernetesCompute",
     "LocalCompute",

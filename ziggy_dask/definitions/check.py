@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import PurePosixPath
 
-from ziggy_dask.definitions.compute import Remote
+from ziggy_dask.definitions.batch import (
+    Remote,
+)
 from ziggy_dask.definitions.location import Location
 from ziggy_dask.definitions.names import (
     argument_name,

@@ -10,8 +10,13 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from ziggy_dask.definitions.alerts import Alerts, read_alerts
+from ziggy_dask.definitions.batch import (
+    Environment,
+)
 from ziggy_dask.definitions.check import Problem
-from ziggy_dask.definitions.compute import Compute, Environment
+from ziggy_dask.definitions.compute import (
+    Compute,
+)
 from ziggy_dask.definitions.compute_check import check_compute
 from ziggy_dask.definitions.compute_text import read_compute, read_environments
 from ziggy_dask.definitions.names import suggestion

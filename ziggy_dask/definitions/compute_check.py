@@ -7,17 +7,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
+from ziggy_dask.definitions.batch import (
+    Architecture,
+    Environment,
+    Queue,
+)
 from ziggy_dask.definitions.check import Problem
 from ziggy_dask.definitions.compute import (
     AddressCompute,
-    Architecture,
     ClassCompute,
     Compute,
-    Environment,
     GatewayCompute,
     LocalCompute,
     Options,
-    Queue,
     Secret,
     SshCompute,
     kind_of,

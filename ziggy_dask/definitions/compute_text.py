@@ -11,23 +11,25 @@ from typing import Any
 
 import yaml
 
+from ziggy_dask.definitions.batch import (
+    Architecture,
+    BatchSystem,
+    Environment,
+    Optimizer,
+    Queue,
+    Remote,
+)
 from ziggy_dask.definitions.compute import (
     KINDS,
     AddressCompute,
-    Architecture,
-    BatchSystem,
     ClassCompute,
     CloudCompute,
     Compute,
-    Environment,
     GatewayCompute,
     KubernetesCompute,
     LocalCompute,
-    Optimizer,
     Options,
     Provider,
-    Queue,
-    Remote,
     Security,
     SshCompute,
     kind_of,

@@ -14,7 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-from ziggy_dask.definitions.compute import Remote
+from ziggy_dask.definitions.batch import (
+    Remote,
+)
 from ziggy_dask.definitions.location import FilePattern, Location
 from ziggy_dask.definitions.parameters import ParameterSet
 

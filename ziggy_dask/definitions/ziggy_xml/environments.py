@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ziggy_dask.definitions.compute import (
+from ziggy_dask.definitions.batch import (
     Architecture,
     BatchSystem,
     Environment,
