@@ -1,83 +1,124 @@
 """Jobs of batch systems: submitting, asking, cancelling.
 
-One query tells of all jobs of a user. What it prints is read by pure functions.
+One query tells of all jobs of a run. What it prints is read by the pure functions of `answers`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import getpass
+import logging
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ziggy_dask.definitions import BatchSystem, JobState
+from ziggy_dask.compute import answers
+from ziggy_dask.compute.answers import Told
+from ziggy_dask.definitions import BatchSystem
 from ziggy_dask.errors import ClusterError
 
 if TYPE_CHECKING:
     from dask_jobqueue.core import Job
 
+logger = logging.getLogger(__name__)
 _PATIENCE_S = 60
+_ID = "{id}"
+"""Stands for all ids of jobs, each an argument of its own."""
+_IDS = "{ids}"
+"""Stands for them with commas between, as one argument."""
+_USER = "{user}"
+"""Stands for the user's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobStatus:
-    """What a batch system says of a job."""
+class Command:
+    """A command that prints something of jobs."""
 
-    state: JobState
-    """What it is doing."""
-    comment: str
-    """The batch system's own word for it."""
-
-
-_SLURM_STATES = {
-    "PENDING": JobState.QUEUED,
-    "CONFIGURING": JobState.QUEUED,
-    "REQUEUED": JobState.QUEUED,
-    "SUSPENDED": JobState.RUNNING,
-    "RUNNING": JobState.RUNNING,
-    "COMPLETING": JobState.RUNNING,
-    "STAGE_OUT": JobState.RUNNING,
-    "COMPLETED": JobState.ENDED,
-    "CANCELLED": JobState.CANCELLED,
-}
-"""Others are failures: https://slurm.schedmd.com/squeue.html, job state codes."""
-
-
-def read_squeue(text: str) -> dict[str, JobStatus]:
-    r"""Return what ``squeue --format %i|%T`` printed, by job id.
-
-    Examples
-    --------
-    >>> read_squeue("7|RUNNING\n8|TIMEOUT\n")["8"].comment
-    'TIMEOUT'
-    """
-    found = {}
-    for line in text.splitlines():
-        number, _, word = line.strip().partition("|")
-        state = _SLURM_STATES.get(word, JobState.FAILED)
-        if number and word:
-            found[number] = JobStatus(state=state, comment=word)
-    return found
+    words: tuple[str, ...]
+    """The command and its arguments, with places to fill in."""
+    read: Callable[[str], Told]
+    """Reads what it prints."""
+    nothing: str = ""
+    """What it complains of when it knows none of the jobs, or not all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
     """How a batch system is spoken to."""
 
-    query: tuple[str, ...]
-    """Command that prints all jobs of this user."""
-    read: Callable[[str], dict[str, JobStatus]]
-    """Reads what it prints."""
+    query: Command
+    """Prints all jobs that have not ended, and those that have if it can."""
     cancel: tuple[str, ...]
-    """Command that cancels the jobs that are named after it."""
+    """Cancels the jobs that are named after it."""
+    history: Command | None = None
+    """Prints how jobs ended; None: the query does."""
 
+
+_SLURM_FIELDS = ("JobArrayID", "State", "exit_code", "StartTime", "EndTime")
+_CONDOR_FIELDS = (
+    "ClusterId,ProcId,JobStatus,ExitCode,ExitBySignal,ExitSignal,HoldReason,"
+    "HoldReasonCode,RemoveReason,JobCurrentStartDate,CompletionDate,EnteredCurrentStatus"
+)
 
 COMMANDS: Mapping[BatchSystem, Commands] = {
     BatchSystem.SLURM: Commands(
-        query=("squeue", "--noheader", "--me", "--states=all", "--format=%i|%T"),
-        read=read_squeue,
+        query=Command(
+            words=(
+                *("squeue", "--noheader", "--me", "--states=all"),
+                "--Format=" + ",".join(f"{one}:|" for one in _SLURM_FIELDS),
+            ),
+            read=answers.read_squeue,
+        ),
         cancel=("scancel", "--quiet"),
+        history=Command(
+            words=(
+                *("sacct", "--noheader", "--parsable2", "--allocations"),
+                *("--format=JobID,State,ExitCode,Start,End", "--jobs", _IDS),
+            ),
+            read=answers.read_sacct,
+        ),
+    ),
+    BatchSystem.PBS: Commands(
+        query=Command(
+            words=("qstat", "-x", "-f", "-F", "json", _ID),
+            read=answers.read_qstat_pbs,
+            nothing="Unknown Job Id",
+        ),
+        cancel=("qdel",),
+    ),
+    BatchSystem.SGE: Commands(
+        query=Command(
+            words=("qstat", "-xml", "-u", _USER), read=answers.read_qstat_sge
+        ),
+        cancel=("qdel",),
+        history=Command(
+            words=("qacct", "-E", "-d", "1", "-o", _USER, "-j", "ziggy-*"),
+            read=answers.read_qacct,
+            nothing="not found",
+        ),
+    ),
+    BatchSystem.LSF: Commands(
+        query=Command(
+            words=(
+                *("bjobs", "-a", "-json", "-o"),
+                "jobid stat exit_code exit_reason",
+            ),
+            read=answers.read_bjobs,
+            nothing="job found",
+        ),
+        cancel=("bkill",),
+    ),
+    BatchSystem.HTCONDOR: Commands(
+        query=Command(
+            words=("condor_q", "-json", "-attributes", _CONDOR_FIELDS, _USER),
+            read=answers.read_condor,
+        ),
+        cancel=("condor_rm",),
+        history=Command(
+            words=("condor_history", "-json", "-attributes", _CONDOR_FIELDS, _ID),
+            read=answers.read_condor,
+        ),
     ),
 }
 
@@ -115,10 +156,14 @@ def submit(job: Job) -> str:
     return str(job.job_id)
 
 
-def query(commands: Commands) -> dict[str, JobStatus] | None:
-    """Return what the batch system says of the jobs of this user; None: nothing now."""
-    said = _call(commands.query)
-    return None if said is None else commands.read(said)
+def ask(command: Command, ids: Sequence[str]) -> Told | None:
+    """Return what a batch system says of jobs; None: it does not answer now."""
+    said = _call(filled(command.words, ids), command.nothing)
+    try:
+        return None if said is None else command.read(said)
+    except (KeyError, ValueError, SyntaxError) as error:
+        logger.warning("what %s printed can't be read: %r", command.words[0], error)
+        return None
 
 
 def cancel(commands: Commands, ids: Sequence[str]) -> None:
@@ -127,11 +172,26 @@ def cancel(commands: Commands, ids: Sequence[str]) -> None:
         _call((*commands.cancel, *ids))
 
 
-def _call(command: Sequence[str]) -> str | None:
+def filled(words: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
+    """Return a command with ids and the user's name filled in.
+
+    Examples
+    --------
+    >>> filled(("qstat", "-x", "{id}"), ("7", "8"))
+    ('qstat', '-x', '7', '8')
+    >>> filled(("sacct", "--jobs", "{ids}"), ("7", "8"))
+    ('sacct', '--jobs', '7,8')
+    """
+    places = {_ID: tuple(ids), _IDS: (",".join(ids),), _USER: (getpass.getuser(),)}
+    return tuple(word for each in words for word in places.get(each, (each,)))
+
+
+def _call(command: Sequence[str], nothing: str = "") -> str | None:
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    knows_less = bool(nothing) and nothing in done.stderr
+    return done.stdout if done.returncode == 0 or knows_less else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from ziggy_dask.definitions import JobState
+from ziggy_dask.definitions import JobCause, JobState, JobStatus
 from ziggy_dask.records.database import Database
 from ziggy_dask.records.tables import JobRow
 
@@ -40,12 +40,16 @@ class JobRecord:
     """What it is doing."""
     comment: str
     """What the batch system says of it."""
+    cause: JobCause
+    """Why it ended before it was done."""
+    exit_code: int | None
+    """Exit code, 128 and more for signals; None: not told."""
     submitted: datetime
     """When it was submitted."""
     started: datetime | None
-    """When it was first seen running."""
+    """When it began, as the batch system says, or was first seen running."""
     ended: datetime | None
-    """When it was first seen to have ended."""
+    """When it ended, as the batch system says, or was first seen to have ended."""
 
     @property
     def hours(self) -> float:
@@ -75,6 +79,7 @@ def add_job(database: Database, **values: Any) -> JobRecord:
         "number": "",
         "state": JobState.SUBMITTING.value,
         "comment": "",
+        "cause": JobCause.NONE.value,
         "submitted": datetime.now(UTC),
     }
     with database.writing() as connection:
@@ -84,26 +89,38 @@ def add_job(database: Database, **values: Any) -> JobRecord:
         return _from_row(made.one())
 
 
-def note_job(
-    database: Database, job: int, state: JobState, comment: str = "", number: str = ""
-) -> None:
-    """Record what a job is doing now; times are those of the first note."""
-    values: dict[str, Any] = {"state": state.value, "comment": comment}
+def note_job(database: Database, job: int, told: JobStatus, number: str = "") -> None:
+    """Record what a job is doing now.
+
+    Times that the batch system does not tell are those of the first note.
+    """
+    values: dict[str, Any] = {
+        "state": told.state.value,
+        "comment": told.comment,
+        "cause": told.cause.value,
+        "exit_code": told.exit_code,
+    }
     if number:
         values["number"] = number
     now = datetime.now(UTC)
     with database.writing() as connection:
+        row = connection.execute(
+            select(JobRow.submitted, JobRow.started, JobRow.ended).where(
+                JobRow.id == job
+            )
+        ).one()
+        if told.state is JobState.RUNNING or told.started:
+            values["started"] = _within(row.submitted, told.started, now, row.started)
+        if told.state.is_final:
+            values["ended"] = _within(row.submitted, told.ended, now, row.ended)
         connection.execute(update(JobRow).where(JobRow.id == job).values(**values))
-        for column, is_due in (
-            (JobRow.started, state is JobState.RUNNING),
-            (JobRow.ended, state.is_final),
-        ):
-            if is_due:
-                connection.execute(
-                    update(JobRow)
-                    .where(JobRow.id == job, column.is_(None))
-                    .values({column: now})
-                )
+
+
+def _within(
+    submitted: datetime, told: datetime | None, now: datetime, noted: datetime | None
+) -> datetime:
+    """Return a time between submission and now; clocks of machines differ."""
+    return max(submitted, min(told or noted or now, now))
 
 
 def jobs(
@@ -143,6 +160,8 @@ def _from_row(row: Any) -> JobRecord:
         cost_per_hour=row.cost_per_hour,
         state=JobState(row.state),
         comment=row.comment,
+        cause=JobCause(row.cause),
+        exit_code=row.exit_code,
         submitted=row.submitted,
         started=row.started,
         ended=row.ended,

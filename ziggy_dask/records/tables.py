@@ -344,6 +344,8 @@ class JobRow(Table):
     cost_per_hour: Mapped[float]
     state: Mapped[str]
     comment: Mapped[str]
+    cause: Mapped[str]
+    exit_code: Mapped[int | None]
     submitted: Mapped[datetime]
     started: Mapped[datetime | None]
     ended: Mapped[datetime | None]

@@ -43,6 +43,7 @@ from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.history import node_history
 from ziggy_dask.records.usage import usage_of_nodes, usage_of_tasks
 from ziggy_dask.supervisor.alerting import alert
+from ziggy_dask.supervisor.demand import needed_by
 from ziggy_dask.supervisor.events import (
     Listener,
     Planned,
@@ -57,7 +58,6 @@ from ziggy_dask.supervisor.handout import (
     work_token,
 )
 from ziggy_dask.supervisor.ledger import Ledger, Progress, recorded_earlier, recorded_of
-from ziggy_dask.supervisor.pools import needed_by
 from ziggy_dask.supervisor.publishing import Finished, publish
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.usual import unusual

@@ -1,4 +1,4 @@
-"""Which subtask may begin on which worker, and what batch systems say of jobs."""
+"""Which subtask may begin on which worker."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import node
-from ziggy_dask.compute.jobs import commands_of, read_squeue
 from ziggy_dask.compute.placing import SEAT, Room, fits, place_of, wants
-from ziggy_dask.definitions import BatchSystem, JobState, Remote
-from ziggy_dask.errors import ClusterError
+from ziggy_dask.definitions import Remote
 
 PLACE = place_of("lab")
 
@@ -68,23 +66,3 @@ def test_jobs_of_sixty_seconds_lose_under_one_percent_of_their_work():
         worked += min(length, ends - now)
         heapq.heappush(places, (min(now + length, ends), ends, number))
     assert lost < 0.01 * worked
-
-
-def test_states_of_slurm_are_understood():
-    told = read_squeue(
-        "3|COMPLETED\n4|RUNNING\n5|PENDING\n6|TIMEOUT\n7|NODE_FAIL\n8|CANCELLED\n"
-    )
-    assert {number: one.state for number, one in told.items()} == {
-        "3": JobState.ENDED,
-        "4": JobState.RUNNING,
-        "5": JobState.QUEUED,
-        "6": JobState.FAILED,
-        "7": JobState.FAILED,
-        "8": JobState.CANCELLED,
-    }
-    assert told["6"].comment == "TIMEOUT"
-
-
-def test_a_batch_system_that_cannot_be_asked_is_refused():
-    with pytest.raises(ClusterError, match="jobs of moab can't be run by this version"):
-        commands_of(BatchSystem.MOAB, "lab")

@@ -25,6 +25,8 @@ def jobs(ctx: click.Context, instance: int | None, as_json: bool) -> None:
             "architecture": one.architecture,
             "queue": one.queue,
             "state": one.state.value,
+            "cause": one.cause.value,
+            "exit_code": one.exit_code,
             "comment": one.comment,
             "started": one.started,
             "ended": one.ended,

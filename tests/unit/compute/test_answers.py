@@ -1,0 +1,206 @@
+"""What batch systems say of jobs, read from texts in ``answers``.
+
+Those of SLURM's squeue and of Grid Engine were printed by Debian's packages; the others are
+written after the documentation of their formats.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ziggy_dask.compute import answers
+from ziggy_dask.compute.answers import Told
+from ziggy_dask.compute.jobs import COMMANDS, commands_of, filled
+from ziggy_dask.definitions import BatchSystem, JobCause, JobState
+from ziggy_dask.errors import ClusterError
+
+TEXTS = Path(__file__).parent / "answers"
+
+SEEN = {
+    "squeue.txt": (
+        answers.read_squeue,
+        {
+            "971": (JobState.ENDED, JobCause.NONE, 0),
+            "972": (JobState.FAILED, JobCause.NONE, 7),
+            "973": (JobState.FAILED, JobCause.TIME_LIMIT, 143),
+            "974": (JobState.CANCELLED, JobCause.CANCELLED, 0),
+            "975": (JobState.QUEUED, JobCause.NONE, None),
+            "976": (JobState.RUNNING, JobCause.NONE, None),
+        },
+    ),
+    "sacct.txt": (
+        answers.read_sacct,
+        {
+            "971": (JobState.ENDED, JobCause.NONE, 0),
+            "972": (JobState.FAILED, JobCause.NONE, 7),
+            "973": (JobState.FAILED, JobCause.TIME_LIMIT, 0),
+            "974": (JobState.CANCELLED, JobCause.CANCELLED, 143),
+            "978": (JobState.FAILED, JobCause.OUT_OF_MEMORY, 253),
+            "979": (JobState.FAILED, JobCause.NODE_FAILED, 1),
+        },
+    ),
+    "qstat_pbs.json": (
+        answers.read_qstat_pbs,
+        {
+            "101.pbs1": (JobState.QUEUED, JobCause.NONE, None),
+            "102.pbs1": (JobState.RUNNING, JobCause.NONE, None),
+            "103.pbs1": (JobState.ENDED, JobCause.NONE, 0),
+            "104.pbs1": (JobState.FAILED, JobCause.NONE, 7),
+            "105.pbs1": (JobState.FAILED, JobCause.TIME_LIMIT, None),
+            "106.pbs1": (JobState.CANCELLED, JobCause.CANCELLED, 143),
+            "107.pbs1": (JobState.FAILED, JobCause.OUT_OF_MEMORY, None),
+        },
+    ),
+    "qstat_sge.xml": (
+        answers.read_qstat_sge,
+        {
+            "16": (JobState.QUEUED, JobCause.NONE, None),
+            **dict.fromkeys(
+                ("19", "20", "21", "22"), (JobState.RUNNING, JobCause.NONE, None)
+            ),
+        },
+    ),
+    "qacct.txt": (
+        answers.read_qacct,
+        {
+            "17": (JobState.ENDED, JobCause.NONE, 0),
+            "18": (JobState.FAILED, JobCause.NONE, 7),
+            "20": (JobState.FAILED, JobCause.TIME_LIMIT, 137),
+            "4": (JobState.FAILED, JobCause.KILLED, 137),
+        },
+    ),
+    "bjobs.json": (
+        answers.read_bjobs,
+        {
+            "201": (JobState.QUEUED, JobCause.NONE, None),
+            "202": (JobState.RUNNING, JobCause.NONE, None),
+            "203": (JobState.ENDED, JobCause.NONE, 0),
+            "204": (JobState.FAILED, JobCause.NONE, 7),
+            "205": (JobState.FAILED, JobCause.TIME_LIMIT, 140),
+            "206": (JobState.CANCELLED, JobCause.CANCELLED, 130),
+        },
+    ),
+    "condor_q.json": (
+        answers.read_condor,
+        {
+            "301.0": (JobState.QUEUED, JobCause.NONE, None),
+            "302.0": (JobState.RUNNING, JobCause.NONE, None),
+            "303.0": (JobState.FAILED, JobCause.TIME_LIMIT, None),
+        },
+    ),
+    "condor_history.json": (
+        answers.read_condor,
+        {
+            "304.0": (JobState.ENDED, JobCause.NONE, 0),
+            "305.0": (JobState.FAILED, JobCause.NONE, 7),
+            "306.0": (JobState.FAILED, JobCause.KILLED, 137),
+            "307.0": (JobState.CANCELLED, JobCause.CANCELLED, None),
+        },
+    ),
+}
+
+
+@pytest.fixture
+def utc(monkeypatch):
+    """A machine whose time is that of the stored texts."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def read(name: str) -> Told:
+    reader, _ = SEEN[name]
+    return reader((TEXTS / name).read_text())
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_states_causes_and_exit_codes_are_read(name):
+    _, expected = SEEN[name]
+    found = {
+        number: (one.state, one.cause, one.exit_code)
+        for number, one in read(name).items()
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "began", "ended"),
+    [
+        ("squeue.txt", "973", "14:43:42", "14:44:10"),
+        ("sacct.txt", "974", "14:43:42", "14:43:45"),
+        ("qstat_pbs.json", "105.pbs1", "14:43:42", "14:58:50"),
+        ("qacct.txt", "20", "14:38:55", "14:39:00"),
+        ("condor_history.json", "305.0", "14:43:42", "14:43:44"),
+        ("condor_history.json", "307.0", "14:43:42", "14:43:50"),
+    ],
+)
+def test_times_are_read(utc, name, number, began, ended):
+    one = read(name)[number]
+    assert one.started == datetime.fromisoformat(f"2026-11-25T{began}").astimezone(UTC)
+    assert one.ended == datetime.fromisoformat(f"2026-11-25T{ended}").astimezone(UTC)
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_has_not_ended_has_no_end(name):
+    for one in read(name).values():
+        if not one.state.is_final:
+            assert one.ended is None
+        if one.state is JobState.QUEUED:
+            assert one.started is None
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "words"),
+    [
+        ("squeue.txt", "973", "TIMEOUT"),
+        ("sacct.txt", "974", "CANCELLED by 0"),
+        ("qacct.txt", "20", "37 : qmaster enforced h_rt, h_cpu, or h_vmem limit"),
+        ("bjobs.json", "206", "TERM_OWNER: job killed by owner"),
+        ("condor_history.json", "307.0", "via condor_rm (by user me)"),
+        ("condor_q.json", "302.0", "running"),
+    ],
+)
+def test_the_batch_system_s_own_words_are_kept(name, number, words):
+    assert read(name)[number].comment == words
+
+
+@pytest.mark.parametrize(
+    ("reader", "text"),
+    [
+        (answers.read_squeue, ""),
+        (answers.read_qstat_pbs, '{"timestamp":1, "pbs_server":"pbs1"}'),
+        (answers.read_qstat_pbs, ""),
+        (answers.read_qstat_sge, "<job_info><queue_info/><job_info/></job_info>"),
+        (answers.read_qacct, ""),
+        (answers.read_bjobs, ""),
+        (answers.read_condor, ""),
+    ],
+)
+def test_where_there_is_nothing_nothing_is_read(reader, text):
+    assert reader(text) == {}
+
+
+def test_a_job_of_grid_engine_in_error_does_not_wait_any_more():
+    text = (TEXTS / "qstat_sge.xml").read_text().replace("hqw", "Eqw")
+    assert answers.read_qstat_sge(text)["16"].state is JobState.FAILED
+
+
+def test_ids_and_the_user_are_filled_in(monkeypatch):
+    monkeypatch.setenv("LOGNAME", "me")
+    sacct = COMMANDS[BatchSystem.SLURM].history
+    assert sacct is not None
+    assert filled(sacct.words, ["7", "8"])[-2:] == ("--jobs", "7,8")
+    asked = filled(COMMANDS[BatchSystem.PBS].query.words, ["7.pbs1", "8.pbs1"])
+    assert asked == ("qstat", "-x", "-f", "-F", "json", "7.pbs1", "8.pbs1")
+    assert filled(COMMANDS[BatchSystem.SGE].query.words, ["7"])[-1] == "me"
+
+
+def test_a_batch_system_that_cannot_be_asked_is_refused():
+    with pytest.raises(ClusterError, match="jobs of moab can't be run by this version"):
+        commands_of(BatchSystem.MOAB, "lab")

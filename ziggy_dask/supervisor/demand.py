@@ -1,0 +1,122 @@
+"""Demand: how many jobs the work asks for, and for which of them nothing is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from ziggy_dask.compute.estimate import Estimate, Needs, needs_of
+from ziggy_dask.compute.placing import Load
+from ziggy_dask.definitions import Environment, Node
+from ziggy_dask.records.jobs import JobRecord
+
+QUIET_S = 10.0
+"""So long nothing must be left for an environment before its jobs end, in seconds: the
+next task may be about to be handed out."""
+
+
+def needed_by(node: Node, resubmits: int, environment: Environment) -> Needs:
+    """Return what the subtasks of a node need after so many restarts by themselves.
+
+    Memory grows as the node's retry says, to no more than the largest sort of node has.
+
+    Raises
+    ------
+    ClusterError
+        If the node does not say enough.
+    """
+    needs = needs_of(node)
+    wanted = needs.remote.architecture
+    most = max(
+        one.memory_bytes
+        for one in environment.architectures
+        if not wanted or one.name == wanted
+    )
+    grown = needs.memory_bytes * node.retry.memory**resubmits
+    memory = max(needs.memory_bytes, min(int(grown), most))
+    factor = node.retry.time**resubmits
+    return replace(
+        needs,
+        memory_bytes=memory,
+        typical_s=needs.typical_s * factor,
+        longest_s=needs.longest_s * factor,
+    )
+
+
+def jobs_wanted(found: Estimate, load: Load) -> int:
+    """Return how many jobs a claim keeps busy now, at most those of its estimate."""
+    busy = math.ceil((load.waiting + load.running) / found.active_cores)
+    return min(found.nodes, busy)
+
+
+def missing_jobs(
+    environment: Environment,
+    found: Estimate,
+    load: Load,
+    open_: Sequence[JobRecord],
+    ends: Mapping[str, float],
+    now: float,
+) -> int:
+    """Return how many jobs are to be submitted for a claim.
+
+    Parameters
+    ----------
+    environment, found
+        Where, and what it was estimated to get there.
+    load
+        What the claim has to do.
+    open_
+        Jobs that have not ended, of all environments.
+    ends
+        When those that run will end, by name, in seconds since the epoch.
+    now
+        Seconds since the epoch.
+    """
+    if not load.waiting:
+        return 0
+    mine = [one for one in open_ if one.environment == environment.name]
+    able = [
+        one
+        for one in mine
+        if one.architecture == found.architecture
+        and ends.get(one.name, math.inf) >= now + load.seconds
+    ]
+    missing = jobs_wanted(found, load) - len(able)
+    if environment.max_jobs:
+        missing = min(missing, environment.max_jobs - len(mine))
+    return max(missing, 0)
+
+
+def surplus_jobs(
+    left: Sequence[Load],
+    mine: Sequence[JobRecord],
+    idle: Collection[str],
+    busy: Collection[str],
+    ends: Mapping[str, float],
+    now: float,
+    quiet_s: float,
+) -> list[JobRecord]:
+    """Return jobs for which nothing is left, or nothing that they have time for.
+
+    Parameters
+    ----------
+    left
+        What the claims of an environment have to do.
+    mine
+        Its jobs that have not ended.
+    idle, busy
+        Names of those whose workers are here and have nothing, or something, to do.
+    ends, now
+        As in `missing_jobs`.
+    quiet_s
+        Time for which nothing was left, in seconds.
+    """
+    if not left:
+        return [one for one in mine if one.name not in busy and quiet_s >= QUIET_S]
+    shortest = min(one.seconds for one in left)
+    return [
+        one
+        for one in mine
+        if one.name in idle and ends.get(one.name, math.inf) < now + shortest
+    ]
