@@ -19,7 +19,8 @@ as_sge "qconf -am root"
 qconf -ah "$host" || true
 qconf -as "$host" || true
 
-qconf -sconf | sed -e 's/^min_uid .*/min_uid 0/; s/^min_gid .*/min_gid 0/' > global
+qconf -sconf | sed -e 's/^min_uid .*/min_uid 0/; s/^min_gid .*/min_gid 0/' \
+    -e 's/flush_time=[0-9:]*/flush_time=00:00:01/' > global
 qconf -Mconf global
 qconf -ssconf | sed -e 's/^schedule_interval .*/schedule_interval 0:0:1/' \
     -e 's/^flush_submit_sec .*/flush_submit_sec 1/' \

@@ -1,6 +1,6 @@
 """Job scripts that really run: each starts a worker, which does what it is given.
 
-PBS is a stand-in, in ``batch/pbs_standin``: its ``qsub`` runs the script as a process. Grid
+PBS is a stand-in, in ``pbs_standin``: its ``qsub`` runs the script as a process. Grid
 Engine is Debian's.
 """
 
@@ -17,34 +17,6 @@ from distributed import Client, LocalCluster
 import ziggy_dask as z
 from ziggy_dask.compute.script import JobSpec, job_of
 from ziggy_dask.compute.security import certificates
-
-BATCH = Path(__file__).parent / "batch"
-STANDIN = BATCH / "pbs_standin"
-
-
-@pytest.fixture
-def pbs(tmp_path, monkeypatch):
-    """The stand-in for PBS on the search path; what is left of it ends with the test."""
-    home = tmp_path / "pbs"
-    home.mkdir()
-    monkeypatch.setenv("PATH", f"{STANDIN}:{os.environ['PATH']}")
-    monkeypatch.setenv("PBS_STANDIN", str(home))
-    monkeypatch.setenv("USER", "me")
-    yield home
-    jobs = [
-        f"{one.name}.standin"
-        for one in home.iterdir()
-        if one.is_dir() and not (one / "exit").exists()
-    ]
-    subprocess.run(["qdel", *jobs], check=True)
-
-
-@pytest.fixture(scope="module")
-def sge(tmp_path_factory):
-    """Grid Engine on this machine."""
-    subprocess.run([BATCH / "sge_up.sh"], check=True, timeout=120)
-    yield
-    subprocess.run([BATCH / "sge_down.sh"], check=True, timeout=120)
 
 
 @pytest.fixture
