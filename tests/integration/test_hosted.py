@@ -6,14 +6,16 @@ import getpass
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
 from importlib import resources
 from pathlib import Path
 
+import psutil
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster, Worker
 
 from tests.conftest import data_type, images, node, pipeline, states, store
 from tests.servers import WAIT_S, free_port
@@ -140,9 +142,28 @@ def test_machines_that_are_reached_by_ssh(tmp_path, code, ssh_host):
         "compute:\n  ssh:\n    hosts: [127.0.0.1]\n    workers: 2\n    options:\n"
         f"      connect_options:\n{ssh_host}"
         f"      remote_python: {sys.executable}\n"
-        "      scheduler_options: {host: 127.0.0.1, dashboard_address: '127.0.0.1:0'}\n"
+        "      scheduler_options: {host: 127.0.0.1}\n"
     )
-    run_on(tmp_path, code(ALGORITHMS), lines)
+    cluster = run_on(tmp_path, code(ALGORITHMS), lines)
+    with open_client(cluster._site.cluster.compute, tmp_path / "scratch") as client:
+        client.wait_for_workers(2)
+        info = client.scheduler_info(n_workers=-1)
+        addresses = [info["address"], *info["workers"]]
+        assert {one.partition(":")[0] for one in addresses} == {"tls"}
+        (key,) = {Path(one) for one in client.run(_key_of_worker).values()}
+        assert stat.filemode(key.stat().st_mode) == "-rw-------"
+        assert stat.filemode(key.parent.stat().st_mode) == "drwx------"
+        lines_of_all = [one.info["cmdline"] for one in psutil.process_iter(["cmdline"])]
+        assert any(str(key) in " ".join(one or ()) for one in lines_of_all)
+        assert not any("PRIVATE KEY" in " ".join(one or ()) for one in lines_of_all)
+        for address in addresses:
+            with pytest.raises(OSError, match="TLS|timed out|closed|expected"):
+                Client(address.replace("tls", "tcp"), timeout="1s")
+    assert not key.parent.exists()
+
+
+def _key_of_worker(dask_worker: Worker) -> str:
+    return dask_worker.security.tls_worker_key
 
 
 def test_the_spec_for_kubernetes_is_as_the_operator_wants_it():

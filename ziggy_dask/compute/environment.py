@@ -74,7 +74,7 @@ def open_client(
         If it can't be started or reached.
     """
     if not isinstance(compute, AddressCompute | LocalCompute):
-        with open_hosted(compute) as client:
+        with open_hosted(compute, scratch) as client:
             yield client
         return
     if isinstance(compute, AddressCompute):

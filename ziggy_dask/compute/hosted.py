@@ -11,10 +11,11 @@ import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ziggy_dask.compute.ssh import secured
 from ziggy_dask.definitions import (
     ClassCompute,
     CloudCompute,
@@ -112,19 +113,39 @@ def check_call(compute: Hosted) -> str:
 
 
 @contextmanager
-def open_hosted(compute: Hosted) -> Iterator[Client]:
+def open_hosted(compute: Hosted, scratch: Path) -> Iterator[Client]:
     """Start a compute environment and reach it; it ends with the block.
+
+    Parameters
+    ----------
+    compute
+        From the cluster file.
+    scratch
+        Directory for the certificates of this run.
 
     Raises
     ------
     ClusterError
         If it can't be started.
     """
-    from distributed import Client
-
     if fault := check_call(compute):
         raise ClusterError(fault)
     call = call_of(compute)
+    if isinstance(compute, SshCompute):
+        with (
+            secured(call.arguments, scratch / "certificates") as arguments,
+            _started(compute, replace(call, arguments=arguments)) as client,
+        ):
+            yield client
+    else:
+        with _started(compute, call) as client:
+            yield client
+
+
+@contextmanager
+def _started(compute: Hosted, call: Call) -> Iterator[Client]:
+    from distributed import Client
+
     try:
         cluster = _loaded(call)(**call.arguments)
     # What somebody else's class raises when its service refuses is not known here.
