@@ -24,6 +24,7 @@ from ziggy_dask.definitions import (
     SshCompute,
 )
 from ziggy_dask.definitions.compute import Options, Provider, Secret, kind_of
+from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -59,8 +60,29 @@ class Call:
     """So many workers it is scaled to; 0: it starts with all of them."""
 
 
-def call_of(compute: Hosted) -> Call:
+def _read(secret: Secret) -> str:
+    try:
+        if secret.from_environment:
+            return os.environ[secret.from_environment]
+        return Path(secret.from_file).read_text(encoding="utf-8").rstrip("\n")
+    except KeyError as error:
+        raise ClusterError(
+            f"the environment variable {secret.from_environment!r} is not set, which "
+            "'compute' in the cluster file names"
+        ) from error
+    except OSError as error:
+        raise ClusterError(f"{secret.from_file}: can't be read: {error}") from error
+
+
+def call_of(compute: Hosted, read: Callable[[Secret], str] = _read) -> Call:
     """Return what has to be called for a compute environment.
+
+    Parameters
+    ----------
+    compute
+        From the cluster file.
+    read
+        Gives the text of a secret.
 
     Raises
     ------
@@ -68,17 +90,17 @@ def call_of(compute: Hosted) -> Call:
         If a secret is not where it should be.
     """
     if isinstance(compute, SshCompute):
-        return _ssh(compute)
+        return _ssh(compute, read)
     if isinstance(compute, KubernetesCompute):
-        return _kubernetes(compute)
+        return _kubernetes(compute, read)
     if isinstance(compute, GatewayCompute):
         options = {"address": compute.address, "shutdown_on_close": True}
         if compute.cluster_options.names:
-            options["cluster_options"] = _filled(compute.cluster_options)
+            options["cluster_options"] = _filled(compute.cluster_options, read)
         return Call(
             target="dask_gateway:GatewayCluster",
             package="dask-gateway",
-            arguments=options | _filled(compute.options),
+            arguments=options | _filled(compute.options, read),
             workers=compute.workers,
         )
     if isinstance(compute, CloudCompute):
@@ -86,13 +108,13 @@ def call_of(compute: Hosted) -> Call:
         return Call(
             target=f"dask_cloudprovider.{target}",
             package=f"dask-cloudprovider[{extra}]",
-            arguments=_filled(compute.options),
+            arguments=_filled(compute.options, read),
             workers=compute.workers,
         )
     return Call(
         target=compute.name,
         package="",
-        arguments=_filled(compute.options),
+        arguments=_filled(compute.options, read),
         workers=compute.workers,
     )
 
@@ -100,15 +122,23 @@ def call_of(compute: Hosted) -> Call:
 def check_call(compute: Hosted) -> str:
     """Return what is wrong with a compute environment, as far as can be told offline.
 
-    Empty if nothing is: its class is there, and takes the arguments.
+    Empty if nothing is: its class is there, and takes the arguments. Secrets may not be.
     """
     try:
-        call = call_of(compute)
-        inspect.signature(_loaded(call)).bind(**call.arguments)
+        call = call_of(compute, lambda secret: "")
+        loaded = _loaded(call)
+        inspect.signature(loaded).bind(**call.arguments)
     except ClusterError as error:
         return str(error)
     except TypeError as error:
         return f"'compute: {kind_of(compute)}': {call.target}: {error}"
+    if isinstance(compute, CloudCompute | KubernetesCompute):
+        known = _parameters(loaded)
+        for name in call.arguments.keys() - known:
+            return (
+                f"'compute: {kind_of(compute)}': {call.target} has no option {name!r}"
+                + suggestion(name, known)
+            )
     return ""
 
 
@@ -167,8 +197,8 @@ def _started(compute: Hosted, call: Call) -> Iterator[Client]:
         cluster.close()
 
 
-def _ssh(compute: SshCompute) -> Call:
-    options = _filled(compute.options)
+def _ssh(compute: SshCompute, read: Callable[[Secret], str]) -> Call:
+    options = _filled(compute.options, read)
     worker: dict[str, Any] = {"nthreads": compute.threads, "n_workers": compute.workers}
     if compute.memory_bytes:
         worker["memory_limit"] = compute.memory_bytes
@@ -187,7 +217,7 @@ def _ssh(compute: SshCompute) -> Call:
     )
 
 
-def _kubernetes(compute: KubernetesCompute) -> Call:
+def _kubernetes(compute: KubernetesCompute, read: Callable[[Secret], str]) -> Call:
     resources = {"cpu": str(compute.worker_cores)}
     if compute.worker_memory_bytes:
         resources["memory"] = str(compute.worker_memory_bytes)
@@ -199,7 +229,7 @@ def _kubernetes(compute: KubernetesCompute) -> Call:
             "image": compute.image,
             "n_workers": compute.workers,
             "resources": {"requests": resources, "limits": resources},
-            **_filled(compute.options),
+            **_filled(compute.options, read),
         },
         workers=0,
     )
@@ -223,28 +253,27 @@ def _loaded(call: Call) -> Callable[..., Any]:
     return loaded
 
 
-def _filled(options: Options) -> dict[str, Any]:
+def _parameters(loaded: Any) -> set[str]:
+    """Return the arguments of a class that hands on what it does not know to its bases."""
+    makers = [
+        vars(one)["__init__"] for one in loaded.__mro__ if "__init__" in vars(one)
+    ]
+    return {
+        one.name
+        for maker in makers
+        for one in inspect.signature(maker).parameters.values()
+        if one.kind is one.POSITIONAL_OR_KEYWORD or one.kind is one.KEYWORD_ONLY
+    } - {"self"}
+
+
+def _filled(options: Options, read: Callable[[Secret], str]) -> dict[str, Any]:
     """Return options as arguments, with secrets filled in."""
-    return {name: _value(value) for name, value in options.items}
+    return {name: _value(value, read) for name, value in options.items}
 
 
-def _value(value: object) -> Any:
+def _value(value: object, read: Callable[[Secret], str]) -> Any:
     if isinstance(value, Options):
-        return _filled(value)
+        return _filled(value, read)
     if isinstance(value, tuple):
-        return [_value(one) for one in value]
-    return _read(value) if isinstance(value, Secret) else value
-
-
-def _read(secret: Secret) -> str:
-    try:
-        if secret.from_environment:
-            return os.environ[secret.from_environment]
-        return Path(secret.from_file).read_text(encoding="utf-8").rstrip("\n")
-    except KeyError as error:
-        raise ClusterError(
-            f"the environment variable {secret.from_environment!r} is not set, which "
-            "'compute' in the cluster file names"
-        ) from error
-    except OSError as error:
-        raise ClusterError(f"{secret.from_file}: can't be read: {error}") from error
+        return [_value(one, read) for one in value]
+    return read(value) if isinstance(value, Secret) else value

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ziggy_dask.compute.hosted import check_call
 from ziggy_dask.compute.script import check_jobs, example_of, job_script
 from ziggy_dask.definitions import (
+    AddressCompute,
+    LocalCompute,
     check_environment,
     environments_to_yaml,
     read_cluster,
@@ -35,6 +38,10 @@ def check_cluster(file: str | os.PathLike[str]) -> dict[tuple[str, str], str]:
         With everything that is wrong, each with file, line and mend.
     """
     cluster = read_cluster(Path(file), check_jobs)
+    if not isinstance(cluster.compute, LocalCompute | AddressCompute):
+        fault = check_call(cluster.compute)
+        if fault:
+            raise DefinitionError([Fault(message=fault, file=str(file))])
     return {
         (environment.name, architecture.name): job_script(
             example_of(environment, architecture)
