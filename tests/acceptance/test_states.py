@@ -1,27 +1,33 @@
-"""Every state of instances and tasks, and how one comes to be of another.
+"""Every state of instances and steps of tasks, and every move between them.
 
-The names are those of the original. Moves are noted by the database itself. Steps that
-the original needs for its own machinery are never taken here: tasks are made whole
-(INITIALIZING), their inputs are read where they are (MARSHALING), Dask gets them in one
-call (SUBMITTING), and what has ended well is published at once (WAITING_TO_STORE is left
-to tasks with too many failures).
-
-Restart modes, halts and what runs again are in `test_operations`; requests and priorities
-in ``tests/integration/test_service.py``; crashes in ``tests/integration/test_kill.py``.
+``docs/states.md`` lists them; each row is a test here, which plays what the row says and
+looks whether the database notes the move. Restart modes and halts in all their forms are in
+`test_operations`; requests and priorities in ``tests/integration/test_service.py``; crashes
+in ``tests/integration/test_kill.py``.
 """
 
-import sqlite3
-from contextlib import closing
+import textwrap
+import threading
+import time
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import text
 
+import ziggy_dask as z
+from tests.acceptance.moves import (
+    illegal_moves,
+    note_moves,
+    noted_clocks,
+    noted_moves,
+    noted_order,
+    rows,
+)
 from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.definitions import Retry
 from ziggy_dask.errors import DefinitionError
-from ziggy_dask.records import TaskStep
-from ziggy_dask.supervisor.events import TaskEnded
+from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.records import InstanceState, TaskStep, count_tasks
+from ziggy_dask.supervisor.events import Progressed, TaskEnded
 
 ALGORITHMS = """
     import time
@@ -30,12 +36,14 @@ ALGORITHMS = """
     HERE = Path(__file__).parent
 
     def work(raw, context):
+        unit, item = context.unit["dataset"], [*context.labels, "i0"][0]
+        with (HERE / "runs.txt").open("a") as file:
+            file.write(f"{unit}-{item}\\n")
         deadline = time.monotonic() + 60
-        is_held = context.unit["dataset"] == "set-2" and context.subtask == 0
-        while is_held and (HERE / "hold").exists():
+        while (HERE / f"hold-{unit}").exists() and context.subtask == 0:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        if (HERE / f"broken-{context.unit['dataset']}-{context.labels[0]}").exists():
+        if (HERE / f"broken-{unit}-{item}").exists():
             raise ValueError("clouds")
         return raw
 
@@ -43,35 +51,26 @@ ALGORITHMS = """
     def follow(out):
         return out
 """
-TRIGGERS = """
-    CREATE TABLE moves (id INTEGER PRIMARY KEY, what TEXT, number INT, state TEXT);
-    CREATE TRIGGER task_moves AFTER UPDATE OF step, is_error ON tasks
-    WHEN OLD.step <> NEW.step OR OLD.is_error <> NEW.is_error BEGIN
-        INSERT INTO moves (what, number, state)
-        VALUES ('task', NEW.id, iif(NEW.is_error, 'ERROR - ', '') || NEW.step);
-    END;
-    CREATE TRIGGER instance_moves AFTER UPDATE OF state ON instances
-    WHEN OLD.state <> NEW.state BEGIN
-        INSERT INTO moves (what, number, state) VALUES ('instance', NEW.id, NEW.state);
-    END;
-"""
 
 
-def note_moves(cluster):
-    """Let the database note all moves."""
-    with closing(sqlite3.connect(cluster.home / "ziggy.db")) as connection:
-        connection.executescript(TRIGGERS)
+class Mission:
+    """A cluster with a pipeline of two nodes, on two data sets of two images."""
 
+    def __init__(self, root, client):
+        self.root, self.client = root, client
+        (root / "algorithms.py").write_text(textwrap.dedent(ALGORITHMS))
+        (root / "cluster.yaml").write_text("cluster: test\nhome: ./home\n")
+        self.cluster = create_cluster(root / "cluster.yaml")
+        self.database = self.cluster.home / "ziggy.db"
+        note_moves(self.database)
+        store(self.cluster, {f"set-{n}/L0": images(2, seed=n) for n in (1, 2)})
+        self.define()
 
-@pytest.fixture
-def mission(cluster, code):
-    """A cluster with a pipeline of two nodes on two data sets of two images."""
-    root = code(ALGORITHMS)
-
-    def define(**options):
-        cluster.register(
+    def define(self, **options):
+        """Register the pipeline, with options of its first node."""
+        self.cluster.register(
             pipeline(
-                root,
+                self.root,
                 data_type("raw", "L0"),
                 data_type("out", "L1"),
                 data_type("after", "L2"),
@@ -80,107 +79,373 @@ def mission(cluster, code):
             )
         )
 
-    def break_(*items):
-        for item in items:
-            (root / f"broken-{item}").touch()
+    def set(self, *marks):
+        """Let algorithms hold or fail: ``hold-set-1``, ``broken-set-1-i0``."""
+        for mark in marks:
+            (self.root / mark).touch()
 
-    def mend():
-        for file in root.glob("broken-*"):
-            file.unlink()
+    def unset(self):
+        """Let algorithms go on, and well."""
+        for pattern in ("hold-*", "broken-*"):
+            for mark in self.root.glob(pattern):
+                mark.unlink()
 
-    note_moves(cluster)
-    store(cluster, {f"set-{n}/L0": images(2, seed=n) for n in (1, 2)})
-    define()
-    cluster.define, cluster.break_, cluster.mend = define, break_, mend
-    cluster.root = root
-    return cluster
+    def run(self, **options):
+        """Run the pipeline."""
+        return self.cluster.run("test", client=self.client, **options)
+
+    def restart(self, *tasks, **options):
+        """Restart tasks, by default all of the first instance that failed."""
+        options = options if tasks else {"instance": 1} | options
+        return self.cluster.restart(*tasks, client=self.client, **options)
+
+    def run_meanwhile(self, do, **options):
+        """Run the pipeline, and do something while a subtask of it is held."""
+        self.set("hold-set-2")
+        thread = threading.Thread(target=self.run, kwargs=options)
+        thread.start()
+        try:
+            wait_until(lambda: "set-2-i0" in self.runs)
+            do()
+        finally:
+            self.unset()
+            thread.join(timeout=60)
+        assert not thread.is_alive()
+
+    def halt(self, task):
+        """Halt a task, and wait until it is."""
+        other = z.open(self.root / "cluster.yaml")
+        other.halt(task)
+        wait_until(lambda: other.task(task).record.is_error)
+
+    @property
+    def runs(self):
+        """What ran, in order."""
+        file = self.root / "runs.txt"
+        return file.read_text().split() if file.exists() else []
+
+    def moves(self, what, number=1):
+        """Return the states that a task or an instance came to, in order."""
+        return noted_moves(self.database, what)[number]
 
 
-def moves(cluster, what, number=1):
-    """Return the states that a task or an instance came to, in order."""
-    query = text("SELECT state FROM moves WHERE what = :what AND number = :number")
-    with cluster._site.database.reading() as connection:
-        rows = connection.execute(query, {"what": what, "number": number})
-        return list(rows.scalars())
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
 
 
-def test_waiting_to_run_queued_executing_storing_complete(mission, client):
-    mission.run("test", client=client)
-    steps = ["QUEUED", "EXECUTING", "STORING", "COMPLETE"]
-    for number in (1, 2, 3, 4):
-        assert moves(mission, "task", number) == steps
-    assert moves(mission, "instance") == ["COMPLETED"]
+# -- what happens, by the words of the page --------------------------------------------
 
 
-def test_processing_until_a_task_fails_then_errors_running_then_stalled(
-    mission, client
-):
-    mission.break_("set-1-i0")
-    hold = mission.root / "hold"
-    hold.touch()
+def all_goes_well(mission):
+    mission.run()
+
+
+def a_task_fails_while_another_one_runs(mission):
+    mission.set("broken-set-1-i0", "hold-set-2")
 
     def let_go(event):
         if isinstance(event, TaskEnded) and event.is_error:
-            hold.unlink()
+            (mission.root / "hold-set-2").unlink()
 
-    instance = mission.run("test", client=client, listen=let_go)
-    assert instance.state.value == "ERRORS_STALLED"
-    assert moves(mission, "instance")[-2:] == ["ERRORS_RUNNING", "ERRORS_STALLED"]
-    assert instance.record.finished is not None
-    found = states(instance)
-    assert found.pop("follow [set-1]") in ("QUEUED", "EXECUTING")  # as far as it got
-    assert found == {
-        "work [set-1]": "ERROR - WAITING_TO_STORE",
-        "work [set-2]": "COMPLETE",
-        "follow [set-2]": "COMPLETE",
-    }
+    mission.run(listen=let_go)
 
 
-def test_errors_stalled_to_processing_to_completed_by_a_restart(mission, client):
-    mission.break_("set-1-i0")
-    mission.run("test", client=client)
-    mission.mend()
-    mission.restart(1, client=client)
-    assert moves(mission, "instance")[-3:] == [
-        "ERRORS_STALLED",
-        "PROCESSING",
-        "COMPLETED",
-    ]
-    found = moves(mission, "task")
-    again = found.index("ERROR - WAITING_TO_STORE")
-    assert found[again + 1] == "WAITING_TO_RUN"
-    assert found[-2:] == ["STORING", "COMPLETE"]
+def the_only_task_that_runs_is_halted(mission):
+    options = {"where": ["dataset=set-2"], "stop": "work"}
+    mission.run_meanwhile(lambda: mission.halt(1), **options)
 
 
-def test_transition_failed_to_processing_to_completed_by_a_retry(cluster, code, client):
-    cluster.register(
+def the_only_task_that_runs_is_halted_and_restarted(mission):
+    the_only_task_that_runs_is_halted(mission)
+    mission.restart()
+
+
+def there_is_nothing_to_process(mission):
+    with pytest.raises(DefinitionError, match="no units of work"):
+        mission.run(where=["dataset=set-3"])
+
+
+def there_is_nothing_to_process_and_then_the_instance_is_restarted(mission):
+    there_is_nothing_to_process(mission)
+    with pytest.raises(DefinitionError, match="run the pipeline anew with --set"):
+        mission.restart(parameters={"S": {"x": 1}})
+    with pytest.raises(DefinitionError, match="no units of work"):
+        mission.restart()
+    store(mission.cluster, {"set-3/L0": images(2)})
+    (done,) = mission.restart()
+    assert (done.id, done.state.value) == (1, "COMPLETED")
+
+
+def the_supervisor_dies_after_a_failure_and_another_one_goes_on(mission):
+    mission.set("broken-set-1-i0", "hold-set-2")
+
+    def die(event):
+        if isinstance(event, TaskEnded) and event.is_error:
+            mission.unset()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mission.run(listen=die)
+    mission.cluster.resume(1, client=mission.client)
+
+
+def failures_are_restarted(mission):
+    mission.set("broken-set-1-i0")
+    mission.run()
+    mission.unset()
+    (done,) = mission.restart()
+    assert done.state.value == "COMPLETED"
+
+
+def what_was_stored_with_failures_is_restarted(mission):
+    mission.define(max_failed_subtasks=1)
+    failures_are_restarted(mission)
+
+
+def what_is_good_of_a_failed_task_is_stored(mission):
+    mission.set("broken-set-1-i0")
+    mission.run()
+    mission.restart(mode="resume-current-step")
+
+
+def a_task_is_halted_before_its_inputs_are_there(mission):
+    mission.define(single_subtask=True)  # so that what follows is planned later
+    mission.run_meanwhile(lambda: mission.halt(4))
+
+
+def a_task_is_halted_before_its_inputs_are_there_and_restarted(mission):
+    a_task_is_halted_before_its_inputs_are_there(mission)
+    mission.restart()
+
+
+def a_task_is_halted_before_it_begins(mission):
+    store(mission.cluster, {"set-2/L0": images(1)})
+    mission.run_meanwhile(lambda: mission.halt(4))
+
+
+def a_task_is_halted_before_it_begins_and_restarted(mission):
+    a_task_is_halted_before_it_begins(mission)
+    mission.restart()
+
+
+def what_it_has_begun_to_read_is_made_from_the_beginning(mission):
+    mission.set("broken-set-1-i0")
+    mission.run()
+    mission.unset()
+    mission.restart(mode="from-beginning")
+
+
+def a_delivery_is_taken_in(mission, *, is_good=True):
+    mission.cluster.register(
         pipeline(
-            code(ALGORITHMS),
-            data_type("raw", "L0"),
-            data_type("out", "L1"),
-            node("work", "work", "raw", "out"),
+            None,
+            data_type(
+                "raw", "L0", files="(r[0-9]+)\\.csv", reader="csv", external=False
+            ),
+            z.Node(name="receipt", step=z.DataReceiptStep()),
+            name="taken",
         )
     )
-    note_moves(cluster)
-    with pytest.raises(DefinitionError, match="no units of work"):
-        cluster.run("test", client=client)
-    (instance,) = cluster.instances.values()
-    assert instance.state.value == "TRANSITION_FAILED"
-    assert instance.record.finished is not None
-    with pytest.raises(DefinitionError, match="run the pipeline anew with --set"):
-        cluster.restart(instance=1, parameters={"S": {"x": 1}}, client=client)
-    with pytest.raises(DefinitionError, match="no units of work"):
-        cluster.restart(instance=1, client=client)
-    store(cluster, {"set-1/L0": images(2)})
-    (done,) = cluster.restart(instance=1, client=client)
-    assert (done.id, done.state.value) == (1, "COMPLETED")
-    assert moves(cluster, "instance") == [
-        "TRANSITION_FAILED",
-        "PROCESSING",
-        "TRANSITION_FAILED",
-        "PROCESSING",
-        "COMPLETED",
+    delivery = mission.root / "delivery" / "set-1" / "L0"
+    delivery.mkdir(parents=True)
+    (delivery / "r1.csv").write_bytes(b"a,b\n1,2\n" if is_good else b"\0\xff")
+    mission.cluster.receive(mission.root / "delivery", needs_manifest=False)
+
+
+def a_file_of_a_delivery_can_not_be_read(mission):
+    a_delivery_is_taken_in(mission, is_good=False)
+
+
+def a_file_of_a_delivery_can_not_be_read_and_then_it_is_restarted(mission):
+    a_file_of_a_delivery_can_not_be_read(mission)
+    mission.restart()
+
+
+# -- the rows of the page --------------------------------------------------------------
+
+
+@pytest.fixture
+def mission(tmp_path, client):
+    made = Mission(tmp_path, client)
+    yield made
+    made.cluster._site.database.close()
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory, client):
+    """Let something happen, once; return where it did."""
+    known = {}
+
+    def play(when):
+        name = when.replace(",", "").replace("can't", "can not").replace(" ", "_")
+        if name not in known:
+            made = Mission(tmp_path_factory.mktemp("mission"), client)
+            globals()[name](made)
+            made.cluster._site.database.close()
+            known[name] = made
+        return known[name]
+
+    return play
+
+
+INSTANCE_MOVES, TASK_MOVES = rows("Moves of instances"), rows("Moves of tasks")
+EVENTS = sorted({row[2] for row in (*INSTANCE_MOVES, *TASK_MOVES)})
+
+
+def named(table):
+    return [pytest.param(*row, id=f"{row[0]} to {row[1]}") for row in table]
+
+
+@pytest.mark.parametrize(("one", "other", "when"), named(INSTANCE_MOVES))
+def test_instance_moves_from(played, one, other, when):
+    found = noted_moves(played(when).database, "instance").values()
+    assert (one, other) in {pair for states in found for pair in pairwise(states)}
+
+
+@pytest.mark.parametrize(("one", "other", "when"), named(TASK_MOVES))
+def test_task_moves_from(played, one, other, when):
+    found = noted_moves(played(when).database, "task").values()
+    assert (one, other) in {pair for states in found for pair in pairwise(states)}
+
+
+@pytest.mark.parametrize("when", EVENTS)
+def test_nothing_moves_otherwise_when(played, when):
+    assert illegal_moves(played(when).database) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "clock", "meaning"),
+    [pytest.param(*row, id=row[0]) for row in rows("States of instances")],
+)
+def test_instance_state(played, state, clock, meaning):
+    clocks = {
+        is_running
+        for when in EVENTS
+        for found, is_running in noted_clocks(played(when).database)
+        if found == state
+    }
+    if meaning.startswith("not used"):
+        assert clocks == set()
+    else:
+        assert clocks == {clock == "runs"}
+
+
+@pytest.mark.parametrize(
+    ("step", "counted", "meaning"),
+    [pytest.param(*row, id=row[0]) for row in rows("Steps of tasks")],
+)
+def test_task_step(played, step, counted, meaning):
+    assert getattr(count_tasks([(TaskStep(step), False)]), counted) == 1
+    assert count_tasks([(TaskStep(step), True)]).failed == 1
+    taken = {
+        state
+        for when in EVENTS
+        for states in noted_moves(played(when).database, "task").values()
+        for state in states
+    }
+    assert (step in taken) == (not meaning.startswith(("not used", "only with")))
+
+
+def test_the_page_has_all_states_and_steps():
+    assert [r[0] for r in rows("States of instances")] == [
+        s.value for s in InstanceState
     ]
+    assert [r[0] for r in rows("Steps of tasks")] == [s.value for s in TaskStep]
+
+
+# -- what the original promises besides ------------------------------------------------
+
+
+def test_the_step_after_each_step():
+    steps = list(TaskStep)
+    assert [one.following() for one in steps[:-1]] == steps[1:]
+    with pytest.raises(ValueError, match="no step follows COMPLETE"):
+        TaskStep.COMPLETE.following()
+
+
+def counts_over_time(mission):
+    """Return total, waiting, complete and failed tasks after each move of a task."""
+    steps, found = {}, []
+    for number, state in noted_order(mission.database):
+        is_error = state.startswith("ERROR")
+        steps[number] = (TaskStep(state.removeprefix("ERROR - ")), is_error)
+        counts = count_tasks(steps.values())
+        found.append((counts.total, counts.waiting, counts.complete, counts.failed))
+    return found
+
+
+def test_two_tasks_wait_then_run_then_are_complete(mission):
+    mission.run(stop="work")
+    counts = counts_over_time(mission)
+    assert counts[1] == (2, 2, 0, 0)
+    assert (2, 0, 0, 0) in counts
+    assert counts[-1] == (2, 0, 2, 0)
+    assert mission.moves("instance") == ["PROCESSING", "COMPLETED"]
+
+
+@pytest.mark.parametrize("stop", ["work", None], ids=["one node", "a second node"])
+def test_one_of_two_tasks_fails_and_the_other_one_completes(mission, stop):
+    mission.set("broken-set-1-i0", "hold-set-2")
+    seen = []
+
+    def let_go(event):
+        if isinstance(event, TaskEnded) and event.is_error:
+            instance = mission.cluster.instance(1)
+            seen.append((instance.record.finished, instance.tasks[0].record.finished))
+            mission.unset()
+
+    instance = mission.run(listen=let_go, stop=stop)
+    ((instance_ended, task_ended),) = seen
+    assert instance_ended is None
+    assert task_ended is not None
+    assert mission.moves("instance") == [
+        "PROCESSING",
+        "ERRORS_RUNNING",
+        "ERRORS_STALLED",
+    ]
+    assert instance.record.finished is not None
+    found = states(instance)
+    assert found["work [set-1]"] == "ERROR - WAITING_TO_STORE"
+    assert found["work [set-2]"] == "COMPLETE"
+
+
+def test_a_task_goes_on_when_its_own_inputs_are_complete(mission):
+    mission.run_meanwhile(lambda: wait_until(lambda: is_complete(mission, 3)))
+    assert states(mission.cluster.instance(1))["follow [set-2]"] == "COMPLETE"
+
+
+def is_complete(mission, task):
+    return mission.cluster.task(task).record.step is TaskStep.COMPLETE
+
+
+def test_a_task_without_subtasks_is_complete_and_nothing_runs_for_it(mission):
+    mission.define(single_subtask=True, max_failed_subtasks=1)
+    mission.set("broken-set-1-i0")
+    instance = mission.run()
+    (follow,) = [t for t in instance.tasks if t.record.node == "follow"][:1]
+    assert (follow.record.state, follow.record.total) == ("COMPLETE", 0)
+    assert mission.moves("task", follow.id) == ["WAITING_TO_RUN", "STORING", "COMPLETE"]
+
+
+def test_counts_of_six_subtasks_as_they_end(mission):
+    store(mission.cluster, {"set-1/L0": images(6)})
+    mission.set(*(f"broken-set-1-i{n}" for n in (1, 2, 3)))
+    told, ended = [(0, 0)], []
+
+    def listen(event):
+        if isinstance(event, Progressed):
+            complete, failed = told[-1]
+            told.append((complete + event.complete, failed + event.failed))
+        if isinstance(event, TaskEnded):
+            ended.append(event)
+
+    mission.run(listen=listen, where=["dataset=set-1"], stop="work")
+    assert told == sorted(told)
+    assert told[-1] == (3, 3)
+    assert [event.task for event in ended] == [1]
 
 
 @pytest.mark.parametrize(
@@ -191,36 +456,40 @@ def test_transition_failed_to_processing_to_completed_by_a_retry(cluster, code, 
         (0, 0, ["set-1-i0"], "ERROR - WAITING_TO_STORE", 0),
         (0, 1, ["set-1-i0"], "ERROR - WAITING_TO_STORE", 1),
         (1, 1, ["set-1-i0", "set-1-i1"], "ERROR - WAITING_TO_STORE", 1),
+        (2, 0, ["set-1-i0", "set-1-i1"], "COMPLETE", 0),
     ],
-    ids=["persist", "persist what is allowed", "fail", "resubmit", "resubmit, fail"],
+    ids=[
+        "persist",
+        "persist what is allowed",
+        "fail",
+        "resubmit",
+        "resubmit, fail",
+        "all failed, and may",
+    ],
 )
-def test_disposition(mission, client, allowed, times, broken, state, resubmits):
+def test_disposition(mission, allowed, times, broken, state, resubmits):
     mission.define(max_failed_subtasks=allowed, retry=Retry(times=times))
-    mission.break_(*broken)
-    instance = mission.run("test", client=client)
+    mission.set(*(f"broken-{one}" for one in broken))
+    instance = mission.run()
     record = instance.tasks[0].record
     assert (record.state, record.resubmits) == (state, resubmits)
     assert record.failed == len(broken)
+    is_stored = state == "COMPLETE" and len(broken) < 2
+    assert ("set-1/L1" in mission.cluster.datastore) == is_stored
 
 
-def test_counts_add_up_whatever_becomes_of_a_task(mission, client):
-    mission.break_("set-1-i0", "set-2-i0", "set-2-i1")
-    instance = mission.run("test", client=client)
+def test_subtasks_that_have_ended_well_or_badly_do_not_run_when_gone_on_with(mission):
+    mission.set("broken-set-1-i0")
+    mission.run()
+    before = mission.runs
+    done = mission.cluster.resume(1, client=mission.client)
+    assert (done.state.value, mission.runs) == ("ERRORS_STALLED", before)
+
+
+def test_counts_add_up_whatever_becomes_of_a_task(mission):
+    mission.set("broken-set-1-i0", "broken-set-2-i0", "broken-set-2-i1")
+    instance = mission.run()
     counts = [(t.record.complete, t.record.failed) for t in instance.tasks]
     assert counts[:2] == [(1, 1), (0, 2)]
     for task in instance.tasks:
         assert task.record.complete + task.record.failed <= task.record.total
-
-
-def test_a_task_never_goes_back_but_by_a_restart(mission, client):
-    mission.break_("set-1-i0")
-    mission.run("test", client=client)
-    mission.mend()
-    mission.restart(instance=1, client=client)
-    order = [step.value for step in TaskStep]
-    for number in (1, 2, 3, 4):
-        for one, other in pairwise(moves(mission, "task", number)):
-            step, following = (s.removeprefix("ERROR - ") for s in (one, other))
-            assert following == "WAITING_TO_RUN" or order.index(step) <= order.index(
-                following
-            )

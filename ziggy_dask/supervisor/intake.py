@@ -181,7 +181,7 @@ def _receive(
         if needs_manifest:
             _clear_away(site, delivery)
     except (DeliveryError, DatastoreError) as error:
-        instances.fail_task(site.database, task.id, TaskStep.EXECUTING, str(error))
+        instances.fail_task(site.database, task.id, None, str(error))
         _tell(listen, task, str(error))
         return False
     listen(Progressed(node=task.node, complete=1, failed=0))
