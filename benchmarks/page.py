@@ -33,7 +33,6 @@ def fill(database: Database, tasks: int, subtasks: int) -> None:
         code_version="",
         options={},
         parameters={},
-        set_ids=[],
         software={},
         base_snapshot="A",
     )

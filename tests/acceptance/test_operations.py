@@ -15,8 +15,9 @@ from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.definitions import Retry, parameter_from_value
 from ziggy_dask.interface.main import ziggy
 from ziggy_dask.records import requests
+from ziggy_dask.records.lease import take_lease
 from ziggy_dask.records.requests import RequestKind
-from ziggy_dask.supervisor import Request, request_to_json
+from ziggy_dask.supervisor import Request, in_charge, request_to_json
 from ziggy_dask.supervisor.service import _launch
 
 ALGORITHMS = """
@@ -157,6 +158,41 @@ def test_restarting_again_finds_nothing_to_do(mission, client):
     assert done.exit_code == 0
     assert "nothing to restart" in done.output
     assert not (mission.root / "runs.txt").exists()
+
+
+def test_two_who_restart_the_same_at_once_run_it_once(mission, client, monkeypatch):
+    """The second one is in charge only when the first one has done it."""
+    break_(mission, "set-2-i1")
+    mission.run("test", client=client)
+    mission.runs()
+    mend(mission, "set-2-i1")
+    other = z.open(mission._site.cluster.path)
+
+    def late(database):
+        monkeypatch.undo()
+        other.restart(instance=1, client=client)
+        return take_lease(database)
+
+    monkeypatch.setattr("ziggy_dask.supervisor.supervise.take_lease", late)
+    assert mission.restart(instance=1, client=client) == []
+    assert len(mission.runs()) == 3
+    assert {one.record.attempt for one in mission.instance(1).tasks} == {0, 1}
+
+
+def test_what_waits_in_an_instance_that_has_ended_is_halted_and_restarted(
+    mission, client, expected
+):
+    break_(mission, "set-2-i1")
+    mission.run("test", client=client)
+    mend(mission, "set-2-i1")
+    with in_charge(mission._site):  # of something else
+        assert z.open(mission._site.cluster.path).halt(instance=1) == 2
+    mission.run("test", where=["dataset=set-1"], client=client)
+    said = [one.record.message for one in mission.instance(1).tasks]
+    assert said.count("halted by an operator") == 2
+    (done,) = mission.restart(instance=1, client=client)
+    assert done.state.value == "COMPLETED"
+    assert_products(mission, expected)
 
 
 def test_from_the_beginning_all_of_a_task_runs_again(mission, client, expected):

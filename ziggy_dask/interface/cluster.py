@@ -36,10 +36,10 @@ from ziggy_dask.interface.recorded import Records
 from ziggy_dask.interface.report import write_report
 from ziggy_dask.planning import Plan, Where
 from ziggy_dask.receipt import ModelVersion, model_versions
-from ziggy_dask.records import instances, library
+from ziggy_dask.records import instances, library, requests
 from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.library import Change, Registered
-from ziggy_dask.records.requests import RequestKind
+from ziggy_dask.records.requests import RequestKind, RequestState
 from ziggy_dask.supervisor import (
     Finding,
     Listener,
@@ -58,7 +58,6 @@ from ziggy_dask.supervisor import (
     mend,
     open_site,
     plan,
-    plan_restart,
     request_to_json,
     restart_tasks,
     restore,
@@ -219,9 +218,7 @@ class Cluster(Records):
             }
         stored = library.pipeline(self._site.database, pipeline)
         chosen = chosen_sets(self._site, stored, changes)
-        done = library.save_sets(
-            self._site.database, pipeline, [chosen[name][1] for name in changes]
-        )
+        done = library.change_parameters(self._site.database, pipeline, changes)
         return [
             *done,
             *(
@@ -418,13 +415,17 @@ class Cluster(Records):
 
     def end_supervisor(self) -> None:
         """Ask the supervisor that runs as a service to end, and wait until it has."""
-        if is_served(self._site):
-            ask(self._site, RequestKind.STOP, {})
+        holder = self.supervisor
+        if holder is None or not holder.takes_requests:
+            return
+        database = self._site.database
+        asked = requests.ask(database, RequestKind.STOP, {"token": holder.token})
         deadline = time.monotonic() + _ENDING_S
-        while is_served(self._site):
+        while (now := self.supervisor) is not None and now.token == holder.token:
             if time.monotonic() > deadline:
                 raise ClusterError(f"the supervisor has not ended in {_ENDING_S:g} s")
             time.sleep(0.1)
+        requests.answer(database, asked, RequestState.DONE)
 
     def resume(
         self,
@@ -486,8 +487,7 @@ class Cluster(Records):
         if client is None and is_served(self._site):
             numbers = ask(self._site, RequestKind.RESTART, asked.to_json())
             return [self.follow(number, listen=listen) for number in numbers]
-        resets = plan_restart(self._site.database, asked)
-        records = restart_tasks(self._site, resets, client=client, listen=listen)
+        records = restart_tasks(self._site, asked, client=client, listen=listen)
         return [Instance(self._site, one.id) for one in records]
 
     def halt(self, *tasks: int, instance: int | None = None) -> int:

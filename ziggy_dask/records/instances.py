@@ -122,8 +122,6 @@ class NewInstance:
     """Start and stop node, choice of units of work."""
     parameters: Mapping[str, Any]
     """Parameter sets as in `InstanceRecord`."""
-    set_ids: Sequence[int]
-    """Keys of their versions, to be locked."""
     software: Mapping[str, str]
     """Versions of Python and packages."""
     base_snapshot: str
@@ -150,12 +148,11 @@ class NewTask:
 def create_instance(
     database: Database, new: NewInstance, event: NewEvent | None = None
 ) -> int:
-    """Make an instance and lock what it depends on; return its number.
+    """Make an instance of what is locked for it; return its number.
 
     The event that starts it is recorded in the same transaction.
     """
     with database.writing() as connection:
-        library.lock(connection, new.pipeline_id, new.set_ids)
         made = connection.execute(
             insert(InstanceRow)
             .values(
@@ -280,6 +277,14 @@ def halting(database: Database, instance_number: int) -> set[int]:
     query = select(TaskRow.id).where(
         TaskRow.instance_id == instance_number, TaskRow.is_halting.is_(True)
     )
+    with database.reading() as connection:
+        return set(connection.execute(query).scalars())
+
+
+@patiently
+def halting_instances(database: Database) -> set[int]:
+    """Return the instances with tasks that are asked to halt and have not."""
+    query = select(TaskRow.instance_id).where(TaskRow.is_halting.is_(True)).distinct()
     with database.reading() as connection:
         return set(connection.execute(query).scalars())
 
@@ -442,6 +447,7 @@ def complete_tasks(
         .values(
             step=TaskStep.COMPLETE.value,
             is_error=False,
+            is_halting=False,
             snapshot=snapshot,
             inputs=dict(read),
             finished=datetime.now(UTC),

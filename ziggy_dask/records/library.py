@@ -6,7 +6,7 @@ locked version makes a new version; over an unlocked one it replaces the content
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
@@ -131,12 +131,33 @@ def ziggy_library(database: Database) -> str:
 
 
 @patiently
-def save_sets(
-    database: Database, pipeline: str, sets: Sequence[ParameterSet]
+def change_parameters(
+    database: Database, pipeline: str, changes: Mapping[str, Mapping[str, object]]
 ) -> list[Registered]:
-    """Save new content of parameter sets of a pipeline, all or nothing."""
+    """Change values in the newest parameter sets of a pipeline, all or nothing.
+
+    What others change at the same time is kept: sets are read where they are written.
+
+    Parameters
+    ----------
+    database
+        Where.
+    pipeline
+        Name of the pipeline.
+    changes
+        New values by set, which is known, and by name.
+
+    Raises
+    ------
+    DefinitionError
+        If a parameter is unknown, or a value does not fit.
+    """
     with database.writing() as connection:
-        return [_save_set(connection, pipeline, one) for one in sets]
+        known = _newest_sets(connection, pipeline)
+        return [
+            _save_set(connection, pipeline, known[name].content.with_values(values))
+            for name, values in changes.items()
+        ]
 
 
 @patiently
@@ -160,13 +181,8 @@ def pipeline(database: Database, name: str) -> StoredPipeline:
     DefinitionError
         If there is none of that name.
     """
-    query = (
-        select(PipelineRow.__table__)
-        .where(PipelineRow.name == name)
-        .order_by(PipelineRow.version.desc())
-    )
     with database.reading() as connection:
-        row = connection.execute(query).first()
+        row = connection.execute(_newest_pipeline(name)).first()
     if row is None:
         known = [one.pipeline.name for one in pipelines(database)]
         raise DefinitionError(
@@ -185,26 +201,33 @@ def pipeline_version(connection: Connection, key: int) -> StoredPipeline:
 @patiently
 def parameter_sets(database: Database, pipeline_name: str) -> dict[str, StoredSet]:
     """Return the newest version of each parameter set of a pipeline, by name."""
-    query = (
-        select(ParameterSetRow.__table__)
-        .where(ParameterSetRow.pipeline == pipeline_name)
-        .order_by(ParameterSetRow.version)
-    )
     with database.reading() as connection:
-        rows = connection.execute(query).all()
-    return {row.name: _set_from_row(row) for row in rows}
+        return _newest_sets(connection, pipeline_name)
 
 
-def lock(connection: Connection, pipeline_id: int, set_ids: Sequence[int]) -> None:
-    """Lock the versions that an instance uses."""
-    connection.execute(
-        update(PipelineRow).where(PipelineRow.id == pipeline_id).values(is_locked=True)
-    )
-    connection.execute(
-        update(ParameterSetRow)
-        .where(ParameterSetRow.id.in_(set_ids))
-        .values(is_locked=True)
-    )
+@patiently
+def lock_newest(
+    database: Database, name: str
+) -> tuple[StoredPipeline, dict[str, StoredSet]]:
+    """Lock the newest versions of a registered pipeline and its sets; return them.
+
+    Nobody can change them between this and the instance that uses them.
+    """
+    with database.writing() as connection:
+        stored = _pipeline_from_row(connection.execute(_newest_pipeline(name)).one())
+        newest = _newest_sets(connection, name)
+        sets = {one: newest[one] for one in stored.pipeline.sets}
+        _lock(connection, PipelineRow, [stored.id])
+        _lock(connection, ParameterSetRow, [one.id for one in sets.values()])
+    return stored, sets
+
+
+def _lock(
+    connection: Connection,
+    table: type[PipelineRow] | type[ParameterSetRow],
+    keys: Sequence[int],
+) -> None:
+    connection.execute(update(table).where(table.id.in_(keys)).values(is_locked=True))
 
 
 def set_to_json(one: ParameterSet) -> dict[str, Any]:
@@ -236,12 +259,7 @@ def _save_pipeline(connection: Connection, one: Pipeline, text: str) -> Register
         "text": text,
         "root": str(one.root) if one.root else "",
     }
-    query = (
-        select(PipelineRow.__table__)
-        .where(PipelineRow.name == one.name)
-        .order_by(PipelineRow.version.desc())
-    )
-    latest = connection.execute(query).first()
+    latest = connection.execute(_newest_pipeline(one.name)).first()
     same = latest is not None and (latest.digest, latest.root) == (
         values["digest"],
         values["root"],
@@ -295,6 +313,24 @@ def _save(
         connection.execute(insert(table).values(**values, **made))
     change = Change.CREATE if latest is None else Change.UPDATE
     return Registered(kind=kind, name=name, version=version, change=change)
+
+
+def _newest_pipeline(name: str) -> Any:
+    return (
+        select(PipelineRow.__table__)
+        .where(PipelineRow.name == name)
+        .order_by(PipelineRow.version.desc())
+        .limit(1)
+    )
+
+
+def _newest_sets(connection: Connection, pipeline_name: str) -> dict[str, StoredSet]:
+    query = (
+        select(ParameterSetRow.__table__)
+        .where(ParameterSetRow.pipeline == pipeline_name)
+        .order_by(ParameterSetRow.version)
+    )
+    return {row.name: _set_from_row(row) for row in connection.execute(query)}
 
 
 def _pipeline_from_row(row: Any) -> StoredPipeline:

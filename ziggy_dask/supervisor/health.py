@@ -46,7 +46,7 @@ def examine(site: Site) -> list[Finding]:
         *_lost_products(site, records),
         *_unrecorded_commits(site, records, is_supervised=is_supervised),
         *([] if is_supervised else _abandoned(site, records)),
-        *_left_scaffolds(site, records, is_supervised=is_supervised),
+        *([] if is_supervised else _left_scaffolds(site, records)),
         *_left_directories(site, records),
         *_left_data(site),
         *([] if is_supervised else _left_jobs(site)),
@@ -138,15 +138,10 @@ def _abandoned(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
         )
 
 
-def _left_scaffolds(
-    site: Site, records: list[InstanceRecord], *, is_supervised: bool
-) -> Iterator[Finding]:
+def _left_scaffolds(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
     open_ = {scaffold_name(one.id) for one in records if not one.state.is_final}
-    stalled = {
-        scaffold_name(one.id) for one in records if one.state.value != "COMPLETED"
-    }
     for name in site.repository.scaffolds:
-        if name not in open_ and (name not in stalled or not is_supervised):
+        if name not in open_:
             yield Finding(
                 what=f"branch {name!r} of the datastore serves no instance any more",
                 mend="remove it",

@@ -73,7 +73,9 @@ def launch(site: Site, request: Request) -> int:
     """
     stored = library.pipeline(site.database, request.pipeline)
     selected_nodes(stored.pipeline, request.start, request.stop)
-    sets = chosen_sets(site, stored, request.parameters)
+    chosen_sets(site, stored, request.parameters)  # what is refused locks nothing
+    stored, known = library.lock_newest(site.database, request.pipeline)
+    sets = _with_values(stored, known, request.parameters)
     return instances.create_instance(
         site.database,
         instances.NewInstance(
@@ -89,7 +91,6 @@ def launch(site: Site, request: Request) -> int:
                 }
                 for name, (base, one) in sets.items()
             },
-            set_ids=[base.id for base, _ in sets.values()],
             software=software_versions(),
             base_snapshot=site.repository.tip(),
         ),
@@ -108,6 +109,13 @@ def chosen_sets(
         If an override names an unknown set or parameter, or has a bad value.
     """
     known = library.parameter_sets(site.database, stored.pipeline.name)
+    return _with_values(stored, known, overrides)
+
+
+def _with_values(
+    stored: StoredPipeline, known: Mapping[str, StoredSet], overrides: Overrides
+) -> dict[str, tuple[StoredSet, ParameterSet]]:
+    """Return the sets of a pipeline that are among those that are known; see above."""
     known = {name: known[name] for name in stored.pipeline.sets}
     for name in overrides:
         if name not in known:

@@ -25,7 +25,7 @@ from ziggy_dask.supervisor.pools import opened_compute
 from ziggy_dask.supervisor.ready import LOOK_S, look_for_events, watched_directories
 from ziggy_dask.supervisor.restart import Restart, plan_restart
 from ziggy_dask.supervisor.site import Site
-from ziggy_dask.supervisor.supervise import in_charge, work_on
+from ziggy_dask.supervisor.supervise import halt_idle, in_charge, work_on
 from ziggy_dask.supervisor.watching import Watch
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def serve(site: Site, *, standby: bool = False) -> None:
             while not site.stop.wait(_LOOK_S):
                 for number in [n for n, t in active.items() if not t.is_alive()]:
                     del active[number]
+                halt_idle(site, active)
                 for request in requests.waiting(site.database):
                     _heed(site, request, client, active)
                 if watch.news.is_set() or time.monotonic() - looked > LOOK_S:
@@ -122,7 +123,7 @@ def _heed(
     kinds: dict[RequestKind, Callable[[], tuple[int, ...] | None]] = {
         RequestKind.RUN: lambda: (_launch(site, request),),
         RequestKind.RESTART: lambda: _restart(site, request, active),
-        RequestKind.STOP: lambda: _stop(site),
+        RequestKind.STOP: lambda: _stop(site, request),
     }
     try:
         numbers = kinds[request.kind]()
@@ -147,8 +148,10 @@ def _launch(site: Site, request: RequestRecord) -> int:
     return launch(site, asked)
 
 
-def _stop(site: Site) -> tuple[int, ...]:
-    site.stop.set()
+def _stop(site: Site, request: RequestRecord) -> tuple[int, ...]:
+    """Stop, unless it was another supervisor that was to."""
+    if request.content["token"] == site.database.lease_token:
+        site.stop.set()
     return ()
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions import DataReceiptStep, Keep, Pipeline
@@ -85,7 +85,7 @@ def run(
     LeaseError
         If another supervisor is in charge.
     """
-    with in_charge(site):
+    with _in_charge_to_the_end(site):
         number = launch(site, request)
         return work_on(site, number, client, listen)
 
@@ -115,7 +115,7 @@ def continue_instance(
     RecordsError
         If there is no such instance.
     """
-    with in_charge(site):
+    with _in_charge_to_the_end(site):
         if number is None:
             number = _newest_unended(site)
         return work_on(
@@ -125,27 +125,34 @@ def continue_instance(
 
 def restart_tasks(
     site: Site,
-    resets: Sequence[Reset],
+    asked: Restart,
     *,
     client: Client | None = None,
     listen: Listener = unheard,
 ) -> list[InstanceRecord]:
     """Bring tasks back to where they can run, and run their instances to the end.
 
+    Returns
+    -------
+    list
+        The instances; empty if there is nothing to restart.
+
     Parameters
     ----------
     site
         The open cluster.
-    resets
-        From `plan_restart`.
+    asked
+        What to restart.
     client
         A Dask client to use.
     listen
         Is told what happens.
     """
-    if not resets:
+    if not plan_restart(site.database, asked):
         return []
-    with in_charge(site):
+    with _in_charge_to_the_end(site):
+        # Others may have restarted the same meanwhile: what counts is how it is now.
+        resets = plan_restart(site.database, asked)
         for reset in resets:
             reset_tasks(site.database, reset)
         return [work_on(site, one.instance, client, listen) for one in resets]
@@ -158,11 +165,33 @@ def halt_tasks(site: Site, numbers: Sequence[int]) -> int:
     and does it within seconds.
     """
     asked = instances.ask_to_halt(site.database, numbers)
-    if current_lease(site.database) is None:
-        with in_charge(site):
-            for number in {instances.task(site.database, n).instance for n in numbers}:
-                _mark_halted(site, number)
+    _halt_unsupervised(site)
     return asked
+
+
+def halt_idle(site: Site, active: Collection[int] = ()) -> None:
+    """Let halts of instances take effect, but of those that are worked on."""
+    for number in instances.halting_instances(site.database) - set(active):
+        _mark_halted(site, number)
+
+
+def _halt_unsupervised(site: Site) -> None:
+    """Let halts take effect that no supervisor is there for."""
+    while instances.halting_instances(site.database):
+        if current_lease(site.database) is not None:
+            return
+        with suppress(LeaseError), in_charge(site):
+            halt_idle(site)
+
+
+@contextmanager
+def _in_charge_to_the_end(site: Site) -> Iterator[None]:
+    """Be in charge; leave no halt behind that was left to this supervisor."""
+    try:
+        with in_charge(site):
+            yield
+    finally:
+        _halt_unsupervised(site)
 
 
 def _mark_halted(site: Site, instance: int) -> None:
@@ -178,8 +207,9 @@ def _mark_halted(site: Site, instance: int) -> None:
         )
     tasks = instances.tasks(site.database, instance)
     counts = count_tasks((task.step, task.is_error) for task in tasks)
-    state = instance_state(counts, can_go_on=False)
-    instances.set_instance_state(site.database, instance, state)
+    is_over = instances.instance(site.database, instance).state.is_final
+    state = instance_state(counts, can_go_on=not is_over and _has_work(site, instance))
+    _set_state(site, instance, state)
 
 
 @contextmanager
@@ -235,6 +265,8 @@ def work_on(
     record = instances.instance(site.database, number)
     with site.writing:
         reconcile(site.repository, site.database, record)
+    if instances.halting(site.database, number):
+        _mark_halted(site, number)
     instances.set_instance_state(site.database, number, InstanceState.PROCESSING)
     try:
         can_go_on = _prepare(site, number, listen)
@@ -393,8 +425,14 @@ def _settle_state(site: Site, number: int, listen: Listener) -> InstanceRecord:
     tasks = instances.tasks(site.database, number)
     counts = count_tasks((task.step, task.is_error) for task in tasks)
     state = instance_state(counts, can_go_on=False)
-    instances.set_instance_state(site.database, number, state)
-    if state is InstanceState.COMPLETED:
-        site.repository.drop_scaffold(scaffold_name(number))
+    _set_state(site, number, state)
     listen(InstanceEnded(instance=number, state=state))
     return instances.instance(site.database, number)
+
+
+def _set_state(site: Site, number: int, state: InstanceState) -> None:
+    """Set the state of an instance; a restart makes its scaffold anew."""
+    instances.set_instance_state(site.database, number, state)
+    if state.is_final:
+        with site.writing:
+            site.repository.drop_scaffold(scaffold_name(number))

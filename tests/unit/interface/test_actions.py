@@ -20,7 +20,6 @@ def site(cluster):
             code_version="",
             options={},
             parameters={},
-            set_ids=[],
             software={},
             base_snapshot="A",
         ),

@@ -62,8 +62,7 @@ def small_pipeline(value=1):
 def new_instance(database, **tasks):
     """Make an instance with tasks, given as name and number of subtasks."""
     library.register(database, [small_pipeline()])
-    stored = library.pipeline(database, "small")
-    sets = library.parameter_sets(database, "small")
+    stored, _ = library.lock_newest(database, "small")
     number = instances.create_instance(
         database,
         instances.NewInstance(
@@ -72,7 +71,6 @@ def new_instance(database, **tasks):
             code_version="",
             options={},
             parameters={},
-            set_ids=[one.id for one in sets.values()],
             software={},
             base_snapshot="",
         ),
@@ -212,6 +210,15 @@ def test_counts_follow_outcomes_also_when_a_failure_is_replaced(database):
     record = instances.task(database, task)
     assert (record.complete, record.failed) == (2, 1)
     assert [one.number for one in outcomes.subtasks(database, task, FAILED)] == [1]
+
+
+def test_a_halt_that_comes_too_late_is_forgotten(database):
+    number, (early, late) = new_instance(database, work=1, more=1)
+    assert instances.ask_to_halt(database, [early, late]) == 2
+    outcomes.publish(database, "B", {late: {}})
+    assert instances.halting(database, number) == {early}
+    instances.fail_task(database, early, None, "halted")
+    assert instances.halting_instances(database) == set()
 
 
 def test_blocked_subtasks_are_not_on_record(database):

@@ -35,7 +35,6 @@ def instance_with(database, tasks: dict[str, int]) -> tuple[int, list[int]]:
         code_version="",
         options={},
         parameters={},
-        set_ids=[],
         software={},
         base_snapshot="",
     )
