@@ -13,8 +13,10 @@ from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.definitions import parameter_from_value
 
 ALGORITHMS = """
-    import sys
     import logging
+    import sys
+    import threading
+    import time
 
     import numpy as np
     import xarray as xr
@@ -43,17 +45,32 @@ ALGORITHMS = """
         return raw + np.ones(8 * 1024 * 1024).sum()
 
 
-    running, most = [], []
+    running, most, met = [], [], threading.Condition()
 
 
-    def crowded(raw):
-        import time
-
-        running.append(1)
-        most.append(len(running))
+    def crowd(raw, hoped):
+        # Wait until as many as hoped run at once, then give more of them a chance.
+        with met:
+            running.append(1)
+            most.append(len(running))
+            met.notify_all()
+            met.wait_for(lambda: max(most) >= hoped, timeout=60)
         time.sleep(0.02)
-        running.pop()
+        with met:
+            running.pop()
         return raw + max(most)
+
+
+    def alone(raw):
+        return crowd(raw, 1)
+
+
+    def in_twos(raw):
+        return crowd(raw, 2)
+
+
+    def in_threes(raw):
+        return crowd(raw, 3)
 
 
     def nothing(raw):
@@ -353,10 +370,14 @@ def test_a_subtask_of_several_items_without_output_leaves_them_all_out(ready, cl
     assert [list(task.labels) for task in later.tasks] == [["i0", "i1"]] * 2
 
 
-@pytest.mark.parametrize(("limit", "most"), [(1, 1), (0, 2)])
-def test_no_more_subtasks_of_a_node_run_at_once_than_may(ready, client, limit, most):
+@pytest.mark.parametrize(
+    ("limit", "function", "most"), [(1, "alone", 1), (0, "in_twos", 2)]
+)
+def test_no_more_subtasks_of_a_node_run_at_once_than_may(
+    ready, client, limit, function, most
+):
     cluster, go = ready
-    instance = go(one_node(None, "crowded", max_workers=limit), client)
+    instance = go(one_node(None, function, max_workers=limit), client)
     assert instance.state.value == "COMPLETED"
     counts = cluster.datastore["set-2/out"]["pixels"].values - raw_pixels(cluster, 2)
     assert round(counts.max()) == most
@@ -378,10 +399,15 @@ def roomy():
         yield client
 
 
-@pytest.mark.parametrize(("memory", "most"), [(60, 1), (40, 2), (0, 3)])
-def test_no_more_subtasks_run_at_once_than_fit_into_memory(ready, roomy, memory, most):
+@pytest.mark.parametrize(
+    ("memory", "function", "most"),
+    [(60, "alone", 1), (40, "in_twos", 2), (0, "in_threes", 3)],
+)
+def test_no_more_subtasks_run_at_once_than_fit_into_memory(
+    ready, roomy, memory, function, most
+):
     cluster, go = ready
-    instance = go(one_node(None, "crowded", memory_bytes=memory), roomy)
+    instance = go(one_node(None, function, memory_bytes=memory), roomy)
     assert instance.state.value == "COMPLETED"
     counts = [
         (
