@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ziggy_dask.definitions import Remote
 from ziggy_dask.interface.cluster import create_cluster
 
 ROOT = Path(__file__).parents[2] / "pipelines" / "ziggy_style"
@@ -124,6 +126,39 @@ def test_importing_again_changes_nothing_and_updating_does(cluster, tmp_path):
     ].content.values
     assert values["execution pause seconds"] == 2.0
     assert values["produce output subtask 1"] is True
+
+
+def test_where_subtasks_run_is_kept_when_definitions_are_read_again(tmp_path):
+    file = tmp_path / "cluster.yaml"
+    hecc = (ROOT.parents[1] / "clusters" / "pbs.yaml").read_text()
+    file.write_text(hecc.replace("../.ziggy/hecc", "./home"))
+    cluster = create_cluster(file)
+    cluster.import_ziggy(*XML)
+    pipeline = cluster.pipelines["ziggy-style"].pipeline
+    settings = {
+        "memory_bytes": 10**10,
+        "typical_s": 540.0,
+        "limit_s": 540.0,
+        "remote": Remote(environment="hecc", max_nodes=20, min_subtasks=5),
+    }
+    nodes = tuple(
+        replace(one, **settings) if one.name == "permuter" else one
+        for one in pipeline.nodes
+    )
+    cluster.register(replace(pipeline, nodes=nodes))
+    assert {one.change.value for one in cluster.import_ziggy(*XML)} == {"SAME"}
+    for file in XML:
+        text = file.read_text().replace(
+            '<node name="permuter"', '<node name="permuter" maxWorkers="3"'
+        )
+        (tmp_path / file.name).write_text(text)
+    cluster.import_ziggy(*sorted(tmp_path.glob("*.xml")), updates=True)
+    again = cluster.pipelines["ziggy-style"].pipeline.by_name
+    expected = next(one for one in nodes if one.name == "permuter")
+    assert again["permuter"] == replace(expected, max_workers=3)
+    assert again["flip"].remote is None
+    found = cluster.estimate("ziggy-style", "permuter", subtasks=10_000, tasks=2).chosen
+    assert (found.architecture, found.nodes, found.cost) == ("rom_ait", 40, 121.8)
 
 
 def test_a_faulty_file_among_good_ones_registers_nothing(cluster, tmp_path):

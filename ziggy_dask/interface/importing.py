@@ -15,6 +15,7 @@ from ziggy_dask.definitions.ziggy_xml import (
     parse_ziggy_xml,
     pipeline_from_ziggy,
     read_ziggy_xml,
+    with_settings_of,
     ziggy_xml,
 )
 from ziggy_dask.errors import DefinitionError, Fault
@@ -58,11 +59,9 @@ def import_ziggy(
     new = read_ziggy_xml(paths)
     stored = stored_library(database)
     merged = merge_libraries(stored, new, updates=updates)
-    roots = {
-        one.pipeline.name: one.pipeline.root for one in library.pipelines(database)
-    }
+    known = {one.pipeline.name: one.pipeline for one in library.pipelines(database)}
     foreign = [
-        one for one in new.pipelines if one in roots and one not in stored.pipelines
+        one for one in new.pipelines if one in known and one not in stored.pipelines
     ]
     if foreign:
         raise DefinitionError(
@@ -70,7 +69,7 @@ def import_ziggy(
             "of them another name"
         )
     default = (home or paths[0].parent).resolve()
-    pipelines = list(_sound(merged, roots, default))
+    pipelines = list(_sound(merged, known, default))
     if dry_run:
         return []
     done = library.register(database, pipelines, ziggy_xml(merged))
@@ -110,17 +109,21 @@ def export_definition(database: Database, name: str, *, as_xml: bool) -> str:
 
 
 def _sound(
-    merged: Library, roots: dict[str, Path | None], default: Path
+    merged: Library, known: dict[str, Pipeline], default: Path
 ) -> Iterator[Pipeline]:
     """Yield the pipelines of a library; raise if any is unsound."""
     faults: list[Fault] = []
     made: list[Pipeline] = []
     for name in merged.pipelines:
+        earlier = known.get(name)
+        root = (earlier and earlier.root) or default
         try:
-            pipeline = pipeline_from_ziggy(merged, name, roots.get(name) or default)
+            pipeline = pipeline_from_ziggy(merged, name, root)
         except DefinitionError as error:
             faults.extend(error.faults)
             continue
+        if earlier:
+            pipeline = with_settings_of(pipeline, earlier)
         problems = check(pipeline) or tuple(check_code(pipeline))
         faults.extend(
             Fault(message=f"pipeline {name!r}: {' › '.join(p.where)}: {p.message}")

@@ -1,6 +1,9 @@
 """Definition files of the original Ziggy: reading, writing, and what they mean here."""
 
-from ziggy_dask.definitions.ziggy_xml.convert import pipeline_from_ziggy
+from ziggy_dask.definitions.ziggy_xml.convert import (
+    pipeline_from_ziggy,
+    with_settings_of,
+)
 from ziggy_dask.definitions.ziggy_xml.environments import (
     environments_from_ziggy,
     library_from_environments,
@@ -21,5 +24,6 @@ __all__ = [
     "parse_ziggy_xml",
     "pipeline_from_ziggy",
     "read_ziggy_xml",
+    "with_settings_of",
     "ziggy_xml",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ziggy_dask.definitions.location import Location
@@ -37,6 +38,17 @@ DATA_RECEIPT = "data-receipt"
 BYTES = "bytes"
 """Reader of delivered files that are kept as they are."""
 DIRECTORY = "{directory}"
+_SETTINGS = (
+    "typical_s",
+    "limit_s",
+    "memory_bytes",
+    "cores",
+    "gpu",
+    "remote",
+    "retry",
+    "max_failed_subtasks",
+)
+"""Of nodes: what XML can't say. The original keeps it beside the definitions."""
 
 
 def pipeline_from_ziggy(library: Library, name: str, root: Path | None) -> Pipeline:
@@ -93,6 +105,20 @@ def pipeline_from_ziggy(library: Library, name: str, root: Path | None) -> Pipel
         ),
         root=root,
     )
+
+
+def with_settings_of(pipeline: Pipeline, earlier: Pipeline) -> Pipeline:
+    """Return a pipeline whose nodes keep what an earlier one's say that XML can't say.
+
+    Those are needs and limits of a subtask, where it runs, and what is done when it fails,
+    which belong to the names of pipeline and node.
+    """
+    kept = {
+        one.name: {name: getattr(one, name) for name in _SETTINGS}
+        for one in earlier.nodes
+    }
+    nodes = (replace(one, **kept.get(one.name, {})) for one in pipeline.nodes)
+    return replace(pipeline, nodes=tuple(nodes))
 
 
 def place_of(library: Library, location: str) -> str:
