@@ -61,6 +61,13 @@ def test_a_bad_name_makes_nothing(options, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_mission_whose_files_nothing_can_read_is_not_made(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "astropy", None)
+    with pytest.raises(DefinitionError, match=r"pip install 'ziggy-dask\[fits\]'"):
+        z.create_mission(tmp_path / "m", data="fits")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_directory_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(DefinitionError, match=r"has 'thesis\.tex' in it"):

@@ -15,7 +15,7 @@ import xarray as xr
 
 from ziggy_dask.datastore.items import FileItem
 from ziggy_dask.definitions.names import suggestion
-from ziggy_dask.errors import DefinitionError, DeliveryError
+from ziggy_dask.errors import DefinitionError, DeliveryError, ZiggyError
 
 GROUP = "ziggy_dask.readers"
 
@@ -54,6 +54,8 @@ def read_file(reader: str, path: Path) -> xr.Dataset | FileItem:
     read = reader_named(reader)
     try:
         return read(path)
+    except ZiggyError:
+        raise
     except Exception as error:
         raise DeliveryError(
             f"{path}: the reader {reader!r} can't read it: {type(error).__name__}: {error}"

@@ -1,86 +1,164 @@
-"""What users write: pipelines, parameter sets, cluster files."""
+"""What users write: pipelines, parameter sets, cluster files.
 
-from ziggy_dask.definitions.alerts import Alerts
-from ziggy_dask.definitions.batch import (
-    Architecture,
-    BatchSystem,
-    Environment,
-    Optimizer,
-    Queue,
-    Remote,
-)
-from ziggy_dask.definitions.check import Problem, check, require_sound
-from ziggy_dask.definitions.cluster import (
-    ClusterFile,
-    Keep,
-    Programs,
-    read_cluster,
-)
-from ziggy_dask.definitions.code import (
-    check_code,
-    code_version,
-    load_function,
-    python_files,
-)
-from ziggy_dask.definitions.compute import (
-    AddressCompute,
-    ClassCompute,
-    CloudCompute,
-    Compute,
-    GatewayCompute,
-    KubernetesCompute,
-    LocalCompute,
-    Options,
-    Provider,
-    Secret,
-    Security,
-    SshCompute,
-    kind_of,
-)
-from ziggy_dask.definitions.compute_check import check_compute, check_environment
-from ziggy_dask.definitions.compute_text import (
-    compute_to_yaml,
-    environments_from_yaml,
-    environments_to_yaml,
-)
-from ziggy_dask.definitions.jobs import (
-    JobCause,
-    JobState,
-    JobStatus,
-)
-from ziggy_dask.definitions.location import FilePattern, Location
-from ziggy_dask.definitions.parameters import (
-    Parameter,
-    ParameterSet,
-    ParameterType,
-    parameter_from_text,
-    parameter_from_value,
-)
-from ziggy_dask.definitions.pipeline import (
-    DaskFunctionStep,
-    DataReceiptStep,
-    DataType,
-    EventHandler,
-    FunctionStep,
-    Input,
-    ModelType,
-    Node,
-    Pipeline,
-    Placeholder,
-    Priority,
-    Process,
-    ProductKind,
-    ProgramStep,
-    Retry,
-    ScriptStep,
-)
-from ziggy_dask.definitions.text import (
-    parameters_to_yaml,
-    pipeline_from_yaml,
-    pipeline_to_yaml,
-    read_parameters,
-    read_pipeline,
-)
+Public names are imported when they are first asked for: help and completion need few.
+"""
+
+from typing import TYPE_CHECKING
+
+from ziggy_dask.lazily import names_from
+
+if TYPE_CHECKING:
+    from ziggy_dask.definitions.alerts import Alerts
+    from ziggy_dask.definitions.batch import (
+        Architecture,
+        BatchSystem,
+        Environment,
+        Optimizer,
+        Queue,
+        Remote,
+    )
+    from ziggy_dask.definitions.check import Problem, check, require_sound
+    from ziggy_dask.definitions.cluster import (
+        ClusterFile,
+        Keep,
+        Programs,
+        read_cluster,
+    )
+    from ziggy_dask.definitions.code import (
+        check_code,
+        code_version,
+        load_function,
+        python_files,
+    )
+    from ziggy_dask.definitions.compute import (
+        AddressCompute,
+        ClassCompute,
+        CloudCompute,
+        Compute,
+        GatewayCompute,
+        KubernetesCompute,
+        LocalCompute,
+        Options,
+        Provider,
+        Secret,
+        Security,
+        SshCompute,
+        kind_of,
+    )
+    from ziggy_dask.definitions.compute_check import check_compute, check_environment
+    from ziggy_dask.definitions.compute_text import (
+        compute_to_yaml,
+        environments_from_yaml,
+        environments_to_yaml,
+    )
+    from ziggy_dask.definitions.jobs import (
+        JobCause,
+        JobState,
+        JobStatus,
+    )
+    from ziggy_dask.definitions.location import FilePattern, Location
+    from ziggy_dask.definitions.parameters import (
+        Parameter,
+        ParameterSet,
+        ParameterType,
+        parameter_from_text,
+        parameter_from_value,
+    )
+    from ziggy_dask.definitions.pipeline import (
+        DaskFunctionStep,
+        DataReceiptStep,
+        DataType,
+        EventHandler,
+        FunctionStep,
+        Input,
+        ModelType,
+        Node,
+        Pipeline,
+        Placeholder,
+        Priority,
+        Process,
+        ProductKind,
+        ProgramStep,
+        Retry,
+        ScriptStep,
+    )
+    from ziggy_dask.definitions.text import (
+        parameters_to_yaml,
+        pipeline_from_yaml,
+        pipeline_to_yaml,
+        read_parameters,
+        read_pipeline,
+    )
+
+_HOMES = {
+    "Alerts": "alerts",
+    "Architecture": "batch",
+    "BatchSystem": "batch",
+    "Environment": "batch",
+    "Optimizer": "batch",
+    "Queue": "batch",
+    "Remote": "batch",
+    "Problem": "check",
+    "check": "check",
+    "require_sound": "check",
+    "ClusterFile": "cluster",
+    "Keep": "cluster",
+    "Programs": "cluster",
+    "read_cluster": "cluster",
+    "check_code": "code",
+    "code_version": "code",
+    "load_function": "code",
+    "python_files": "code",
+    "AddressCompute": "compute",
+    "ClassCompute": "compute",
+    "CloudCompute": "compute",
+    "Compute": "compute",
+    "GatewayCompute": "compute",
+    "KubernetesCompute": "compute",
+    "LocalCompute": "compute",
+    "Options": "compute",
+    "Provider": "compute",
+    "Secret": "compute",
+    "Security": "compute",
+    "SshCompute": "compute",
+    "kind_of": "compute",
+    "check_compute": "compute_check",
+    "check_environment": "compute_check",
+    "compute_to_yaml": "compute_text",
+    "environments_from_yaml": "compute_text",
+    "environments_to_yaml": "compute_text",
+    "JobCause": "jobs",
+    "JobState": "jobs",
+    "JobStatus": "jobs",
+    "FilePattern": "location",
+    "Location": "location",
+    "Parameter": "parameters",
+    "ParameterSet": "parameters",
+    "ParameterType": "parameters",
+    "parameter_from_text": "parameters",
+    "parameter_from_value": "parameters",
+    "DaskFunctionStep": "pipeline",
+    "DataReceiptStep": "pipeline",
+    "DataType": "pipeline",
+    "EventHandler": "pipeline",
+    "FunctionStep": "pipeline",
+    "Input": "pipeline",
+    "ModelType": "pipeline",
+    "Node": "pipeline",
+    "Pipeline": "pipeline",
+    "Placeholder": "pipeline",
+    "Priority": "pipeline",
+    "Process": "pipeline",
+    "ProductKind": "pipeline",
+    "ProgramStep": "pipeline",
+    "Retry": "pipeline",
+    "ScriptStep": "pipeline",
+    "parameters_to_yaml": "text",
+    "pipeline_from_yaml": "text",
+    "pipeline_to_yaml": "text",
+    "read_parameters": "text",
+    "read_pipeline": "text",
+}
 
 __all__ = [
     "AddressCompute",
@@ -151,3 +229,5 @@ __all__ = [
     "read_pipeline",
     "require_sound",
 ]
+
+__getattr__ = names_from(__name__, _HOMES)

@@ -7,6 +7,7 @@ import re
 import runpy
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ class DataKind:
     """What one calls its files."""
     place: str
     """Directory of the files in a delivery."""
+    package: str = ""
+    """Package that reads them, of the extra that is called as they are; empty: none."""
 
 
 KINDS = {
@@ -36,6 +39,7 @@ KINDS = {
         DataKind(name="images", files="PNG images", place="frames"),
         DataKind(name="tables", files="CSV files", place="series"),
         DataKind(name="netcdf", files="NetCDF files", place="granules"),
+        DataKind(name="fits", files="FITS files", place="exposures", package="astropy"),
     )
 }
 """The sorts of data by name; the first is the default."""
@@ -86,7 +90,7 @@ def create_mission(
     name
         Name of the pipeline and the cluster; by default that of the directory.
     data
-        What its files are: ``"images"``, ``"tables"`` or ``"netcdf"``.
+        What its files are: ``"images"``, ``"tables"``, ``"netcdf"`` or ``"fits"``.
     unit
         What a group of files is called that are processed together.
 
@@ -98,7 +102,8 @@ def create_mission(
     Raises
     ------
     DefinitionError
-        If a name can't be one, or the directory has something in it; nothing is made.
+        If a name can't be one, the directory has something in it, or what reads such
+        files is not installed; nothing is made.
     """
     from ziggy_dask.interface.cluster import create_cluster
 
@@ -143,7 +148,13 @@ def _require_names(name: str, data: str, unit: str) -> None:
         )
     if data not in KINDS:
         raise DefinitionError(f"there are no data {data!r}{suggestion(data, KINDS)}")
-    taken = {"pixels", "frame", "series", "granule", "level", "summary"}
+    package = KINDS[data].package
+    if package and find_spec(package) is None:
+        raise DefinitionError(
+            f"{KINDS[data].files} are read by {package}, which is not installed; "
+            f"install it with: pip install 'ziggy-dask[{data}]'"
+        )
+    taken = {"pixels", "frame", "series", "granule", "exposure", "level", "summary"}
     if not is_identifier(unit) or unit in taken:
         raise DefinitionError(
             f"{unit!r} can't name a group of files; use one word of letters, "

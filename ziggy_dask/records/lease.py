@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 from sqlalchemy import Connection, delete, insert, select, update
 
 from ziggy_dask.errors import LeaseError
@@ -167,6 +166,8 @@ def _process_started(pid: int) -> str:
     In ticks since the machine started, so that it stays the same when the clock is
     set: proc(5), field 22 of ``/proc/PID/stat``.
     """
+    import psutil  # takes a while, and most looks at records find nobody in charge
+
     try:
         if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return ""

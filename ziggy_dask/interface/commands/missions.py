@@ -14,7 +14,7 @@ import click
     "directory", required=False, type=click.Path(path_type=Path, file_okay=False)
 )
 @click.option("--name", help="Name of the pipeline. Default: that of DIRECTORY.")
-@click.option("--data", help="What your files are: images, tables or netcdf.")
+@click.option("--data", help="What your files are: images, tables, netcdf or fits.")
 @click.option(
     "--unit", help="What a group of files is called that belong together, e.g. night."
 )
@@ -51,7 +51,10 @@ def init(
         unit = _answer("A group of files that belong together is a", "night", asks=asks)
     chosen = name or mission_name(directory)
     create_mission(directory, name=chosen, data=data, unit=unit)
-    click.echo(f"mission {chosen!r} in {directory}: it works; see its README.md")
+    click.echo(
+        f"mission {chosen!r} in {directory}: simulated {KINDS[data].files} by {unit}; "
+        "it works; see its README.md"
+    )
     click.echo("Go on with:")
     if directory.resolve() != Path.cwd():
         click.echo(f"  cd {shlex.quote(str(directory))}")
