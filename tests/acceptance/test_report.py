@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store
-from ziggy_dask.definitions import parameter_from_value
+from ziggy_dask.definitions import JobState, JobStatus, parameter_from_value
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.main import ziggy
+from ziggy_dask.records.jobs import add_job, note_job
 
 HOSTILE = "</title><script>alert('x')</script> & \"co\""
 ALGORITHMS = """
@@ -132,6 +133,69 @@ def test_every_number_of_the_report_is_on_record(cluster, reported, tmp_path):
     record = reported.record
     took = (record.finished - record.created).total_seconds()
     assert facts["took"] == pytest.approx(took)
+
+
+def moments(instance, cluster):
+    """Yield node, begin, first start, last end and end of tasks that ended, in seconds."""
+    made = instance.record.created.timestamp()
+    ended = [task for task in instance.task_records if task.finished]
+    for task in ended:
+        own = cluster.task(task.id).subtasks
+        starts = [one.started.timestamp() for one in own]
+        ends = [one.started.timestamp() + one.wall_s for one in own]
+        yield task.node, made, min(starts), max(ends), task.finished.timestamp()
+
+
+@pytest.mark.integration
+def test_the_report_tells_where_the_time_went(cluster, reported, tmp_path):
+    _, root = page(cluster, reported, tmp_path)
+    ended = list(moments(reported, cluster))
+    for row in rows(root, "breakdown"):
+        own = [parts[1:] for parts in ended if parts[0] == row["node"]]
+        waiting, executing, storing = np.diff(own).sum(axis=0)
+        expected = {"waiting": waiting, "executing": executing, "storing": storing}
+        assert {k: row[k] for k in expected} == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.integration
+def test_no_number_of_the_report_is_left_unchecked(cluster, reported, tmp_path):
+    """All stand in tables and boxes that the tests here compare with the records."""
+    _, root = page(cluster, reported, tmp_path)
+    compared = {"scoreboard", "statistics", "used", "slowest", "breakdown"}
+    compared |= {"failures", "parameters", "models", "cost"}
+    tables = root.findall(".//table")
+    assert {one.get("id") for one in tables} <= compared | {"versions"}
+    places = [*tables, root.find(".//div[@id='facts']")]
+    inside = sum(len(one.findall(".//data")) for one in places)
+    (instance_number,) = root.findall(".//main/p/data")
+    assert float(instance_number.get("value")) == reported.id
+    assert len(root.findall(".//data")) == inside + 1
+
+
+@pytest.mark.integration
+def test_the_report_tells_what_jobs_cost(cluster, reported, tmp_path):
+    database = cluster._site.database
+    for queue, price in (("short", 2.0), ("short", 2.0), ("long", 0.5)):
+        job = add_job(
+            database,
+            instance_id=reported.id,
+            environment="site",
+            architecture="rome",
+            queue=queue,
+            wall_s=3600.0,
+            cost_per_hour=price,
+        )
+        for state in (JobState.RUNNING, JobState.ENDED):
+            note_job(database, job.id, JobStatus(state=state, comment=""))
+    _, root = page(cluster, reported, tmp_path)
+    shown = {row.pop("queue"): row for row in rows(root, "cost")}
+    assert [shown[queue]["jobs"] for queue in ("short", "long", "")] == [2, 1, 3]
+    for queue, row in shown.items():
+        own = [one for one in reported.jobs if queue in ("", one.queue)]
+        took = [(one.ended - one.started).total_seconds() / 3600 for one in own]
+        prices = [one.cost_per_hour for one in own]
+        assert row["hours"] == pytest.approx(sum(took))
+        assert row["cost"] == pytest.approx(np.dot(took, prices))
 
 
 @pytest.mark.integration

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import click
 
-from ziggy_dask.interface.commands.here import json_option, opened_records
+from ziggy_dask.interface.commands import completion as complete
+from ziggy_dask.interface.commands.here import opened_records
+from ziggy_dask.interface.commands.watching import watchable
 
 
 @click.command()
-@click.argument("instance", type=int, required=False)
-@json_option
+@click.argument("instance", type=int, required=False, shell_complete=complete.INSTANCE)
+@watchable
 @click.pass_context
-def jobs(ctx: click.Context, instance: int | None, as_json: bool) -> None:
+def jobs(ctx: click.Context, instance: int | None, as_json: bool) -> bool:
     """List the jobs of batch systems, of one instance or of all."""
     from ziggy_dask.compute.estimate import price
     from ziggy_dask.interface.output import show
@@ -37,3 +39,4 @@ def jobs(ctx: click.Context, instance: int | None, as_json: bool) -> None:
     show(rows, as_json=as_json, empty="none")
     if found and not as_json:
         click.echo(f"cost: {price(sum(one.cost for one in found))}")
+    return all(one.state.is_final for one in found)

@@ -5,6 +5,7 @@ Every number on it is a ``data`` element that holds the value in full.
 
 from __future__ import annotations
 
+from ziggy_dask.compute.estimate import price
 from ziggy_dask.definitions.drawing import lineage_svg
 from ziggy_dask.display import (
     STYLE,
@@ -20,6 +21,7 @@ from ziggy_dask.display import (
 from ziggy_dask.interface.objects import Instance
 from ziggy_dask.interface.report.drawings import durations_svg, timeline_svg
 from ziggy_dask.receipt import model_path
+from ziggy_dask.records.jobs import JobRecord
 from ziggy_dask.records.outcomes import FailureGroup
 from ziggy_dask.records.statistics import PERCENTILES, Breakdown, NodeStatistics
 
@@ -75,6 +77,7 @@ def report_html(instance: Instance, cluster: str) -> str:
             "Where the time of tasks went",
             table([_broken(one.node, one.breakdown) for one in found], "breakdown"),
         ),
+        _part("Cost", table(_costs(instance.jobs), "cost")),
         _part("Failures by cause", table(_failures(instance.failures), "failures")),
         _part("Parameters", table(_parameters(instance), "parameters")),
         _part("Models", table(_models(instance), "models")),
@@ -113,6 +116,10 @@ def _facts(instance: Instance, found: list[NodeStatistics]) -> Html:
         "subtasks failed": sum(one.failed for one in found),
         "processor time": seconds(sum(one.cpu_s for one in found)),
     }
+    jobs = instance.jobs
+    if jobs:
+        cost = sum(one.cost for one in jobs)
+        facts["cost of jobs"] = number(cost, price(cost))
     if record.finished:
         facts["took"] = seconds((record.finished - record.created).total_seconds())
     boxes = "".join(
@@ -191,6 +198,30 @@ def _broken(node: str, parts: Breakdown) -> dict[str, object]:
         "waiting": seconds(parts.waiting_s),
         "executing": seconds(parts.executing_s),
         "storing": seconds(parts.storing_s),
+    }
+
+
+def _costs(jobs: list[JobRecord]) -> list[dict[str, object]]:
+    """Return what jobs of batch systems cost, by where they ran; all of them last."""
+    places: dict[tuple[str, str, str], list[JobRecord]] = {}
+    for job in jobs:
+        place = (job.environment, job.architecture, job.queue)
+        places.setdefault(place, []).append(job)
+    rows = [_cost(*place, some) for place, some in places.items()]
+    return [*rows, _cost("all", "", "", jobs)] if len(rows) > 1 else rows
+
+
+def _cost(
+    environment: str, architecture: str, queue: str, jobs: list[JobRecord]
+) -> dict[str, object]:
+    hours, cost = sum(one.hours for one in jobs), sum(one.cost for one in jobs)
+    return {
+        "environment": environment,
+        "architecture": architecture,
+        "queue": queue,
+        "jobs": len(jobs),
+        "hours": number(hours),
+        "cost": number(cost, price(cost)),
     }
 
 
