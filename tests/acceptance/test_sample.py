@@ -70,6 +70,8 @@ def test_the_sample_runs_from_delivery_to_averages(mission):
     run = command("run", "sample", "--name", "First")
     assert run.exit_code == 0, run.output
     assert "instance 1: COMPLETED" in run.output
+    port = re.search(r"dashboard: http://127\.0\.0\.1:(\d+)/status", run.output)[1]
+    assert f"the page: http://127.0.0.1:{port}/ziggy" in run.output
     (instance,) = rows("instances")
     assert (instance["name"], instance["state"]) == ("First", "COMPLETED")
     tasks = rows("tasks", "1")

@@ -719,9 +719,9 @@ def _checked(
 def _shown(site: Site) -> Cluster:
     """Return a cluster whose page stands in the dashboards of what it opens."""
 
-    def show(site: Site, client: Client) -> None:
+    def show(site: Site, client: Client) -> str:
         from ziggy_dask.interface.page.dashboard import add_to_dashboard
 
-        add_to_dashboard(site, client)
+        return add_to_dashboard(site, client)
 
     return Cluster(replace(site, show=show))

@@ -22,6 +22,7 @@ from ziggy_dask.supervisor import (
     InstanceEnded,
     Listener,
     NodeTotals,
+    Opened,
     Planned,
     Progressed,
     TaskEnded,
@@ -65,7 +66,9 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        if isinstance(event, Planned):
+        if isinstance(event, Opened) and event.dashboard:
+            self._write(_addresses(event), "dim")
+        elif isinstance(event, Planned):
             self._plan(event)
         elif isinstance(event, Progressed):
             self._advance(event)
@@ -116,7 +119,9 @@ class Lines:
 
     def __call__(self, event: Event) -> None:
         """Show an event."""
-        if isinstance(event, Planned):
+        if isinstance(event, Opened) and event.dashboard:
+            self._write(_addresses(event))
+        elif isinstance(event, Planned):
             for warning in event.warnings:
                 self._write(f"warning: {warning}")
             self._totals.update(event.nodes)
@@ -146,6 +151,12 @@ class Lines:
 
     def _write(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _addresses(event: Opened) -> str:
+    """Return where to watch the workers, and the instance."""
+    page = f", the page: {event.page}" if event.page else ""
+    return f"dashboard: {event.dashboard}{page}"
 
 
 def _failures(number: int) -> str:

@@ -23,6 +23,16 @@ class NodeTotals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """Workers can be had, and watched."""
+
+    dashboard: str
+    """Address of Dask's dashboard; empty: there is none."""
+    page: str
+    """Address of the page in it; empty: it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """The tasks of an instance are known, or known better than before."""
 
@@ -32,8 +42,6 @@ class Planned:
     """What there is to do, by node, in order."""
     warnings: tuple[str, ...] = ()
     """What the operator should know."""
-    dashboard: str = ""
-    """Where to watch the workers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +82,7 @@ class InstanceEnded:
     """How it stands."""
 
 
-Event = Planned | Progressed | TaskEnded | InstanceEnded
+Event = Opened | Planned | Progressed | TaskEnded | InstanceEnded
 Listener = Callable[[Event], None]
 
 

@@ -571,7 +571,6 @@ class InstanceRun:
             Planned(
                 instance=self._facts.number,
                 nodes=self._ledger.totals(),
-                dashboard=self._client.dashboard_link or "",
             )
         )
 

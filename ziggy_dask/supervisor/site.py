@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-def unshown(site: Site, client: Client) -> None:
+def unshown(site: Site, client: Client) -> str:
     """Show a compute environment nowhere."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,9 @@ class Site:
     """Held by whoever of this process changes the datastore's history."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set: whoever supervises here stops, as after an interrupt."""
-    show: Callable[[Site, Client], None] = unshown
-    """Is called with the client of each compute environment that is opened here."""
+    show: Callable[[Site, Client], str] = unshown
+    """Is called with the client of each compute environment that is opened here; returns
+    the address where it is shown."""
     refusals: dict[str, str] = field(default_factory=dict)
     """Environments that take no jobs at present, with the reason."""
 

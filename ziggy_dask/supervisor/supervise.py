@@ -31,7 +31,13 @@ from ziggy_dask.records.lease import (
 )
 from ziggy_dask.records.restarts import Reset, reset_tasks
 from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.events import InstanceEnded, Listener, Planned, unheard
+from ziggy_dask.supervisor.events import (
+    InstanceEnded,
+    Listener,
+    Opened,
+    Planned,
+    unheard,
+)
 from ziggy_dask.supervisor.handout import (
     instance_facts,
     require_models,
@@ -357,7 +363,8 @@ def _run_tasks(
     try:
         with opened as used:
             if client is None:
-                site.show(site, used)
+                page = site.show(site, used)
+                listen(Opened(dashboard=used.dashboard_link or "", page=page))
             InstanceRun(site, facts, used, listen).run()
             while again := _automatic_restart(site, facts.pipeline, number):
                 reset_tasks(site.database, again)

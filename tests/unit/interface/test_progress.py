@@ -7,12 +7,16 @@ from ziggy_dask.records import InstanceState
 from ziggy_dask.supervisor import (
     InstanceEnded,
     NodeTotals,
+    Opened,
     Planned,
     Progressed,
     TaskEnded,
 )
 
 EVENTS = [
+    Opened(
+        dashboard="http://127.0.0.1:8787/status", page="http://127.0.0.1:8787/ziggy"
+    ),
     Planned(
         instance=1,
         nodes={"scale": NodeTotals(tasks=1, subtasks=4)},
@@ -37,6 +41,7 @@ def shown(**options) -> str:
 def test_without_a_terminal_there_are_plain_lines():
     text = shown(force_terminal=False)
     assert text.splitlines() == [
+        "dashboard: http://127.0.0.1:8787/status, the page: http://127.0.0.1:8787/ziggy",
         "warning: one item is left out",
         "scale: 2/4 subtasks, 1 failed",
         "task 7 scale [a] failed: subtask 2: no",
@@ -47,6 +52,7 @@ def test_without_a_terminal_there_are_plain_lines():
 
 def test_on_a_terminal_there_are_bars_with_failures():
     text = shown(force_terminal=True, color_system=None)
+    assert "http://127.0.0.1:8787/ziggy" in text
     assert "3/4" in text
     assert "1 failed" in text
     assert "task 7 scale [a] failed: subtask 2: no" in text

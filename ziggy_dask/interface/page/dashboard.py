@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from bokeh.server.tornado import BokehTornado
 
@@ -15,17 +16,19 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-def add_to_dashboard(site: Site, client: Client) -> None:
+def add_to_dashboard(site: Site, client: Client) -> str:
     """Serve the page in the dashboard of a client's scheduler, to be read only.
 
-    Nothing is done where the scheduler runs in another process, has no dashboard, or
-    has one that other machines reach.
+    Returns the page's address. Nothing is done, and there is none, where the scheduler
+    runs in another process, has no dashboard, or has one that other machines reach.
     """
     cluster: Any = client.cluster
     scheduler = getattr(cluster, "scheduler", None)
     server = getattr(scheduler, "http_server", None)
-    if server is not None and ip_address(server.address).is_loopback:
-        cluster.sync(_add, site, scheduler)
+    if server is None or not ip_address(server.address).is_loopback:
+        return ""
+    cluster.sync(_add, site, scheduler)
+    return urljoin(client.dashboard_link or "", "ziggy")
 
 
 async def _add(site: Site, scheduler: Any) -> None:
