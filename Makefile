@@ -42,13 +42,13 @@ check: $(STAMP)  ## Lint, types, import contracts
 integration: $(STAMP)  ## Run the tests that start real things
 	@$(BIN)/pytest -q -m "integration or postgres or cloud" tests
 
-# What only SLURM or a browser can reach is tested by stages of .ci/run of their own.
+# What only SLURM, Grid Engine or a browser can reach is tested by stages of .ci/run of their own.
 coverage: $(STAMP)  ## Run all tests and report coverage
 	@rm -f .coverage*
 	@$(BIN)/coverage run -m pytest -q -m "not (slow or slurm or sge or browser)" ziggy_dask tests
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=88 \
-		--omit 'ziggy_dask/supervisor/pools.py,ziggy_dask/interface/page/*'
+		--omit 'ziggy_dask/interface/page/*'
 
 docs: $(STAMP)  ## Build the site of the docs; a warning is an error
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

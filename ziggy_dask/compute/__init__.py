@@ -2,9 +2,10 @@
 
 from ziggy_dask.compute.environment import (
     MEMORY,
+    address_for,
     has_places,
     memory_of_workers,
     open_client,
 )
 
-__all__ = ["MEMORY", "has_places", "memory_of_workers", "open_client"]
+__all__ = ["MEMORY", "address_for", "has_places", "memory_of_workers", "open_client"]

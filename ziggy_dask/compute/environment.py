@@ -18,6 +18,7 @@ from ziggy_dask.definitions import (
     Environment,
     LocalCompute,
 )
+from ziggy_dask.definitions.compute import EVERYWHERE
 from ziggy_dask.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -205,11 +206,33 @@ def _spec(
 
 def _host(compute: LocalCompute, environments: Sequence[Environment]) -> str:
     """Return the address to bind: loopback, unless jobs on other machines must reach it."""
-    from distributed.utils import get_ip_interface
-
     if compute.host or not environments:
         return compute.host or "127.0.0.1"
-    first = environments[0]
-    if first.interface:
-        return str(get_ip_interface(first.interface))
-    return socket.gethostbyname(first.scheduler_host or socket.gethostname())
+    return _host_for(environments[0])
+
+
+def _host_for(environment: Environment) -> str:
+    """Return this machine's address as jobs of an environment see it."""
+    from distributed.utils import get_ip_interface
+
+    if environment.interface:
+        return str(get_ip_interface(environment.interface))
+    return socket.gethostbyname(environment.scheduler_host or socket.gethostname())
+
+
+def address_for(environment: Environment, compute: Compute, address: str) -> str:
+    """Return the address by which jobs of an environment reach the scheduler.
+
+    Parameters
+    ----------
+    environment
+        The environment.
+    compute
+        Says where the scheduler listens: at one address, or at all of this machine.
+    address
+        The address that the scheduler itself gives.
+    """
+    if not isinstance(compute, LocalCompute) or compute.host not in EVERYWHERE:
+        return address
+    protocol, _, place = address.rpartition("//")
+    return f"{protocol}//{_host_for(environment)}:{place.rpartition(':')[2]}"

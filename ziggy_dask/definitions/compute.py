@@ -92,6 +92,10 @@ class Security:
     """Its private key."""
 
 
+EVERYWHERE = ("0.0.0.0", "::")
+"""Hosts that stand for all addresses of a machine."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalCompute:
     """Scheduler in the supervisor, workers as processes on its machine."""

@@ -61,7 +61,24 @@ def check_compute(
                 "so 'environments' need 'compute: local'",
             )
         )
+    elif isinstance(compute, LocalCompute) and not (compute.host or compute.interface):
+        found.extend(_one_address(environments))
     return tuple(found)
+
+
+def _one_address(environments: Sequence[Environment]) -> Iterator[Problem]:
+    """Yield what is wrong if the scheduler listens where only some jobs reach it."""
+    places = {one.name: one.interface or one.scheduler_host for one in environments}
+    if len(set(places.values())) > 1:
+        said = ", ".join(
+            f"{name!r}: {place or 'this host'}" for name, place in places.items()
+        )
+        yield Problem(
+            ("environments",),
+            f"jobs reach the scheduler by different addresses ({said}), but it listens "
+            "at one; write 'host: 0.0.0.0' under 'compute' to have it listen at all of "
+            "them, or give one address for all",
+        )
 
 
 def check_environment(one: Environment) -> tuple[Problem, ...]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ziggy_dask.compute import open_client
+from ziggy_dask.compute import address_for, open_client
 from ziggy_dask.compute.estimate import Estimate, estimate
 from ziggy_dask.compute.jobs import submit
 from ziggy_dask.compute.placing import (
@@ -179,11 +179,12 @@ class _Keeper:
     def _spec(
         self, environment: Environment, architecture: Architecture, made: JobRecord
     ) -> JobSpec:
-        home = self._site.cluster.home
+        home, compute = self._site.cluster.home, self._site.cluster.compute
+        address = self._client.scheduler_info(n_workers=0)["address"]
         return JobSpec(
             environment=environment,
             architecture=architecture,
-            scheduler=self._client.scheduler_info(n_workers=0)["address"],
+            scheduler=address_for(environment, compute, address),
             name=made.name,
             queue=made.queue,
             wall_s=made.wall_s,

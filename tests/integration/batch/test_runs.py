@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -116,6 +117,44 @@ def test_a_job_that_is_deleted_is_replaced(place, tmp_path, code):
     messages = [one.message for one in cluster.alerts]
     assert [one for one in messages if f"job {deleted.number} in 'lab' ended" in one]
     assert listed() == ""
+
+
+@pytest.mark.integration
+def test_jobs_of_two_environments_reach_the_scheduler_each_by_its_address(
+    pbs, tmp_path, code
+):
+    lab = ENVIRONMENTS.replace("BATCH", "pbs").replace("DIRECTIVES", "")
+    lab = lab.replace("QUEUE", "low")
+    annex = lab.partition("\n")[2].replace("lab:", "annex:")
+    annex = annex.replace("127.0.0.1", "127.0.0.2")
+    lines = f"compute: {{local: {{workers: 1}}, host: 0.0.0.0}}\n{lab}{annex}"
+    cluster = new_cluster(tmp_path / "mission", lines)
+    wanted = {"memory_bytes": 200_000_000, "limit_s": 60.0}
+    first, second = (
+        wanted | {"remote": Remote(environment=name)} for name in ("lab", "annex")
+    )
+    definition = pipeline(
+        code(ALGORITHM),
+        data_type("image", "in"),
+        data_type("more", "out", external=False),
+        data_type("most", "last", external=False),
+        node("add", "work", "image", "more", **first),
+        node("again", "work", "image", "most", **second),
+    )
+    cluster.register(definition)
+    before = images(4)
+    store(cluster, {"set-1/in": before})
+    cluster.run("test")
+    for path in ("set-1/out", "set-1/last"):
+        after = cluster.datastore[path]["pixels"].values
+        np.testing.assert_array_equal(after, before["pixels"].values + 1)
+    addresses = {
+        one.environment: re.search(
+            r"tls://([\d.]+):", (pbs / one.number.split(".")[0] / "script").read_text()
+        )[1]
+        for one in cluster.jobs()
+    }
+    assert addresses == {"lab": "127.0.0.1", "annex": "127.0.0.2"}
 
 
 def first_at_work(cluster: z.Cluster) -> JobRecord:
