@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -165,7 +165,21 @@ def check_jobs(one: Environment) -> tuple[Problem, ...]:
                             f"{line!r} is no line of HTCondor; write 'name = value'",
                         )
                     )
-    return tuple(found)
+    return tuple(found) or tuple(_refused(one))
+
+
+def _refused(one: Environment) -> Iterator[Problem]:
+    """Yield what the job class itself complains of, e.g. a value of the wrong kind."""
+    for architecture in one.architectures[:1]:
+        try:
+            job_script(example_of(one, architecture))
+        # What somebody else's class raises for a wrong value is not known here.
+        except Exception as error:  # noqa: BLE001
+            yield Problem(
+                ("environments", one.name, "options"),
+                f"{CLASSES[one.batch]} of dask-jobqueue does not take the options: "
+                f"{type(error).__name__}: {error}",
+            )
 
 
 def example_of(environment: Environment, architecture: Architecture) -> JobSpec:
