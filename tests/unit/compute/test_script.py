@@ -107,8 +107,12 @@ def test_processes_share_a_node():
             {"shebang": [{"a": {"from_file": "~/x"}}]},
             "job scripts can be read by others",
         ),
+        (
+            {"worker_extra_args": 3},
+            "pbs:PBSJob of dask-jobqueue does not take the options: TypeError",
+        ),
     ],
-    ids=["ours", "unknown", "secret", "deep-secret"],
+    ids=["ours", "unknown", "secret", "deep-secret", "wrong-kind"],
 )
 def test_options_that_jobs_do_not_take_are_refused(options, words):
     one = replace(environment(z.BatchSystem.PBS), options=z.Options.of(options))
