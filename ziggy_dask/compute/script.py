@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ziggy_dask.compute.estimate import clock
+from ziggy_dask.compute.figures import clock
 from ziggy_dask.definitions import (
     Architecture,
     BatchSystem,

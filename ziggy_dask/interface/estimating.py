@@ -8,17 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ziggy_dask.compute.estimate import (
-    Estimate,
-    Needs,
-    Offer,
-    chosen,
-    clock,
-    needs_of,
-    price,
-    survey,
-)
+from ziggy_dask.compute.estimate import survey
+from ziggy_dask.compute.figures import clock, price
 from ziggy_dask.compute.metrics import read_nas_metrics
+from ziggy_dask.compute.needs import Needs, needs_of
+from ziggy_dask.compute.offers import Estimate, Offer, chosen
 from ziggy_dask.definitions import Environment, Node, Pipeline, Remote
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import ClusterError, DefinitionError

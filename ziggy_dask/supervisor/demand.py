@@ -6,7 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from ziggy_dask.compute.estimate import Estimate, Needs, needs_of
+from ziggy_dask.compute.needs import Needs, needs_of
+from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import Load
 from ziggy_dask.definitions import Environment, Node
 from ziggy_dask.records.jobs import JobRecord

@@ -8,19 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ziggy_dask as z
-from ziggy_dask.compute.estimate import (
-    Estimate,
-    Needs,
-    chosen,
-    clock,
-    estimate,
-    least_depth,
-    most_cores,
-    needs_of,
-    price,
-    survey,
-)
+from ziggy_dask.compute.estimate import estimate, survey
+from ziggy_dask.compute.figures import clock, price
 from ziggy_dask.compute.metrics import NasMetrics, QueueState, read_nas_metrics
+from ziggy_dask.compute.needs import Needs, needs_of
+from ziggy_dask.compute.offers import Estimate, chosen, least_depth, most_cores
 
 GB = 10**9
 HOUR = 3600

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ziggy_dask as z
-from ziggy_dask.compute.estimate import Estimate
+from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import Load
 from ziggy_dask.definitions import JobCause, JobState
 from ziggy_dask.records.jobs import JobRecord

@@ -102,7 +102,7 @@ def estimate(
 
 
 def _say(made: Estimates) -> None:
-    from ziggy_dask.compute.estimate import clock
+    from ziggy_dask.compute.figures import clock
 
     needs = made.needs
     click.echo(

@@ -15,7 +15,7 @@ from ziggy_dask.interface.commands.watching import watchable
 @click.pass_context
 def jobs(ctx: click.Context, instance: int | None, as_json: bool) -> bool:
     """List the jobs of batch systems, of one instance or of all."""
-    from ziggy_dask.compute.estimate import price
+    from ziggy_dask.compute.figures import price
     from ziggy_dask.interface.output import show
 
     found = opened_records(ctx).jobs(instance)
