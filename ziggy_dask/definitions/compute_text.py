@@ -53,8 +53,11 @@ def read_compute(section: Section, base: Path) -> Compute:
                 f"'NAME: {{batch: {name}, ...}}'",
             )
     kind = kinds[0] if kinds else "local"
-    compute = _READERS[kind](section, kind, base)
-    if kind != "local":
+    if kind == "local":
+        compute = _local(section)
+    else:
+        is_hosted = kind != "address"
+        compute = _hosted(section, kind) if is_hosted else _address(section, base)
         for key in _BINDING:
             if key in section:
                 section.fault(key, f"{key!r} is for 'compute: local' alone")
@@ -179,8 +182,8 @@ def _options(section: Section, key: str) -> Options:
     return Options.of(section.tree(key))
 
 
-def _local(section: Section, kind: str, base: Path) -> Compute:
-    inner = section.section(kind)
+def _local(section: Section) -> Compute:
+    inner = section.section("local")
     compute = LocalCompute(
         workers=inner.integer("workers", 0),
         threads=inner.integer("threads", 1),
@@ -191,14 +194,14 @@ def _local(section: Section, kind: str, base: Path) -> Compute:
     return compute
 
 
-def _address(section: Section, kind: str, base: Path) -> Compute:
+def _address(section: Section, base: Path) -> Compute:
     security = section.section("security")
 
     def path(key: str) -> Path:
         text = os.path.expandvars(security.text(key))
         return Path(os.path.normpath(base / Path(text).expanduser()))
 
-    compute = AddressCompute(address=section.text(kind))
+    compute = AddressCompute(address=section.text("address"))
     if "security" in section:
         compute = replace(
             compute,
@@ -212,77 +215,44 @@ def _address(section: Section, kind: str, base: Path) -> Compute:
     return compute
 
 
-def _ssh(section: Section, kind: str, base: Path) -> Compute:
+def _hosted(section: Section, kind: str) -> Compute:
     inner = section.section(kind)
-    compute = SshCompute(
+    compute = _HOSTED[kind](
+        inner,
+        {
+            "workers": inner.integer("workers", 1),
+            "options": _options(inner, "options"),
+        },
+    )
+    inner.done()
+    return compute
+
+
+_HOSTED: Mapping[str, Callable[[Section, Mapping[str, Any]], Compute]] = {
+    "ssh": lambda inner, shared: SshCompute(
         hosts=inner.texts("hosts"),
-        workers=inner.integer("workers", 1),
         threads=inner.integer("threads", 1),
         memory_bytes=inner.size("memory"),
-        options=_options(inner, "options"),
-    )
-    inner.done()
-    return compute
-
-
-def _kubernetes(section: Section, kind: str, base: Path) -> Compute:
-    inner = section.section(kind)
-    compute = KubernetesCompute(
+        **shared,
+    ),
+    "kubernetes": lambda inner, shared: KubernetesCompute(
         image=inner.text("image"),
         namespace=inner.text("namespace", "default"),
-        workers=inner.integer("workers", 1),
         worker_memory_bytes=inner.size("worker_memory"),
         worker_cores=inner.integer("worker_cores", 1),
-        options=_options(inner, "options"),
-    )
-    inner.done()
-    return compute
-
-
-def _gateway(section: Section, kind: str, base: Path) -> Compute:
-    inner = section.section(kind)
-    compute = GatewayCompute(
+        **shared,
+    ),
+    "gateway": lambda inner, shared: GatewayCompute(
         address=inner.text("address"),
         cluster_options=_options(inner, "cluster_options"),
-        workers=inner.integer("workers", 1),
-        options=_options(inner, "options"),
-    )
-    inner.done()
-    return compute
-
-
-def _cloud(section: Section, kind: str, base: Path) -> Compute:
-    inner = section.section(kind)
-    compute = CloudCompute(
-        provider=inner.choice("provider", Provider.EC2, needed=True),
-        workers=inner.integer("workers", 1),
-        options=_options(inner, "options"),
-    )
-    inner.done()
-    return compute
-
-
-def _class(section: Section, kind: str, base: Path) -> Compute:
-    inner = section.section(kind)
-    compute = ClassCompute(
-        name=inner.text("name"),
-        workers=inner.integer("workers", 1),
-        options=_options(inner, "options"),
-    )
-    inner.done()
-    return compute
-
-
-_READERS: Mapping[str, Callable[[Section, str, Path], Compute]] = {
-    "local": _local,
-    "address": _address,
-    "ssh": _ssh,
-    "kubernetes": _kubernetes,
-    "gateway": _gateway,
-    "cloud": _cloud,
-    "class": _class,
+        **shared,
+    ),
+    "cloud": lambda inner, shared: CloudCompute(
+        provider=inner.choice("provider", Provider.EC2, needed=True), **shared
+    ),
+    "class": lambda inner, shared: ClassCompute(name=inner.text("name"), **shared),
 }
-
+"""Reads what each kind says beside the number of workers and the options."""
 
 _WORDS = {"is_automatic": "automatic", "is_reserved": "reserved"}
 
