@@ -4,26 +4,19 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import data_type, images, node, pipeline, store
+from tests.integration.browsing import PICTURES, errors, text, until
 from ziggy_dask.interface.page.actions import ACTIONS
 from ziggy_dask.interface.page.token import page_token
 from ziggy_dask.records.overview import scoreboard
 
 pytestmark = pytest.mark.browser
 
-ALGORITHM = """
-def measure(image):
-    if str(image["item"].values[0]) == "i1":
-        raise ValueError("<b>too dark</b>")
-    return image
-"""
 GATED = """
 import time
-from pathlib import Path
 
 def measure(image):
     name = str(image["item"].values[0])
@@ -33,67 +26,6 @@ def measure(image):
         raise ValueError("too dark")
     return image
 """
-PICTURES = Path(__file__).parents[2] / "build" / "screenshots"
-LIMIT_S = 60
-
-
-@pytest.fixture
-def failed(cluster, code, client):
-    """A cluster with an instance of which one subtask failed."""
-    image, out = data_type("image", "in"), data_type("out", "out", external=False)
-    cluster.register(
-        pipeline(
-            code(ALGORITHM), image, out, node("measure", "measure", "image", "out")
-        )
-    )
-    store(cluster, {"set-1/in": images(3)})
-    cluster.run("test", client=client)
-    return cluster
-
-
-@pytest.fixture
-def address(failed):
-    """The address, with the token, of the page that `ziggy console` serves."""
-    file = failed._site.cluster.path
-    command = [sys.executable, "-m", "ziggy_dask", "--cluster", str(file), "console"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        yield process.stdout.readline().strip()
-        process.terminate()
-
-
-@pytest.fixture
-def browser(tmp_path):
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for word in (
-        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
-        *("disable-background-networking", "disable-component-update"),
-        *("disable-sync", "disable-dev-shm-usage"),
-        f"user-data-dir={tmp_path}/chromium",
-    ):
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=ChromeService("/usr/bin/chromedriver"))
-    yield driver
-    driver.quit()
-
-
-def until(browser, holds):
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(browser, LIMIT_S).until(lambda _: holds())
-
-
-def errors(browser):
-    """Return what went wrong in the browser."""
-    log = browser.get_log("browser")
-    return [one["message"] for one in log if one["level"] == "SEVERE"]
-
-
-def text(browser, panel):
-    return browser.find_element("id", panel).text
 
 
 def test_the_page_shows_the_records_and_acts_only_with_the_token(

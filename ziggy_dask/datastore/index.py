@@ -131,6 +131,26 @@ def all_products(session: icechunk.Session) -> Iterator[str]:
         waiting.extend((f"{path}/{name}".lstrip("/"), child) for name, child in below)
 
 
+def directory(session: icechunk.Session, path: str) -> dict[str, ProductKind | None]:
+    """Return what lies directly below a path: kinds of products by name, in order.
+
+    None stands for a directory that is no product. Nothing lies below a path where
+    there is neither a directory nor a product of files.
+    """
+    try:
+        group = zarr.open_group(session.store, path=path, mode="r")
+    except FileNotFoundError:
+        return {}
+    origin: Any = group.attrs.get(ATTRIBUTE)
+    if origin is not None and origin["kind"] != ProductKind.FILE.value:
+        return {}
+    found: dict[str, ProductKind | None] = {}
+    for name, child in sorted(group.groups()):
+        below: Any = child.attrs.get(ATTRIBUTE)
+        found[name] = None if below is None else ProductKind(below["kind"])
+    return found
+
+
 def read_product(session: icechunk.Session, path: str) -> Product:
     """Return what there is at `path`.
 

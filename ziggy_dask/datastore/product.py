@@ -82,13 +82,14 @@ class StoredProduct:
         """
         import matplotlib.pyplot as plt
 
-        values = self._chosen(variable, item)
+        values = self.chosen(variable, item)
         axes = plt.subplots()[1] if ax is None else ax
         _draw(values, axes)
         axes.set_title(f"{self.path} {values.name}")
         return axes
 
-    def _chosen(self, variable: str | None, item: int) -> xr.DataArray:
+    def chosen(self, variable: str | None = None, item: int = 0) -> xr.DataArray:
+        """Return what `plot` draws, not loaded yet."""
         dataset = self._content
         if isinstance(dataset, xr.DataTree):
             dataset = list(dataset.children.values())[item].to_dataset()

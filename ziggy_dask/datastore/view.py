@@ -9,7 +9,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from ziggy_dask.datastore.index import all_products, read_product
+from ziggy_dask.datastore.index import all_products, directory, read_product
 from ziggy_dask.datastore.items import FileItem, read_file_item
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.product import StoredProduct
@@ -150,6 +150,13 @@ class Datastore:
                     _write(data, target / name) for name, data in content.items()
                 ]
         return written
+
+    def below(self, path: str = "") -> dict[str, ProductKind | None]:
+        """Return what lies directly below a path: kinds of products by name.
+
+        None stands for a directory that is no product.
+        """
+        return directory(self._repository.reading(self._snapshot), path.strip("/"))
 
     def as_of(self, snapshot: str) -> Datastore:
         """Return the datastore as of a snapshot."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ziggy_dask.definitions.pipeline import DataReceiptStep, Pipeline
 from ziggy_dask.display import Html, markup
 
-PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#8c6bb1", "#7a8793")
-"""Colours of nodes, told apart also by people who see few colours."""
+PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#f0e442", "#5f666d")
+"""Colours of nodes: those of Okabe and Ito, which colour-blind people tell apart."""
 WIDTH = 920
 """Width of a picture that fills a page, in points."""
 INK = 'fill="#1b2733" font-family="DejaVu Sans, sans-serif"'
@@ -74,8 +74,8 @@ def lineage_svg(
     columns = max(box.column for box in boxes) + 1
     heights = [sum(b.column == c for b in boxes) for c in range(columns)]
     tallest = max(heights)
-    wide, high = 150, 38
-    across = wide + 36
+    wide, high = 136, 38
+    across = wide + 26
     middle = {
         box: (
             box.column * across + wide / 2 + 4,
@@ -102,7 +102,7 @@ def lineage_svg(
             f'height="{high}" rx="{5 if box.is_node else 19}" fill="{colour}" '
             f'fill-opacity="0.13" stroke="{colour}"/>'
             f'<text x="{x:.1f}" y="{y + (-1 if note else 4):.1f}" font-size="12" '
-            f'text-anchor="middle" {INK}>{markup(shortened(box.name, 20))}'
+            f'text-anchor="middle" {INK}>{markup(shortened(box.name, 18))}'
             f"<title>{markup(box.name)}</title></text>"
         )
         if note:

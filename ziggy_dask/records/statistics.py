@@ -325,3 +325,30 @@ def _summed(rows: Iterable[Any], made_s: float) -> dict[str, Breakdown]:
         node: Breakdown(waiting_s=waiting, executing_s=executing, storing_s=storing)
         for node, (waiting, executing, storing) in sums.items()
     }
+
+
+def memory_counts(
+    database: Database, instance: int, width_bytes: int
+) -> dict[str, dict[int, int]]:
+    """Return how many complete subtasks of each node had how much memory.
+
+    Returns
+    -------
+    dict
+        By node, in the order of the pipeline: numbers of subtasks by the whole number
+        of times that `width_bytes` goes into the largest memory of their worker process.
+    """
+    part = (SubtaskRow.peak_memory_bytes // width_bytes).label("part")
+    query = _complete(
+        instance,
+        TaskRow.node,
+        part,
+        func.count().label("n"),
+        func.min(TaskRow.id).label("first"),
+    ).group_by(TaskRow.node, part)
+    with database.reading() as connection:
+        rows = sorted(connection.execute(query).all(), key=lambda row: row.first)
+    found: dict[str, dict[int, int]] = {}
+    for row in rows:
+        found.setdefault(row.node, {})[int(row.part)] = row.n
+    return found

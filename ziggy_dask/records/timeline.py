@@ -36,8 +36,37 @@ class Bar:
     """Number of subtasks."""
     failed: int
     """How many of them failed."""
+    busy_s: float
+    """Time that they took, all together, in seconds."""
     memory_bytes: int
     """Largest memory of the worker while they ran."""
+
+    def until(self, end_s: float) -> Bar:
+        """Return it as it was at a time after its start: what goes on did not fail yet."""
+        if self.end_s <= end_s:
+            return self
+        share = (end_s - self.start_s) / (self.end_s - self.start_s)
+        return replace(self, end_s=end_s, failed=0, busy_s=share * self.busy_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTotals:
+    """What a worker did."""
+
+    name: str
+    """Its machine and name."""
+    subtasks: int
+    """Subtasks that it ran."""
+    failed: int
+    """How many of them failed."""
+    busy_s: float
+    """Time that they took, all together, in seconds."""
+    threads: int
+    """So many, or groups of them, it ran at once."""
+    memory_bytes: int
+    """Its largest memory."""
+    last_s: float
+    """End of the last one, in seconds since the first subtask of the instance began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +86,25 @@ class Timeline:
     def rows(self) -> list[tuple[str, int]]:
         """Workers with their rows, in the order in which they are drawn."""
         return sorted({(bar.worker, bar.row) for bar in self.bars})
+
+    @property
+    def workers(self) -> list[WorkerTotals]:
+        """What each worker did, by name."""
+        by_name: dict[str, list[Bar]] = {}
+        for bar in self.bars:
+            by_name.setdefault(bar.worker, []).append(bar)
+        return [
+            WorkerTotals(
+                name=name,
+                subtasks=sum(bar.count for bar in bars),
+                failed=sum(bar.failed for bar in bars),
+                busy_s=sum(bar.busy_s for bar in bars),
+                threads=len({bar.row for bar in bars}),
+                memory_bytes=max(bar.memory_bytes for bar in bars),
+                last_s=max(bar.end_s for bar in bars),
+            )
+            for name, bars in sorted(by_name.items())
+        ]
 
     def until(self, end_s: float) -> Timeline:
         """Return it as it was so long after the start; what then ran ends there."""
@@ -124,6 +172,7 @@ def timeline(database: Database, instance: int, most: int = MOST_BARS) -> Timeli
             end_s=row.ended - start,
             count=row.n,
             failed=row.failed,
+            busy_s=row.busy,
             memory_bytes=row.memory,
         )
         for row in sorted(rows, key=lambda row: row.began)
@@ -170,6 +219,7 @@ def _rows(
         func.max(table.started_s + table.wall_s).label("ended"),
         func.count().label("n"),
         func.sum(failed).label("failed"),
+        func.sum(table.wall_s).label("busy"),
         func.max(table.peak_memory_bytes).label("memory"),
     )
     return connection.execute(

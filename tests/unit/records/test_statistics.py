@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 import ziggy_dask as z
 from ziggy_dask.records import create_database, instances, library
-from ziggy_dask.records.statistics import SLOWEST, statistics
+from ziggy_dask.records.statistics import SLOWEST, memory_counts, statistics
 from ziggy_dask.records.tables import PartRow, SubtaskRow
 from ziggy_dask.records.timeline import timeline
 
@@ -129,3 +129,35 @@ def test_many_subtasks_share_bars_and_all_are_counted(database):
 def test_an_instance_without_subtasks_has_an_empty_timeline(database):
     number, _ = instance_with(database, {"one": 1})
     assert timeline(database, number).bars == ()
+
+
+def test_memory_is_counted_by_node_as_numpy_counts_it(database):
+    number, tasks = instance_with(database, {"second": 40, "first": 10})
+    for task, count in zip(tasks, (40, 10), strict=True):
+        add_subtasks(database, task, np.ones(count), failed={3})
+    with database.reading() as connection:
+        rows = connection.execute(select(SubtaskRow.__table__)).all()
+    found = memory_counts(database, number, 70)
+    assert list(found) == ["second", "first"]
+    for task, node in zip(tasks, found, strict=True):
+        peaks = [
+            one.peak_memory_bytes // 70
+            for one in rows
+            if one.task_id == task and one.state == "COMPLETE"
+        ]
+        values, counts = np.unique(peaks, return_counts=True)
+        assert found[node] == dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def test_workers_of_a_timeline_add_up_to_its_subtasks(database):
+    number, tasks = instance_with(database, {"all": 60})
+    add_subtasks(database, tasks[0], np.full(60, 2.0), failed={3, 4})
+    for ran in (timeline(database, number), timeline(database, number, most=10)):
+        workers = ran.workers
+        assert len(workers) == 2
+        assert sum(one.subtasks for one in workers) == 60
+        assert sum(one.failed for one in workers) == 2
+        assert sum(one.busy_s for one in workers) == pytest.approx(120)
+        assert max(one.last_s for one in workers) == pytest.approx(ran.length_s)
+        half = ran.until(ran.length_s / 2)
+        assert 0 < sum(one.busy_s for one in half.workers) < 120

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ziggy_dask.definitions import Pipeline
 from ziggy_dask.definitions.drawing import PALETTE, lineage_svg
-from ziggy_dask.interface.page.memory import memory_svg
+from ziggy_dask.interface.page.machines import workers_panel
+from ziggy_dask.interface.page.memory import PARTS, memory_counts_svg, memory_svg
 from ziggy_dask.interface.report.drawings import FAILED, durations_svg, timeline_svg
 from ziggy_dask.records import Database, instances
 from ziggy_dask.records.overview import NodeScore
-from ziggy_dask.records.statistics import NodeStatistics, statistics
+from ziggy_dask.records.statistics import NodeStatistics, memory_counts, statistics
 from ziggy_dask.records.timeline import Timeline, timeline
 
 PROGRESS = {
@@ -21,7 +22,7 @@ PROGRESS = {
     "failed": FAILED,
 }
 """Colours of nodes by how far they are; the words stand beside them."""
-_PICTURES = ("graph", "timeline", "memory", "durations")
+_PICTURES = ("graph", "timeline", "memory", "workers", "durations")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +35,23 @@ class Material:
     """When its subtasks ran."""
     nodes: Sequence[NodeStatistics]
     """Its nodes in numbers."""
+    memory: Mapping[str, Mapping[int, int]]
+    """How many subtasks of each node had how much memory."""
+    width_bytes: int
+    """How much memory is one step of that."""
 
 
 def material(database: Database, number: int) -> Material:
     """Return what pictures of an instance are made of."""
+    ran = timeline(database, number)
+    most = max((bar.memory_bytes for bar in ran.bars), default=0)
+    width = most // PARTS + 1
     return Material(
         pipeline=instances.instance_pipeline(database, number)[0],
-        ran=timeline(database, number),
+        ran=ran,
         nodes=statistics(database, number),
+        memory=memory_counts(database, number, width),
+        width_bytes=width,
     )
 
 
@@ -68,7 +78,9 @@ def drawings(
     return {
         "graph": _graph(made_of.pipeline, scores),
         "timeline": timeline_svg(ran, [one.node for one in made_of.nodes]),
-        "memory": memory_svg(ran),
+        "memory": memory_svg(ran)
+        + memory_counts_svg(made_of.memory, made_of.width_bytes),
+        "workers": workers_panel(ran),
         "durations": durations_svg(made_of.nodes),
     }
 

@@ -1,12 +1,18 @@
-"""Memory: a picture of what workers needed while an instance ran."""
+"""Memory: pictures of what workers needed, over time and by node."""
 
 from __future__ import annotations
 
-from ziggy_dask.definitions.drawing import INK, PALETTE, WIDTH, svg
-from ziggy_dask.display import Html
+from collections.abc import Mapping
+
+from ziggy_dask.definitions.drawing import INK, PALETTE, WIDTH, shortened, svg
+from ziggy_dask.display import Html, markup
+from ziggy_dask.interface.report.drawings import colours
 from ziggy_dask.records.timeline import Timeline
 
 _LEFT, _TOP, _HIGH = 150, 8, 120
+_ROW = 40
+PARTS = 60
+"""Parts into which memory is divided to count subtasks."""
 
 
 def memory_svg(ran: Timeline) -> Html:
@@ -41,3 +47,40 @@ def memory_svg(ran: Timeline) -> Html:
             f"{INK}>{ran.length_s * part / 4:.3g} s</text>"
         )
     return svg("Memory of all workers together", base + 24, parts)
+
+
+def memory_counts_svg(
+    counts: Mapping[str, Mapping[int, int]], width_bytes: int
+) -> Html:
+    """Draw how many subtasks of each node had how much memory, memory to the right."""
+    if not counts:
+        return Html('<p class="zg-soft">no subtask is complete</p>')
+    step = (WIDTH - _LEFT - 30) / PARTS
+    palette = colours(list(counts))
+    parts = []
+    for row, (node, found) in enumerate(counts.items()):
+        base, most = (row + 1) * _ROW, max(found.values())
+        parts.append(
+            f'<text x="0" y="{base - 10}" font-size="11" {INK}>'
+            f"{markup(shortened(node, 22))}</text>"
+        )
+        for part, count in found.items():
+            high = max(count / most * (_ROW - 8), 1)
+            parts.append(
+                f'<rect x="{_LEFT + min(part, PARTS - 1) * step:.1f}" '
+                f'y="{base - high:.1f}" width="{step:.1f}" height="{high:.1f}" '
+                f'fill="{palette[node]}"><title>{markup(node)}: {count} subtasks with '
+                f"{part * width_bytes / 1e6:.0f} to {(part + 1) * width_bytes / 1e6:.0f} MB"
+                "</title></rect>"
+            )
+    base = len(counts) * _ROW
+    parts.append(
+        f'<line x1="{_LEFT}" x2="{WIDTH - 30}" y1="{base}" y2="{base}" stroke="#8895a3"/>'
+    )
+    for part in range(5):
+        x = _LEFT + (WIDTH - _LEFT - 30) * part / 4
+        parts.append(
+            f'<text x="{x:.1f}" y="{base + 14}" font-size="10" text-anchor="middle" '
+            f"{INK}>{part / 4 * PARTS * width_bytes / 1e6:.0f} MB</text>"
+        )
+    return svg("Memory of subtasks by node", base + 22, parts)

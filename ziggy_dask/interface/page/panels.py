@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from html import escape
 
+from ziggy_dask.interface.page import parts
+from ziggy_dask.interface.page.lights import light_colours, lights
+from ziggy_dask.interface.page.machines import jobs_panel
 from ziggy_dask.interface.page.view import PAGE, View
-from ziggy_dask.records import Database, alerts, deliveries, instances, outcomes
-from ziggy_dask.records.alerts import Alert, Severity
+from ziggy_dask.records import Database, alerts, deliveries, instances, jobs, outcomes
+from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
-from ziggy_dask.records.lease import Lease, current_lease
+from ziggy_dask.records.lease import current_lease
 from ziggy_dask.records.overview import (
     NodeScore,
     Order,
@@ -21,14 +24,13 @@ from ziggy_dask.records.overview import (
 )
 from ziggy_dask.records.replay import span
 from ziggy_dask.records.states import InstanceState, TaskStep
+from ziggy_dask.records.workers import workers_now
 from ziggy_dask.supervisor.restart import is_restartable
 
 _MOST = 50
 """Rows of a list that is not paged."""
 _LOGS = 20
 """Logs that are shown of a task."""
-_SHAPES = {"grey": "○", "green": "●", "yellow": "▲", "red": "■"}
-"""So that colours need not be told apart."""
 
 
 def panels(database: Database, view: View, *, may_act: bool) -> dict[str, str]:
@@ -38,8 +40,13 @@ def panels(database: Database, view: View, *, may_act: bool) -> dict[str, str]:
     at = chosen_moment(database, view)
     return {
         "moment": _moment(database, number, view),
-        "lights": _lights(
-            instances.current_instances(database), listed, current_lease(database)
+        "lights": lights(
+            light_colours(
+                instances.current_instances(database),
+                workers_now(database),
+                current_lease(database),
+                listed,
+            )
         ),
         "instances": _instances(database, view, number, may_act=may_act),
         "scoreboard": _scoreboard(scoreboard(database, number, at=at)),
@@ -47,6 +54,7 @@ def panels(database: Database, view: View, *, may_act: bool) -> dict[str, str]:
         "log": _log(database, view.log),
         "failures": _failures(database, number),
         "alerts": _alerts(listed, may_act=may_act),
+        "jobs": jobs_panel(jobs.jobs(database, number)),
         "deliveries": _deliveries(database, view),
     }
 
@@ -64,79 +72,42 @@ def chosen_moment(database: Database, view: View) -> datetime | None:
     return span(database, number)[0] + timedelta(seconds=view.at_s)
 
 
-def light_colours(
-    records: Sequence[InstanceRecord], listed: Sequence[Alert], lease: Lease | None
-) -> dict[str, tuple[str, str]]:
-    """Return colour and words of each light: grey idle, green normal, yellow, red."""
-    newest = {one.pipeline: one for one in records}.values()
-    states = {one.state for one in newest}
-    bad = states & {InstanceState.ERRORS_STALLED, InstanceState.TRANSITION_FAILED}
-    if bad:
-        pipelines = ("red", "stalled")
-    elif InstanceState.ERRORS_RUNNING in states:
-        pipelines = ("yellow", "running with errors")
-    elif InstanceState.PROCESSING in states:
-        pipelines = ("green", "running")
-    else:
-        pipelines = ("grey", "idle")
-    unfinished = any(not one.state.is_final for one in records)
-    supervisor = ("red", "supervisor gone") if unfinished else ("grey", "no supervisor")
-    if lease is not None:
-        supervisor = ("green", f"supervisor {lease.pid} on {lease.host}")
-    unseen = [one for one in listed if not one.is_acknowledged]
-    if any(one.severity is not Severity.WARNING for one in unseen):
-        alert = ("red", f"{len(unseen)} unseen")
-    else:
-        alert = (
-            ("yellow", f"{len(unseen)} unseen") if unseen else ("green", "none unseen")
-        )
-    return {"pipelines": pipelines, "processes": supervisor, "alerts": alert}
-
-
-def _lights(
-    records: Sequence[InstanceRecord], listed: Sequence[Alert], lease: Lease | None
-) -> str:
-    return "".join(
-        f'<li class="{colour}" data-light="{name}"><b aria-hidden="true">'
-        f"{_SHAPES[colour]}</b> {name}: {escape(words)}</li>"
-        for name, (colour, words) in light_colours(records, listed, lease).items()
-    )
-
-
 def _instances(database: Database, view: View, chosen: int, *, may_act: bool) -> str:
     total, records = instances.instance_page(database, view.instances * PAGE, PAGE)
     rows = [
         [
-            _button("instance", one.id, str(one.id), pressed=one.id == chosen),
+            parts.button("instance", one.id, str(one.id), pressed=one.id == chosen),
             escape(one.name),
             f"{escape(one.pipeline)} v{one.version}",
-            _state(one.state.value),
+            parts.state(one.state.value),
             f"{one.created:%Y-%m-%d %H:%M:%S}",
-            _seconds(one.created, one.finished),
+            parts.seconds(one.created, one.finished),
             _instance_action(one) if may_act else "",
         ]
         for one in records
     ]
     heads = ["number", "name", "pipeline", "state", "made (UTC)", "seconds", ""]
-    table = _table(heads, rows, "No pipeline has been run yet: ziggy run PIPELINE")
-    return table + _pages("instances", view.instances, total)
+    listed = parts.table(
+        heads, rows, "No pipeline has been run yet: ziggy run PIPELINE"
+    )
+    return listed + parts.pages("instances", view.instances, total)
 
 
 def _instance_action(record: InstanceRecord) -> str:
     """Return a button for what can be done with an instance."""
     if not record.state.is_final:
-        return _button("halt", record.id, "halt")
+        return parts.button("halt", record.id, "halt")
     if record.state is InstanceState.ERRORS_STALLED:
-        return _button("restart", record.id, "restart")
+        return parts.button("restart", record.id, "restart")
     return ""
 
 
 def _task_action(record: TaskRecord) -> str:
     """Return a button for what can be done with a task."""
     if is_restartable(record):
-        return _button("restart task", record.id, "restart")
+        return parts.button("restart task", record.id, "restart")
     if record.step is not TaskStep.COMPLETE:
-        return _button("halt task", record.id, "halt")
+        return parts.button("halt task", record.id, "halt")
     return ""
 
 
@@ -162,13 +133,13 @@ def _scoreboard(scores: Iterable[NodeScore]) -> str:
         rows.append(
             [
                 escape(one.node),
-                *(f'<span class="number">{count}</span>' for count in counts),
+                *(parts.number(count) for count in counts),
                 f'<span class="number">{one.complete}/{one.subtasks}{failed}</span>',
                 _bar(one),
             ]
         )
     heads = ["node", "waiting", "processing", "completed", "failed", "total"]
-    return _table([*heads, "subtasks", ""], rows, "This instance has no tasks.")
+    return parts.table([*heads, "subtasks", ""], rows, "This instance has no tasks.")
 
 
 def _bar(score: NodeScore) -> str:
@@ -195,7 +166,9 @@ def _tasks(
     found = task_page(database, query)
     arrow = " ↓" if view.is_descending else " ↑"
     heads = [
-        _button("sort", one.value, one.value + (arrow if one is view.order else ""))
+        parts.button(
+            "sort", one.value, one.value + (arrow if one is view.order else "")
+        )
         for one in Order
     ]
     rows = [
@@ -203,30 +176,21 @@ def _tasks(
             str(one.id),
             escape(one.node),
             escape(one.unit),
-            _state(one.state),
+            parts.state(one.state),
             f'<span class="number">{one.complete}/{one.total}</span>',
-            f'<span class="number">{one.failed}</span>',
+            parts.number(one.failed),
             f"{one.started:%H:%M:%S}" if one.started else "",
-            _seconds(one.started, one.finished or at),
+            parts.seconds(one.started, one.finished or at),
             escape(one.worker),
-            _button("log", one.id, "log"),
+            parts.button("log", one.id, "log"),
             _task_action(one) if may_act and at is None else "",
         ]
         for one in found.tasks
     ]
-    table = _table([*heads, "seconds", "worker", "", ""], rows, "No task is like that.")
-    return table + _pages("page", view.page, found.total)
-
-
-def _pages(verb: str, page: int, total: int) -> str:
-    """Return where in a list a page of it is, and buttons to others."""
-    last = max(0, (total - 1) // PAGE)
-    parts = [f"page {page + 1} of {last + 1}, {total} rows"]
-    if page > 0:
-        parts.append(_button(verb, page - 1, "previous"))
-    if page < last:
-        parts.append(_button(verb, page + 1, "next"))
-    return f"<p>{' '.join(parts)}</p>"
+    listed = parts.table(
+        [*heads, "seconds", "worker", "", ""], rows, "No task is like that."
+    )
+    return listed + parts.pages("page", view.page, found.total)
 
 
 def _log(database: Database, task: int | None) -> str:
@@ -251,7 +215,9 @@ def _failures(database: Database, number: int) -> str:
         ]
         for one in outcomes.failures(database, number)[:_MOST]
     ]
-    return _table(["subtasks", "cause", "nodes", "example"], rows, "Nothing failed.")
+    return parts.table(
+        ["subtasks", "cause", "nodes", "example"], rows, "Nothing failed."
+    )
 
 
 def _alerts(listed: Sequence[Alert], *, may_act: bool) -> str:
@@ -264,13 +230,15 @@ def _alerts(listed: Sequence[Alert], *, may_act: bool) -> str:
             "seen"
             if one.is_acknowledged
             else (
-                _button("acknowledge", one.id, "acknowledge") if may_act else "unseen"
+                parts.button("acknowledge", one.id, "acknowledge")
+                if may_act
+                else "unseen"
             ),
         ]
         for one in listed
     ]
     heads = ["time (UTC)", "severity", "task", "message", ""]
-    return _table(heads, rows, "There are no alerts.")
+    return parts.table(heads, rows, "There are no alerts.")
 
 
 def _deliveries(database: Database, view: View) -> str:
@@ -279,40 +247,11 @@ def _deliveries(database: Database, view: View) -> str:
         [
             f"{one.received:%Y-%m-%d %H:%M:%S}",
             escape(one.name),
-            f'<span class="number">{one.files}</span>',
+            parts.number(one.files),
             f'<span class="number">{one.bytes / 1e6:.1f}</span>',
         ]
         for one in found
     ]
     heads = ["received (UTC)", "name", "files", "MB"]
-    table = _table(heads, rows, "Nothing has been delivered.")
-    return table + _pages("deliveries", view.deliveries, total)
-
-
-def _state(text: str) -> str:
-    return f'<span class="state" data-state="{escape(text)}">{escape(text)}</span>'
-
-
-def _seconds(start: datetime | None, end: datetime | None) -> str:
-    if start is None:
-        return ""
-    taken = ((end or datetime.now(UTC)) - start).total_seconds()
-    return f'<span class="number">{taken:.1f}</span>'
-
-
-def _button(verb: str, value: object, text: str, *, pressed: bool = False) -> str:
-    mark = ' aria-pressed="true"' if pressed else ""
-    return (
-        f'<button data-do="{verb}" data-value="{escape(str(value))}"{mark}>'
-        f"{escape(text)}</button>"
-    )
-
-
-def _table(heads: Iterable[str], rows: Sequence[Sequence[str]], empty: str) -> str:
-    if not rows:
-        return f'<p class="empty">{escape(empty)}</p>'
-    head = "".join(f"<th>{one}</th>" for one in heads)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    listed = parts.table(heads, rows, "Nothing has been delivered.")
+    return listed + parts.pages("deliveries", view.deliveries, total)

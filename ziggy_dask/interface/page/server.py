@@ -15,10 +15,12 @@ from bokeh.models import ColumnDataSource, CustomJS
 from bokeh.server.server import Server
 from jinja2 import Template
 
+from ziggy_dask.datastore import Datastore
 from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.page.actions import ACTIONS
 from ziggy_dask.interface.page.drawings import Material, drawings, material
 from ziggy_dask.interface.page.panels import chosen_instance, chosen_moment, panels
+from ziggy_dask.interface.page.store import store_panel
 from ziggy_dask.interface.page.token import is_token, page_token
 from ziggy_dask.interface.page.view import View, changed
 from ziggy_dask.records.overview import NodeScore, scoreboard
@@ -71,6 +73,11 @@ def open_page(site: Site, token: str | None, document: Document) -> None:
     Visit(site, document, may_act=token is not None and is_token(given, token))
 
 
+def _drawn_of(view: View) -> tuple[object, ...]:
+    """Return what pictures depend on."""
+    return view.instance, view.at_s, view.place
+
+
 class Visit:
     """One browser that looks at the page.
 
@@ -94,6 +101,7 @@ class Visit:
         self._known: tuple[int, tuple[NodeScore, ...]] | None = None
         self._material: Material | None = None
         self._drawn: object = None
+        self._walked: object = None
         self._is_drawing = False
         self._rests_until = 0.0
         self._messages = ColumnDataSource(data={"panel": [], "html": []})
@@ -117,7 +125,19 @@ class Visit:
         return panels(self._site.database, view, may_act=self._may_act)
 
     def _sketch(self, view: View) -> dict[str, str]:
-        """Return pictures, if they are others than those that were drawn last."""
+        """Return pictures that are others than those that were drawn last."""
+        return self._walk(view) | self._picture(view)
+
+    def _walk(self, view: View) -> dict[str, str]:
+        snapshot = self._site.repository.tip()
+        if (snapshot, view.place) == self._walked:
+            return {}
+        datastore = Datastore(self._site.repository, snapshot)
+        found = {"datastore": store_panel(datastore, view.place)}
+        self._walked = snapshot, view.place
+        return found
+
+    def _picture(self, view: View) -> dict[str, str]:
         database = self._site.database
         number = chosen_instance(database, view)
         scores = scoreboard(database, number)
@@ -168,9 +188,11 @@ class Visit:
             found = await asyncio.to_thread(self._sketch, view)
         finally:
             self._is_drawing = False
-        if (view.instance, view.at_s) == (self._view.instance, self._view.at_s):
+        if _drawn_of(view) == _drawn_of(self._view):
             self._rests_until = began + _REST * (time.monotonic() - began)
             self._document.add_next_tick_callback(partial(self._show, found))
+        else:  # it is not shown, and may be asked for again
+            self._drawn = self._walked = None
 
     def _heed(self, attribute: str, old: object, new: dict[str, list[Any]]) -> None:
         """Have done what the browser asks for."""
@@ -187,7 +209,7 @@ class Visit:
         try:
             ask = json.loads(new["ask"][0])
             if ask["do"] == "begin":  # what was sent before is lost
-                self._shown, self._drawn = {}, None
+                self._shown, self._drawn, self._walked = {}, None, None
             elif ask["do"] in ACTIONS:
                 await asyncio.to_thread(self._act, ask["do"], int(ask["value"]))
             else:

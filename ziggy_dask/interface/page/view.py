@@ -37,6 +37,8 @@ class View:
     """Page of the deliveries, from 0."""
     log: int | None = None
     """Task whose log is shown."""
+    place: str = ""
+    """Where in the datastore one looks."""
     at_s: float | None = None
     """So long after it was made the instance is shown, in seconds; None: as it is now."""
 
@@ -53,7 +55,10 @@ def changed(view: View, ask: Mapping[str, str]) -> View:
     if verb == "instance":
         chosen = int(value) if value else None
         return View(
-            instance=chosen, instances=view.instances, deliveries=view.deliveries
+            instance=chosen,
+            instances=view.instances,
+            deliveries=view.deliveries,
+            place=view.place,
         )
     if verb == "sort":
         order = Order(value)
@@ -71,6 +76,8 @@ def changed(view: View, ask: Mapping[str, str]) -> View:
         return replace(view, instances=max(0, int(value)))
     if verb == "deliveries":
         return replace(view, deliveries=max(0, int(value)))
+    if verb == "place":
+        return replace(view, place=_place(value))
     if verb == "at":
         return replace(view, at_s=_seconds(value) if value else None)
     if verb == "log":
@@ -83,3 +90,10 @@ def _seconds(value: str) -> float:
     if not 0 <= seconds < _LONGEST_S:
         raise ValueError(f"{value!r} is no time in an instance, in seconds")
     return seconds
+
+
+def _place(value: str) -> str:
+    names = [name for name in value.split("/") if name]
+    if {".", ".."} & set(names):
+        raise ValueError(f"{value!r} is no place in the datastore")
+    return "/".join(names)
