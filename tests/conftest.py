@@ -18,6 +18,7 @@ from ziggy_dask.datastore import Repository, Storage, storable
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.records import Database, instances, library
 
 # How long an example takes depends on what else the machine does; no test is about that.
 settings.register_profile("ziggy", deadline=None)
@@ -128,6 +129,23 @@ def pipeline(root: Path | None, *parts, name: str = "test", **options) -> z.Pipe
         nodes=tuple(one for one in parts if isinstance(one, z.Node)),
         root=root,
         **options,
+    )
+
+
+def new_instance(database: Database) -> None:
+    """Put an instance of an empty pipeline on record."""
+    library.register(database, [z.Pipeline(name="small")])
+    instances.create_instance(
+        database,
+        instances.NewInstance(
+            name="",
+            pipeline_id=library.pipeline(database, "small").id,
+            code_version="",
+            options={},
+            parameters={},
+            software={},
+            base_snapshot="A",
+        ),
     )
 
 

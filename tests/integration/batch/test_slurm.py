@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, text
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, states, store
-from ziggy_dask.definitions import Remote
+from ziggy_dask.definitions import JobCause, Remote
 from ziggy_dask.interface.cluster import create_cluster
 from ziggy_dask.records.jobs import JobRecord, jobs
 
@@ -125,15 +125,18 @@ def test_few_subtasks_stay_at_home(make):
 
 
 @pytest.mark.parametrize(
-    ("command", "word"),
+    ("command", "items", "cause"),
     [
-        (["scancel"], "CANCELLED"),
-        (["scontrol", "update", "EndTime=now+2", "JobId"], "TIMEOUT"),
+        (["scancel"], 12, JobCause.CANCELLED),
+        # SLURM looks at time limits twice a minute.
+        (["scontrol", "update", "EndTime=now+2", "JobId"], 60, JobCause.TIME_LIMIT),
     ],
     ids=["cancelled", "time-limit"],
 )
-def test_what_ran_on_a_job_that_ended_runs_again_on_another(make, command, word):
-    cluster = make({"little": {"memory_bytes": 200_000_000}}, items=12, seconds=3)
+def test_what_ran_on_a_job_that_ended_runs_again_on_another(
+    make, command, items, cause
+):
+    cluster = make({"little": {"memory_bytes": 200_000_000}}, items=items, seconds=3)
     ended = threading.Event()
     killer = threading.Thread(target=to_first_job, args=(command, ended))
     killer.start()
@@ -143,7 +146,9 @@ def test_what_ran_on_a_job_that_ended_runs_again_on_another(make, command, word)
         ended.set()
         killer.join()
     assert set(states(instance).values()) == {"COMPLETE"}
-    assert word in [one.comment for one in cluster.jobs()]
+    (lost,) = [one for one in cluster.jobs() if one.cause is not JobCause.NONE]
+    assert lost.cause is cause
+    assert lost.exit_code is not None
     assert queue() == ""
 
 

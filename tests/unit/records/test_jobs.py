@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import ziggy_dask as z
+from tests.conftest import new_instance
 from ziggy_dask.definitions import JobCause, JobState, JobStatus
-from ziggy_dask.records import create_database, instances, library
+from ziggy_dask.records import create_database
 from ziggy_dask.records.jobs import add_job, jobs, note_job
 
 
@@ -14,20 +14,7 @@ from ziggy_dask.records.jobs import add_job, jobs, note_job
 def database(tmp_path):
     """Records of an instance, and of a job that is about to be submitted for it."""
     database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
-    library.register(database, [z.Pipeline(name="small")])
-    instances.create_instance(
-        database,
-        instances.NewInstance(
-            name="",
-            pipeline_id=library.pipeline(database, "small").id,
-            code_version="",
-            options={},
-            parameters={},
-            set_ids=[],
-            software={},
-            base_snapshot="A",
-        ),
-    )
+    new_instance(database)
     add_job(
         database,
         instance_id=1,
