@@ -6,7 +6,6 @@ One query tells of all jobs of a run. What it prints is read by the pure functio
 from __future__ import annotations
 
 import asyncio
-import getpass
 import logging
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +26,6 @@ _ID = "{id}"
 """Stands for all ids of jobs, each an argument of its own."""
 _IDS = "{ids}"
 """Stands for them with commas between, as one argument."""
-_USER = "{user}"
-"""Stands for the user's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +85,10 @@ COMMANDS: Mapping[BatchSystem, Commands] = {
         cancel=("qdel",),
     ),
     BatchSystem.SGE: Commands(
-        query=Command(
-            words=("qstat", "-xml", "-u", _USER), read=answers.read_qstat_sge
-        ),
+        query=Command(words=("qstat", "-xml"), read=answers.read_qstat_sge),
         cancel=("qdel",),
         history=Command(
-            words=("qacct", "-E", "-d", "1", "-o", _USER, "-j", "ziggy-*"),
+            words=("qacct", "-E", "-d", "1", "-j", "ziggy-*"),
             read=answers.read_qacct,
             nothing="not found",
         ),
@@ -111,7 +106,7 @@ COMMANDS: Mapping[BatchSystem, Commands] = {
     ),
     BatchSystem.HTCONDOR: Commands(
         query=Command(
-            words=("condor_q", "-json", "-attributes", _CONDOR_FIELDS, _USER),
+            words=("condor_q", "-json", "-attributes", _CONDOR_FIELDS),
             read=answers.read_condor,
         ),
         cancel=("condor_rm",),
@@ -173,7 +168,7 @@ def cancel(commands: Commands, ids: Sequence[str]) -> None:
 
 
 def filled(words: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
-    """Return a command with ids and the user's name filled in.
+    """Return a command with ids filled in.
 
     Examples
     --------
@@ -182,7 +177,7 @@ def filled(words: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
     >>> filled(("sacct", "--jobs", "{ids}"), ("7", "8"))
     ('sacct', '--jobs', '7,8')
     """
-    places = {_ID: tuple(ids), _IDS: (",".join(ids),), _USER: (getpass.getuser(),)}
+    places = {_ID: tuple(ids), _IDS: (",".join(ids),)}
     return tuple(word for each in words for word in places.get(each, (each,)))
 
 

@@ -191,14 +191,13 @@ def test_a_job_of_grid_engine_in_error_does_not_wait_any_more():
     assert answers.read_qstat_sge(text)["16"].state is JobState.FAILED
 
 
-def test_ids_and_the_user_are_filled_in(monkeypatch):
-    monkeypatch.setenv("LOGNAME", "me")
+def test_ids_are_filled_in():
     sacct = COMMANDS[BatchSystem.SLURM].history
     assert sacct is not None
     assert filled(sacct.words, ["7", "8"])[-2:] == ("--jobs", "7,8")
     asked = filled(COMMANDS[BatchSystem.PBS].query.words, ["7.pbs1", "8.pbs1"])
     assert asked == ("qstat", "-x", "-f", "-F", "json", "7.pbs1", "8.pbs1")
-    assert filled(COMMANDS[BatchSystem.SGE].query.words, ["7"])[-1] == "me"
+    assert filled(COMMANDS[BatchSystem.SGE].query.words, ["7"]) == ("qstat", "-xml")
 
 
 def test_a_batch_system_that_cannot_be_asked_is_refused():
