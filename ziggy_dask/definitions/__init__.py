@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     )
     from ziggy_dask.definitions.code import (
         check_code,
+        code_package,
+        code_place,
         code_version,
         load_function,
         python_files,
+        use_code,
     )
     from ziggy_dask.definitions.compute import (
         AddressCompute,
@@ -106,9 +109,12 @@ _HOMES = {
     "Programs": "cluster",
     "read_cluster": "cluster",
     "check_code": "code",
+    "code_package": "code",
+    "code_place": "code",
     "code_version": "code",
     "load_function": "code",
     "python_files": "code",
+    "use_code": "code",
     "AddressCompute": "compute",
     "ClassCompute": "compute",
     "CloudCompute": "compute",
@@ -212,6 +218,8 @@ __all__ = [
     "check_code",
     "check_compute",
     "check_environment",
+    "code_package",
+    "code_place",
     "code_version",
     "compute_to_yaml",
     "environments_from_yaml",
@@ -228,6 +236,7 @@ __all__ = [
     "read_parameters",
     "read_pipeline",
     "require_sound",
+    "use_code",
 ]
 
 __getattr__ = names_from(__name__, _HOMES)

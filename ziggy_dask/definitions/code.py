@@ -28,6 +28,8 @@ from ziggy_dask.definitions.pipeline import (
 from ziggy_dask.errors import DefinitionError
 
 EXTRA_ARGUMENTS = frozenset({"parameters", "models", "context"})
+_places: dict[Path, tuple[Path, str]] = {}
+"""Where this process reads the code of a directory from, and the digest of it."""
 
 
 def load_function(
@@ -131,20 +133,38 @@ def _git_describe(root: Path) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def use_code(root: Path, place: Path, digest: str) -> None:
+    """Have the code of a directory be read from a place of this process.
+
+    Its modules are named by `root` and `digest`, so that a function that one process
+    pickled is found by every other one that was told the same.
+    """
+    _places[root] = place, digest
+    code_package(root, "")
+
+
+def code_place(root: Path) -> Path:
+    """Return where this process reads the code of a directory from."""
+    return _places[root][0] if root in _places else root
+
+
+def code_package(root: Path, version: str) -> str:
+    """Return the name of the package in which the modules of a directory are."""
+    place, digest = _places.get(root, (root, version))
+    name = "ziggy_code_" + hashlib.sha256(f"{root} {digest}".encode()).hexdigest()[:16]
+    if name not in sys.modules:
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [str(place)]
+    return name
+
+
 def _full_name(root: Path | None, module_name: str, version: str) -> str:
     if root is None:
         return module_name
-    first = module_name.partition(".")[0]
-    if not (root / f"{first}.py").is_file() and not (root / first).is_dir():
+    place, first = code_place(root), module_name.partition(".")[0]
+    if not (place / f"{first}.py").is_file() and not (place / first).is_dir():
         return module_name
-    package = (
-        "ziggy_code_" + hashlib.sha256(f"{root} {version}".encode()).hexdigest()[:16]
-    )
-    if package not in sys.modules:
-        namespace = types.ModuleType(package)
-        namespace.__path__ = [str(root)]
-        sys.modules[package] = namespace
-    return f"{package}.{module_name}"
+    return f"{code_package(root, version)}.{module_name}"
 
 
 def _why_not_imported(

@@ -68,11 +68,12 @@ from ziggy_dask.workers import (
     Halting,
     Outcome,
     SubtaskState,
-    algorithms_of,
+    code_of,
     load_work,
     merge_results,
     remember,
     run_batch,
+    send_code,
 )
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class InstanceRun:
         self._client.register_plugin(Agreement())
         self._client.register_plugin(Halting())
         if self._facts.pipeline.root is not None:
-            self._client.register_plugin(algorithms_of(self._facts.pipeline.root))
+            send_code(self._client, code_of(self._facts.pipeline.root))
         self._client.subscribe_topic(f"ziggy-{self._token}", self._note_begun)
         try:
             self._advance()

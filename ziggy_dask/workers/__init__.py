@@ -10,7 +10,7 @@ from ziggy_dask.lazily import names_from
 
 if TYPE_CHECKING:
     from ziggy_dask.workers.agreement import Agreement, remember
-    from ziggy_dask.workers.algorithms import algorithms_of
+    from ziggy_dask.workers.algorithms import code_of, send_code
     from ziggy_dask.workers.batch import (
         Context,
         bound_algorithm,
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Agreement": "agreement",
     "remember": "agreement",
-    "algorithms_of": "algorithms",
+    "code_of": "algorithms",
+    "send_code": "algorithms",
     "Context": "batch",
     "bound_algorithm": "batch",
     "load_work": "batch",
@@ -83,8 +84,8 @@ __all__ = [
     "Source",
     "SubtaskState",
     "Work",
-    "algorithms_of",
     "bound_algorithm",
+    "code_of",
     "end_works",
     "fingerprint",
     "load_work",
@@ -95,6 +96,7 @@ __all__ = [
     "prepare_program",
     "remember",
     "run_batch",
+    "send_code",
     "tidy",
 ]
 

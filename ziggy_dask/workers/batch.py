@@ -31,10 +31,10 @@ from ziggy_dask.definitions import (
     FunctionStep,
     ProgramStep,
     ScriptStep,
+    code_package,
     load_function,
 )
 from ziggy_dask.errors import TaskError
-from ziggy_dask.workers.algorithms import code_place
 from ziggy_dask.workers.capture import captured
 from ziggy_dask.workers.halting import is_halted
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
@@ -225,9 +225,7 @@ def bound_algorithm(
 ) -> tuple[Callable[..., object], dict[str, Any]]:
     """Return the function of a subtask, and its arguments besides the inputs."""
     assert isinstance(work.step, FunctionStep | DaskFunctionStep)
-    function, wants = _algorithm(
-        code_place(work.root), work.step.function, work.code_version
-    )
+    function, wants = _algorithm_of(work.root, work.step.function, work.code_version)
     extra: dict[str, Any] = {}
     if "parameters" in wants:
         extra["parameters"] = {one.name: one.values for one in work.sets}
@@ -263,17 +261,24 @@ def _model(datastore: str, one: ModelFile) -> FileItem:
     return replace(read_file_item(session, one.path, one.stored), name=one.original)
 
 
+def _algorithm_of(
+    root: Path | None, target: str, version: str
+) -> tuple[Callable[..., object], frozenset[str]]:
+    package = code_package(root, version) if root else ""
+    return _algorithm(root, target, version, package)
+
+
 @lru_cache(maxsize=256)
 def _algorithm(
-    root: Path | None, target: str, version: str
+    root: Path | None, target: str, version: str, package: str
 ) -> tuple[Callable[..., object], frozenset[str]]:
     """Return an algorithm and its argument names; let its log records and warnings pass."""
     function = load_function(root, target, version)
-    package = function.__module__
-    for name in (ALGORITHM_LOGGER, package):
+    module = function.__module__
+    for name in (ALGORITHM_LOGGER, module):
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(logging.INFO)
-    warnings.filterwarnings("always", module=re.escape(package))
+    warnings.filterwarnings("always", module=re.escape(module))
     return function, frozenset(inspect.signature(function).parameters)
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 import h5py
 
 from ziggy_dask.datastore import FileItem
-from ziggy_dask.definitions import ProgramStep, ScriptStep
+from ziggy_dask.definitions import ProgramStep, ScriptStep, code_place
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers import runner
-from ziggy_dask.workers.algorithms import code_place
 from ziggy_dask.workers.description import interface_name
 from ziggy_dask.workers.directory import (
     WorkingDirectory,
@@ -209,7 +208,8 @@ def _command(work: Work, directory: Path) -> tuple[list[str], dict[str, str], st
         environment["VIRTUAL_ENV"] = str(virtual)
         environment["PATH"] = f"{virtual / 'bin'}:{environment['PATH']}"
     module = ".".join(Path(work.step.script).with_suffix("").parts)
-    root, function = str(code_place(work.root) or directory), work.step.function
+    root = str(code_place(work.root) if work.root else directory)
+    function = work.step.function
     step = interface_name(work.node)
     command = [python, runner.__file__, root, module, function, step]
     return command, environment, "ziggy-python-stdout.log"
