@@ -118,7 +118,7 @@ COMMANDS: Mapping[BatchSystem, Commands] = {
 }
 
 
-def commands_of(batch: BatchSystem, environment: str) -> Commands:
+def commands_of(batch: BatchSystem) -> Commands:
     """Return how a batch system is spoken to.
 
     Raises
@@ -129,8 +129,8 @@ def commands_of(batch: BatchSystem, environment: str) -> Commands:
     if batch not in COMMANDS:
         known = ", ".join(one.value for one in COMMANDS)
         raise ClusterError(
-            f"environment {environment!r}: jobs of {batch.value} can't be run by this "
-            f"version, only estimated and written; it runs those of {known}"
+            f"jobs of {batch.value} can't be run by this version, only estimated and "
+            f"written; it runs those of {known}"
         )
     return COMMANDS[batch]
 

@@ -174,4 +174,4 @@ class Asking:
             )
 
     def _commands(self, environment: str) -> Commands:
-        return commands_of(self._environments[environment].batch, environment)
+        return commands_of(self._environments[environment].batch)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ziggy_dask.compute import address_for, open_client
 from ziggy_dask.compute.estimate import estimate
-from ziggy_dask.compute.jobs import submit
+from ziggy_dask.compute.jobs import commands_of, submit
 from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import (
     CORES,
@@ -166,6 +166,7 @@ class _Keeper:
         )
         spec = self._spec(environment, architecture, made)
         try:
+            commands_of(environment.batch)  # what can't be asked is not submitted
             number = submit(job_of(spec, self._client.security))
         except ClusterError as error:
             refused = JobStatus(state=JobState.FAILED, comment=str(error))
@@ -221,6 +222,8 @@ class _Keeper:
             now,
             now - self._had_work[environment],
         )
+        if not unneeded:
+            return
         retired = {one.name: idle[one.name] for one in unneeded if one.name in idle}
         self._client.retire_workers(list(retired.values()))
         self.asking.end(unneeded, retired)

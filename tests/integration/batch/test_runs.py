@@ -157,6 +157,27 @@ def test_jobs_of_two_environments_reach_the_scheduler_each_by_its_address(
     assert addresses == {"lab": "127.0.0.1", "annex": "127.0.0.2"}
 
 
+@pytest.mark.integration
+def test_jobs_that_could_not_be_asked_about_are_not_submitted(tmp_path, code):
+    lines = ENVIRONMENTS.replace("BATCH", "moab").replace("DIRECTIVES", "")
+    cluster = new_cluster(tmp_path / "mission", lines.replace("QUEUE", "low"))
+    wanted = {"memory_bytes": 200_000_000, "limit_s": 60.0}
+    definition = pipeline(
+        code(ALGORITHM),
+        data_type("image", "in"),
+        data_type("more", "out", external=False),
+        node(
+            "add", "work", "image", "more", remote=Remote(environment="lab"), **wanted
+        ),
+    )
+    cluster.register(definition)
+    store(cluster, {"set-1/in": images(2)})
+    instance = cluster.run("test")
+    (task,) = instance.tasks
+    assert "jobs of moab can't be run by this version" in task.record.message
+    assert [one.number for one in cluster.jobs()] == [""]
+
+
 def first_at_work(cluster: z.Cluster) -> JobRecord:
     """Wait until a job has done a subtask, and return it."""
     deadline = time.monotonic() + 240

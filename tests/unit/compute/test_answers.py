@@ -202,4 +202,4 @@ def test_ids_are_filled_in():
 
 def test_a_batch_system_that_cannot_be_asked_is_refused():
     with pytest.raises(ClusterError, match="jobs of moab can't be run by this version"):
-        commands_of(BatchSystem.MOAB, "lab")
+        commands_of(BatchSystem.MOAB)
