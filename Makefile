@@ -51,8 +51,9 @@ coverage: $(STAMP)  ## Report the lines that `make covered` reached
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90
 
-docs: $(STAMP)  ## Build the site of the docs; a warning is an error
+docs: $(STAMP)  ## Build the site of the docs, and manual pages; a warning is an error
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@$(BIN)/python docs/man_pages.py docs/_build/man
 	@echo "docs/_build/html/index.html"
 
 lock: $(STAMP)  ## Make requirements.lock anew

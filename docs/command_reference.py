@@ -51,7 +51,8 @@ def write_command_reference(file: Path) -> None:
     """Write the reference, if it is not there as it should be."""
     top = (
         "# Command line\n\nMade of the commands themselves; `ziggy COMMAND --help` says "
-        "the same. Exit codes are on the page [running and looking](../running.md)."
+        "the same. Exit codes are on the page [running and looking](../running.md). "
+        "`make docs` makes manual pages too: `man -M docs/_build/man ziggy-run`."
     )
     text = "\n\n".join([top, *(section(*one) for one in commands())]) + "\n"
     if not file.exists() or file.read_text(encoding="utf-8") != text:

@@ -3,9 +3,11 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -137,6 +139,44 @@ def test_every_shell_gets_its_script(mission, shell):
     script = ziggy(mission, "completion", shell)
     assert script.returncode == 0
     assert f"_ZIGGY_COMPLETE={shell}_complete" in script.stdout
+
+
+def test_bash_completes_names_when_tab_is_pressed(mission, tmp_path):
+    command = tmp_path / "ziggy"
+    command.write_text(f'#!/bin/sh\nexec {" ".join(ZIGGY)} "$@"\n')
+    command.chmod(0o755)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        cwd=mission,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TERM": "dumb"},
+    ) as shell:
+        os.close(theirs)
+        try:
+            # In two pieces, so that what is typed does not look like what is printed.
+            os.write(ours, b'eval "$(ziggy completion bash)"; echo "rea""dy"\n')
+            read_until(ours, "ready")
+            os.write(ours, b"ziggy run fir\t")
+            read_until(ours, "ziggy run first ")
+            os.write(ours, b"--start mea\t")
+            read_until(ours, "--start measure ")
+        finally:
+            shell.kill()
+    os.close(ours)
+
+
+def read_until(terminal, wanted):
+    """Read what is shown on a terminal until something is among it."""
+    seen = ""
+    deadline = time.monotonic() + 120
+    while wanted not in seen:
+        is_there, _, _ = select.select([terminal], [], [], deadline - time.monotonic())
+        assert is_there, seen
+        seen += os.read(terminal, 65536).decode(errors="replace")
 
 
 @pytest.mark.parametrize(

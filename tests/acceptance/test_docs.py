@@ -1,5 +1,6 @@
 """What quick start and tutorial show is run as it is shown, and every page is found."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -60,3 +61,34 @@ def test_every_page_of_the_docs_is_in_the_navigation():
     )
     pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
     assert pages <= set(shown.split())
+
+
+@pytest.mark.integration
+def test_every_command_has_a_manual_page_that_man_shows(tmp_path):
+    script = [sys.executable, DOCS / "man_pages.py", tmp_path]
+    subprocess.run(script, check=True)
+    pages = sorted((tmp_path / "man1").iterdir())
+    for page in pages:
+        command = ["groff", "-man", "-Tutf8", "-ww", "-z", page]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stderr == "", page
+    listed = subprocess.run(
+        [sys.executable, "-m", "ziggy_dask", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    names = re.findall(r"^  ([a-z]+)  ", listed, re.M)
+    assert len(names) > 30
+    assert {f"ziggy-{name}.1" for name in names} <= {page.name for page in pages}
+    shown = subprocess.run(
+        ["man", "-M", tmp_path, "ziggy-restart"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "MANPAGER": "cat", "MANWIDTH": "80"},
+    ).stdout
+    text = re.sub(".\b", "", shown)
+    assert "such as 3,4,7-10" in " ".join(text.split())
+    assert "--cause TEXT" in text
+    assert "SEE ALSO" in text

@@ -22,44 +22,58 @@ from ziggy_dask.interface.commands.here import Commands
 from ziggy_dask.interface.examples import examples_text
 from ziggy_dask.interface.output import choose_colours, colours
 
-_COMMANDS = {
-    "init": "missions:init",
-    "status": "status:status",
-    "completion": "completion:completion",
-    "cluster": "cluster:cluster",
-    "import": "definitions:import_",
-    "update": "definitions:update",
-    "export": "definitions:export",
-    "pipelines": "definitions:pipelines",
-    "parameters": "definitions:parameters",
-    "manifest": "receipt:manifest",
-    "receive": "receipt:receive",
-    "deliveries": "receipt:deliveries",
-    "models": "receipt:models",
-    "plan": "running:plan",
-    "estimate": "estimating:estimate",
-    "graph": "running:graph",
-    "run": "running:run",
-    "instances": "records:instances",
-    "tasks": "records:tasks",
-    "subtasks": "records:subtasks",
-    "logs": "records:logs",
-    "stats": "statistics:stats",
-    "report": "statistics:report",
-    "events": "events:events",
-    "event": "events:event",
-    "failures": "operations:failures",
-    "restart": "operations:restart",
-    "halt": "operations:halt",
-    "alerts": "operations:alerts",
-    "jobs": "jobs:jobs",
-    "console": "console:console",
-    "debug": "debugging:debug",
-    "doctor": "operations:doctor",
-    "backup": "operations:backup",
-    "restore": "operations:restore",
-    "datastore": "datastore:datastore",
+_SECTIONS = {
+    "Begin": {
+        "init": "missions:init",
+        "status": "status:status",
+        "cluster": "cluster:cluster",
+        "completion": "completion:completion",
+    },
+    "Define": {
+        "import": "definitions:import_",
+        "update": "definitions:update",
+        "export": "definitions:export",
+        "pipelines": "definitions:pipelines",
+        "parameters": "definitions:parameters",
+    },
+    "Bring data": {
+        "manifest": "receipt:manifest",
+        "receive": "receipt:receive",
+        "deliveries": "receipt:deliveries",
+        "models": "receipt:models",
+        "datastore": "datastore:datastore",
+    },
+    "Run": {
+        "plan": "running:plan",
+        "estimate": "estimating:estimate",
+        "graph": "running:graph",
+        "run": "running:run",
+        "events": "events:events",
+        "event": "events:event",
+    },
+    "Look": {
+        "instances": "records:instances",
+        "tasks": "records:tasks",
+        "subtasks": "records:subtasks",
+        "logs": "records:logs",
+        "stats": "statistics:stats",
+        "report": "statistics:report",
+        "console": "console:console",
+    },
+    "Operate": {
+        "failures": "operations:failures",
+        "restart": "operations:restart",
+        "halt": "operations:halt",
+        "debug": "debugging:debug",
+        "alerts": "operations:alerts",
+        "jobs": "jobs:jobs",
+        "doctor": "operations:doctor",
+        "backup": "operations:backup",
+        "restore": "operations:restore",
+    },
 }
+"""Commands as help shows them, with the modules that have them."""
+_COMMANDS = {name: home for some in _SECTIONS.values() for name, home in some.items()}
 
 
 class _Ziggy(Commands):
@@ -78,6 +92,21 @@ class _Ziggy(Commands):
         assert isinstance(command, click.Command)
         _add_examples(name, command)
         return command
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the commands by what they are for."""
+        width = max(map(len, _COMMANDS))
+        limit = formatter.width - 6 - width
+        for section, names in _SECTIONS.items():
+            rows = []
+            for name in names:
+                command = self.get_command(ctx, name)
+                assert command is not None
+                rows.append((f"{name:<{width}}", command.get_short_help_str(limit)))
+            with formatter.section(section):
+                formatter.write_dl(rows)
 
 
 def _add_examples(name: str, command: click.Command) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose nodes and units of work."""
-    for option in (
+    options = (
         click.option(
             "--start",
             metavar="NODE",
@@ -52,7 +52,8 @@ def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="All items, or those that were not processed yet. Default: as the "
             "pipeline says.",
         ),
-    ):
+    )
+    for option in reversed(options):  # the last one comes first
         function = option(function)
     return function
 
