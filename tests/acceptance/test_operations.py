@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -529,6 +530,27 @@ def test_what_can_not_be_opened_says_why(mission, client):
         mission.task(4).open(0)
 
 
+def test_logs_of_an_instance_are_those_of_all_its_tasks(mission, client):
+    break_(mission, "set-1-i0", "set-2-i1")
+    instance = mission.run("test", client=client)
+    done = command(mission, "logs", "--instance", 1, "--errors")
+    assert done.exit_code == 0
+    heads = [line for line in done.output.splitlines() if line.startswith("──")]
+    assert heads == ["── task 1, subtask 0", "── task 2, subtask 1"]
+    assert done.output.count("ValueError: clouds in") == 2
+    followed = [(one.task, one.number) for one in instance.followed_logs()]
+    assert followed == [(one.task, one.number) for one in instance.logs()]
+    assert command(mission, "logs", "--instance", 2).exit_code == 1
+    for wrong in ([], ["1", "--instance", "1"], ["--instance", "1", "--subtask", "0"]):
+        assert "give TASK" in command(mission, "logs", *wrong).output
+
+
+def test_logs_of_an_instance_that_prints_nothing_say_so(mission, client):
+    mission.run("test", client=client)
+    said = command(mission, "logs", "--instance", 1, "--errors").output
+    assert said == "no subtask of instance 1 failed (COMPLETED)\n"
+
+
 MANY_WAYS_TO_FAIL = """
     from pathlib import Path
 
@@ -560,7 +582,7 @@ MANY_WAYS_TO_FAIL = """
 
 
 def test_a_thousand_failures_of_six_causes_are_told_apart(cluster, code, client):
-    count = 1002
+    count = 1000
     root = code(MANY_WAYS_TO_FAIL)
     cluster.register(
         pipeline(
@@ -572,10 +594,13 @@ def test_a_thousand_failures_of_six_causes_are_told_apart(cluster, code, client)
     )
     store(cluster, {"set-1/L0": images(count)})
     instance = cluster.run("test", client=client)
+    group_of = [one.fingerprint for one in instance.tasks[0].subtasks]
+    largest = [Counter(group_of[n::6]).most_common(1)[0][0] for n in range(6)]
+    assert len(set(largest)) == 6
+    right = sum(group_of[n] == largest[n % 6] for n in range(count))
     groups = cluster.failures(instance.id)
-    sixth = count // 6
-    right = sum(one.count for one in groups if one.count == sixth)
     assert right >= 0.95 * count, [(g.count, g.cause, g.message) for g in groups]
+    assert sum(one.count for one in groups) == count
     (memory,) = [one for one in groups if one.cause.value == "out of memory"]
     (root / "mended").touch()
     cluster.restart(cause=memory.fingerprint, client=client)

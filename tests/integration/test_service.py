@@ -120,14 +120,17 @@ def test_a_detached_run_says_its_number_and_goes_on(served):
     assert states == {"COMPLETED"}
 
 
-def test_logs_are_followed_until_a_task_has_ended(served):
+@pytest.mark.parametrize("whose", [["1"], ["--instance", "1"]])
+def test_logs_are_followed_until_a_task_or_an_instance_has_ended(served, whose):
     (served.root / "wait").touch()
     instance = served.run("test", wait=False, where=["dataset=set-1"])
     wait_until(lambda: ran(served))
     command = [sys.executable, "-m", "ziggy_dask", "--cluster"]
     place = str(served._site.cluster.path)
     follower = subprocess.Popen(
-        [*command, place, "logs", "--follow", "1"], stdout=subprocess.PIPE, text=True
+        [*command, place, "logs", "--follow", *whose],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     (served.root / "wait").unlink()
     output, _ = follower.communicate(timeout=60)

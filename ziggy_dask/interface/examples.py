@@ -78,6 +78,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "logs": (
         ("ziggy logs 3 --errors", "tracebacks of what failed in task 3"),
         ("ziggy logs 3 --follow", "as subtasks end"),
+        ("ziggy logs --instance 2 --errors", "of all tasks of an instance"),
     ),
     "stats": (
         ("ziggy stats 2", "times and memory by node"),

@@ -13,7 +13,7 @@ from ziggy_dask.definitions import Pipeline
 from ziggy_dask.interface.cards import instance_card, task_card
 from ziggy_dask.interface.live import Live
 from ziggy_dask.interface.plots import InstancePlots
-from ziggy_dask.interface.recorded import followed_logs
+from ziggy_dask.interface.recorded import followed_instance_logs, followed_logs
 from ziggy_dask.records import InstanceState, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.jobs import JobRecord, jobs
@@ -103,6 +103,14 @@ class Instance:
     def failures(self) -> list[FailureGroup]:
         """Its failures by kind, most frequent first."""
         return outcomes.failures(self._site.database, self.id)
+
+    def logs(self) -> list[SubtaskLog]:
+        """Return what all its subtasks printed, and their tracebacks."""
+        return outcomes.instance_logs(self._site.database, self.id)
+
+    def followed_logs(self) -> Iterator[SubtaskLog]:
+        """Yield what its subtasks print, each when it has ended, until all is over."""
+        return followed_instance_logs(self._site.database, self.id)
 
     def to_frame(self) -> pd.DataFrame:
         """Return its tasks as a table, indexed by their numbers."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ziggy_dask.definitions import ClusterFile, read_cluster
@@ -145,6 +145,14 @@ class Records:
         """Yield what subtasks of a task print, each when it has ended, until all have."""
         return followed_logs(self._database, task)
 
+    def instance_logs(self, instance: int) -> list[SubtaskLog]:
+        """Return what all subtasks of an instance printed, and their tracebacks."""
+        return outcomes.instance_logs(self._database, instance)
+
+    def followed_instance_logs(self, instance: int) -> Iterator[SubtaskLog]:
+        """Yield what all subtasks of an instance print, until it has ended."""
+        return followed_instance_logs(self._database, instance)
+
     def statistics(self, instance: int) -> list[NodeStatistics]:
         """Return the nodes of an instance in numbers: counts, times, memory."""
         return statistics(self._database, instance)
@@ -223,12 +231,29 @@ class Records:
 
 def followed_logs(database: Database, task: int) -> Iterator[SubtaskLog]:
     """Yield what subtasks of a task print, each when it has ended, until all have."""
-    seen: set[int] = set()
+    return _followed(
+        lambda: instances.task(database, task).has_ended,
+        lambda: outcomes.logs(database, task),
+    )
+
+
+def followed_instance_logs(database: Database, instance: int) -> Iterator[SubtaskLog]:
+    """Yield what all subtasks of an instance print, until it has ended."""
+    return _followed(
+        lambda: instances.instance(database, instance).state.is_final,
+        lambda: outcomes.instance_logs(database, instance),
+    )
+
+
+def _followed(
+    has_ended: Callable[[], bool], logs: Callable[[], list[SubtaskLog]]
+) -> Iterator[SubtaskLog]:
+    seen: set[tuple[int, int]] = set()
     while True:
-        is_over = instances.task(database, task).has_ended
-        for one in outcomes.logs(database, task):
-            if one.number not in seen:
-                seen.add(one.number)
+        is_over = has_ended()
+        for one in logs():
+            if (one.task, one.number) not in seen:
+                seen.add((one.task, one.number))
                 yield one
         if is_over:
             return

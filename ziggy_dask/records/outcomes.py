@@ -77,6 +77,8 @@ class SubtaskRecord:
 class SubtaskLog:
     """What a subtask printed, and how it failed."""
 
+    task: int
+    """Task that it belongs to."""
     number: int
     """Number of the subtask."""
     log: str
@@ -215,12 +217,28 @@ def logs(database: Database, task: int, number: int | None = None) -> list[Subta
     query = select(LogRow.__table__).where(LogRow.task_id == task)
     if number is not None:
         query = query.where(LogRow.number == number)
+    return _logs(database, query)
+
+
+@patiently
+def instance_logs(database: Database, instance: int) -> list[SubtaskLog]:
+    """Return what the subtasks of an instance printed, by task and number."""
+    tasks = select(TaskRow.id).where(TaskRow.instance_id == instance)
+    return _logs(database, select(LogRow.__table__).where(LogRow.task_id.in_(tasks)))
+
+
+def _logs(database: Database, query: Any) -> list[SubtaskLog]:
+    query = query.order_by(LogRow.task_id, LogRow.number)
     with database.reading() as connection:
-        rows = connection.execute(query.order_by(LogRow.number)).all()
-    return [
-        SubtaskLog(number=row.number, log=row.log, traceback=row.traceback)
-        for row in rows
-    ]
+        return [
+            SubtaskLog(
+                task=row.task_id,
+                number=row.number,
+                log=row.log,
+                traceback=row.traceback,
+            )
+            for row in connection.execute(query)
+        ]
 
 
 @patiently

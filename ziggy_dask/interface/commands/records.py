@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,9 @@ from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:
     from ziggy_dask.interface.objects import Instance
+    from ziggy_dask.interface.recorded import Records
     from ziggy_dask.records.instances import InstanceRecord, TaskRecord
+    from ziggy_dask.records.outcomes import SubtaskLog
 
 
 @click.command()
@@ -73,31 +75,67 @@ def subtasks(ctx: click.Context, task: int, as_json: bool) -> bool:
 
 
 @click.command()
-@click.argument("task", type=int, shell_complete=complete.TASK)
-@click.option("--subtask", type=int, help="Only this subtask.")
+@click.argument("task", type=int, required=False, shell_complete=complete.TASK)
+@click.option(
+    "--instance",
+    type=int,
+    shell_complete=complete.INSTANCE,
+    help="All tasks of an instance.",
+)
+@click.option("--subtask", type=int, help="Only this subtask of TASK.")
 @click.option("--errors", is_flag=True, help="Only subtasks that failed.")
 @click.option("--follow", is_flag=True, help="Go on as subtasks end, until all have.")
 @click.pass_context
 def logs(
-    ctx: click.Context, task: int, subtask: int | None, errors: bool, follow: bool
+    ctx: click.Context,
+    task: int | None,
+    instance: int | None,
+    subtask: int | None,
+    errors: bool,
+    follow: bool,
 ) -> None:
     """Show what the subtasks of TASK printed, and the tracebacks of those that failed."""
+    if (task is None) == (instance is None) or None not in (instance, subtask):
+        raise click.UsageError("give TASK, if you like with --subtask, or --instance")
     records = opened_records(ctx)
-    records.task_record(task)  # there must be one
-    entries = records.followed_logs(task) if follow else records.logs(task, subtask)
     is_empty = True
-    for one in entries:
+    for one in _entries(records, task, instance, follow=follow):
         if (errors and not one.traceback) or subtask not in (None, one.number):
             continue
         is_empty = False
-        click.secho(f"── task {task}, subtask {one.number}", bold=True)
+        click.secho(f"── task {one.task}, subtask {one.number}", bold=True)
         if one.log:
             click.echo(one.log.rstrip())
         if one.traceback:
             click.secho(one.traceback.rstrip(), fg="red")
     if is_empty:
-        record = records.task_record(task)
-        click.echo(record.message or f"task {task} printed nothing ({record.state})")
+        click.echo(_why_empty(records, task, instance, errors=errors))
+
+
+def _entries(
+    records: Records, task: int | None, instance: int | None, *, follow: bool
+) -> Iterable[SubtaskLog]:
+    """Return the logs of a task, or of an instance; there must be one."""
+    if task is not None:
+        records.task_record(task)
+        return records.followed_logs(task) if follow else records.logs(task)
+    number = records.instance_record(instance).id
+    if follow:
+        return records.followed_instance_logs(number)
+    return records.instance_logs(number)
+
+
+def _why_empty(
+    records: Records, task: int | None, instance: int | None, *, errors: bool
+) -> str:
+    if task is not None:
+        what, record = f"task {task}", records.task_record(task)
+        message, state = record.message, record.state
+    else:
+        what, whole = f"instance {instance}", records.instance_record(instance)
+        message, state = whole.message, whole.state.value
+    empty = f"no subtask of {what} failed" if errors else f"{what} printed nothing"
+    return message or f"{empty} ({state})"
 
 
 def instance_rows(records: Sequence[InstanceRecord]) -> list[dict[str, Any]]:
