@@ -1,8 +1,13 @@
-"""A browser, and clusters whose page it looks at."""
+"""A browser and clusters whose page it looks at; missions whose processes are killed."""
 
+import subprocess
+
+import psutil
 import pytest
 
 from tests.conftest import data_type, images, node, pipeline, store
+from tests.integration.killing import ALGORITHMS
+from tests.integration.mission import Mission
 
 ALGORITHM = """
 def measure(image):
@@ -53,3 +58,35 @@ def browser(tmp_path):
     driver = Chrome(options=options, service=ChromeService("/usr/bin/chromedriver"))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def make_mission(tmp_path, code):
+    """Make missions; end at last what is left of them."""
+    made: list[Mission] = []
+    place = tmp_path / "place"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", place],
+        capture_output=True,
+        check=False,
+    )
+
+    def make(seed: int, database: str = "") -> Mission:
+        is_mounted = mounted.returncode == 0
+        mission = Mission(
+            tmp_path, place, seed, is_mounted=is_mounted, database=database
+        )
+        made.append(mission)
+        mission.prepare(code(ALGORITHMS))
+        return mission
+
+    yield make
+    for mission in made:
+        mission.cluster._site.database.close()
+        left = mission.family()
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, timeout=30)
+    if mounted.returncode == 0:
+        subprocess.run(["umount", "--lazy", place], check=True)

@@ -1,7 +1,7 @@
 """What can happen to a run: processes killed or stopped, disks full, clocks set.
 
 Each disturbance is a context: it does harm when entered, and takes it back at the
-end. `KINDS` lists them; `mission` is the `Mission` of `test_kill`.
+end. `KINDS` lists them; `mission` is a `Mission`.
 """
 
 import os

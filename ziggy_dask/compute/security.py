@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +67,10 @@ def certificates(home: Path) -> Iterator[Security]:
             },
         )
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        # A supervisor that ends late must leave alone what its successor has made.
+        shutil.rmtree(directory, ignore_errors=True)
+        with suppress(OSError):
+            home.rmdir()
 
 
 def _write_private(path: Path, content: bytes) -> None:
