@@ -122,10 +122,10 @@ def _batch(numbers: range, broken: set[int]) -> BatchResult:
 @contextmanager
 def timed(what: str, spent: dict[str, float]) -> Iterator[None]:
     """Note how long the block takes."""
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.thread_time()
     yield
     spent[what] = time.perf_counter() - began
-    print(f"{what:<28}{spent[what]:8.2f} s")
+    print(f"{what:<28}{spent[what]:8.2f} s{time.thread_time() - worked:8.2f} s")
 
 
 def main() -> None:
@@ -145,6 +145,7 @@ def main() -> None:
         number = record(cluster, asked.failed)
         total = sum(one.record.complete for one in cluster.instance(number).tasks)
         print(f"{total} subtasks complete, {asked.failed} failed")
+        print(f"{'':<28}{'time':>8}  {'processor':>8}")
         spent: dict[str, float] = {}
         with in_charge(site):
             with timed("plan the restart", spent):
