@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from ziggy_dask.compute.answers import Told
-from ziggy_dask.compute.jobs import Commands, ask, cancel, commands_of
+from ziggy_dask.compute.batch import Commands, Told, commands_of
+from ziggy_dask.compute.jobs import ask, cancel
 from ziggy_dask.definitions import JobCause, JobState, JobStatus
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.jobs import JobRecord, jobs, note_job

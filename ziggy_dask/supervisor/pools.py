@@ -12,8 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ziggy_dask.compute import address_for, open_client
+from ziggy_dask.compute.batch import commands_of
 from ziggy_dask.compute.estimate import estimate
-from ziggy_dask.compute.jobs import commands_of, submit
+from ziggy_dask.compute.jobs import submit
 from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import (
     CORES,

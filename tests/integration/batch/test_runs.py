@@ -21,7 +21,7 @@ from ziggy_dask.workers import SubtaskState
 
 pytestmark = pytest.mark.timeout(600)
 
-COUNT = 120
+COUNT = 100
 NODE = "    memory: 200MB\n    time: {limit: 1min}\n    remote: {environment: lab}\n"
 ENVIRONMENTS = """environments:
   lab:
@@ -38,7 +38,7 @@ ALGORITHM = """
 import time
 
 def work(image):
-    time.sleep(0.2)
+    time.sleep(0.6)
     return image + 1.0
 """
 
@@ -102,7 +102,7 @@ def test_a_job_that_is_deleted_is_replaced(place, tmp_path, code):
     before = images(COUNT)
     store(cluster, {"set-1/in": before})
     with ziggy(cluster, "run", "test") as supervisor:
-        deleted = first_at_work(cluster)
+        deleted = first_at_work(cluster, supervisor)
         subprocess.run(["qdel", deleted.number], check=True)
         said, _ = supervisor.communicate(timeout=240)
     assert supervisor.returncode == 0, said
@@ -178,16 +178,17 @@ def test_jobs_that_could_not_be_asked_about_are_not_submitted(tmp_path, code):
     assert [one.number for one in cluster.jobs()] == [""]
 
 
-def first_at_work(cluster: z.Cluster) -> JobRecord:
+def first_at_work(cluster: z.Cluster, supervisor: subprocess.Popen) -> JobRecord:
     """Wait until a job has done a subtask, and return it."""
     deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and supervisor.poll() is None:
         done = {one.worker for one in recorded_subtasks(cluster)}
         for one in cluster.jobs():
             if one.name in done and one.state is JobState.RUNNING:
                 return one
         time.sleep(0.2)
-    raise AssertionError("no job does anything")
+    supervisor.kill()
+    raise AssertionError(f"no job does anything: {supervisor.communicate()[0]}")
 
 
 def recorded_subtasks(cluster: z.Cluster) -> list[outcomes.SubtaskRecord]:

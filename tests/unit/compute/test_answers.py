@@ -12,9 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from ziggy_dask.compute import answers
-from ziggy_dask.compute.answers import Told
-from ziggy_dask.compute.jobs import COMMANDS, commands_of, filled
+from ziggy_dask.compute.batch import (
+    COMMANDS,
+    Told,
+    commands_of,
+    condor,
+    filled,
+    lsf,
+    pbs,
+    sge,
+    slurm,
+)
 from ziggy_dask.definitions import BatchSystem, JobCause, JobState
 from ziggy_dask.errors import ClusterError
 
@@ -22,7 +30,7 @@ TEXTS = Path(__file__).parent / "answers"
 
 SEEN = {
     "squeue.txt": (
-        answers.read_squeue,
+        slurm.read_squeue,
         {
             "971": (JobState.ENDED, JobCause.NONE, 0),
             "972": (JobState.FAILED, JobCause.NONE, 7),
@@ -33,7 +41,7 @@ SEEN = {
         },
     ),
     "sacct.txt": (
-        answers.read_sacct,
+        slurm.read_sacct,
         {
             "971": (JobState.ENDED, JobCause.NONE, 0),
             "972": (JobState.FAILED, JobCause.NONE, 7),
@@ -44,7 +52,7 @@ SEEN = {
         },
     ),
     "qstat_pbs.json": (
-        answers.read_qstat_pbs,
+        pbs.read_qstat,
         {
             "101.pbs1": (JobState.QUEUED, JobCause.NONE, None),
             "102.pbs1": (JobState.RUNNING, JobCause.NONE, None),
@@ -56,7 +64,7 @@ SEEN = {
         },
     ),
     "qstat_sge.xml": (
-        answers.read_qstat_sge,
+        sge.read_qstat,
         {
             "16": (JobState.QUEUED, JobCause.NONE, None),
             **dict.fromkeys(
@@ -65,7 +73,7 @@ SEEN = {
         },
     ),
     "qacct.txt": (
-        answers.read_qacct,
+        sge.read_qacct,
         {
             "17": (JobState.ENDED, JobCause.NONE, 0),
             "18": (JobState.FAILED, JobCause.NONE, 7),
@@ -74,7 +82,7 @@ SEEN = {
         },
     ),
     "bjobs.json": (
-        answers.read_bjobs,
+        lsf.read_bjobs,
         {
             "201": (JobState.QUEUED, JobCause.NONE, None),
             "202": (JobState.RUNNING, JobCause.NONE, None),
@@ -85,7 +93,7 @@ SEEN = {
         },
     ),
     "condor_q.json": (
-        answers.read_condor,
+        condor.read_condor,
         {
             "301.0": (JobState.QUEUED, JobCause.NONE, None),
             "302.0": (JobState.RUNNING, JobCause.NONE, None),
@@ -93,7 +101,7 @@ SEEN = {
         },
     ),
     "condor_history.json": (
-        answers.read_condor,
+        condor.read_condor,
         {
             "304.0": (JobState.ENDED, JobCause.NONE, 0),
             "305.0": (JobState.FAILED, JobCause.NONE, 7),
@@ -173,13 +181,13 @@ def test_the_batch_system_s_own_words_are_kept(name, number, words):
 @pytest.mark.parametrize(
     ("reader", "text"),
     [
-        (answers.read_squeue, ""),
-        (answers.read_qstat_pbs, '{"timestamp":1, "pbs_server":"pbs1"}'),
-        (answers.read_qstat_pbs, ""),
-        (answers.read_qstat_sge, "<job_info><queue_info/><job_info/></job_info>"),
-        (answers.read_qacct, ""),
-        (answers.read_bjobs, ""),
-        (answers.read_condor, ""),
+        (slurm.read_squeue, ""),
+        (pbs.read_qstat, '{"timestamp":1, "pbs_server":"pbs1"}'),
+        (pbs.read_qstat, ""),
+        (sge.read_qstat, "<job_info><queue_info/><job_info/></job_info>"),
+        (sge.read_qacct, ""),
+        (lsf.read_bjobs, ""),
+        (condor.read_condor, ""),
     ],
 )
 def test_where_there_is_nothing_nothing_is_read(reader, text):
@@ -188,7 +196,7 @@ def test_where_there_is_nothing_nothing_is_read(reader, text):
 
 def test_a_job_of_grid_engine_in_error_does_not_wait_any_more():
     text = (TEXTS / "qstat_sge.xml").read_text().replace("hqw", "Eqw")
-    assert answers.read_qstat_sge(text)["16"].state is JobState.FAILED
+    assert sge.read_qstat(text)["16"].state is JobState.FAILED
 
 
 def test_ids_are_filled_in():

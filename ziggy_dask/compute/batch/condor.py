@@ -1,0 +1,84 @@
+"""HTCondor: condor_q, condor_rm and condor_history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from ziggy_dask.compute.batch.command import ID, Command, Commands, Told
+from ziggy_dask.compute.batch.times import from_epoch
+from ziggy_dask.definitions import JobCause, JobState, JobStatus
+
+_STATES = {
+    1: (JobState.QUEUED, "idle"),
+    2: (JobState.RUNNING, "running"),
+    3: (JobState.CANCELLED, "removed"),
+    4: (JobState.ENDED, "completed"),
+    5: (JobState.FAILED, "held"),
+    6: (JobState.RUNNING, "transferring output"),
+    7: (JobState.RUNNING, "suspended"),
+}
+_HOLDS = {
+    34: JobCause.OUT_OF_MEMORY,
+    46: JobCause.TIME_LIMIT,
+    47: JobCause.TIME_LIMIT,
+}
+"""Codes of reasons to hold a job; one that is held does nothing until it is released."""
+
+
+def read_condor(text: str) -> Told:
+    """Return what ``condor_q -json`` or ``condor_history -json`` printed.
+
+    States and codes are those of HTCondor's manual, job ClassAd attributes.
+    """
+    jobs = json.loads(text) if text.strip() else []
+    return {f"{one['ClusterId']}.{one['ProcId']}": _status(one) for one in jobs}
+
+
+def _status(job: Mapping[str, object]) -> JobStatus:
+    number = int(str(job["JobStatus"]))
+    state, word = _STATES.get(number, (JobState.FAILED, f"status {number}"))
+    cause = JobCause.NONE
+    if state is JobState.CANCELLED:
+        cause = JobCause.CANCELLED
+    if word == "held":
+        cause = _HOLDS.get(int(str(job.get("HoldReasonCode", 0))), cause)
+    code = None
+    if job.get("ExitBySignal"):
+        code = 128 + int(str(job.get("ExitSignal", 0)))
+    elif state.is_final and "ExitCode" in job:
+        code = int(str(job["ExitCode"]))
+    if state is JobState.ENDED and code:
+        state = JobState.FAILED
+        cause = JobCause.KILLED if code > 128 else cause
+    reason = job.get("HoldReason") if word == "held" else job.get("RemoveReason")
+    return JobStatus(
+        state=state,
+        comment=str(reason or word),
+        cause=cause,
+        exit_code=code,
+        started=from_epoch(job.get("JobCurrentStartDate")),
+        ended=from_epoch(job.get("CompletionDate") or job.get("EnteredCurrentStatus"))
+        if state.is_final
+        else None,
+    )
+
+
+_FIELDS = (
+    "ClusterId,ProcId,JobStatus,ExitCode,ExitBySignal,ExitSignal,HoldReason,"
+    "HoldReasonCode,RemoveReason,JobCurrentStartDate,CompletionDate,EnteredCurrentStatus"
+)
+
+
+HTCONDOR = Commands(
+    query=Command(
+        words=("condor_q", "-json", "-attributes", _FIELDS),
+        read=read_condor,
+    ),
+    cancel=("condor_rm",),
+    history=Command(
+        words=("condor_history", "-json", "-attributes", _FIELDS, ID),
+        read=read_condor,
+    ),
+)
+"""How HTCondor is spoken to."""
