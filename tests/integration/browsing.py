@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +18,21 @@ LIMIT_S = 60
 
 @contextmanager
 def served(cluster) -> Iterator[str]:
-    """Serve the page of a cluster by ``ziggy console``; yield its address with token."""
+    """Serve the page of a cluster by ``ziggy console``; yield its address with token.
+
+    Nothing may go wrong in the server meanwhile.
+    """
     file = cluster._site.cluster.path
     command = [sys.executable, "-m", "ziggy_dask", "--cluster", str(file), "console"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
+    with tempfile.TemporaryFile("w+") as told:
+        options = {"stdout": subprocess.PIPE, "stderr": told, "text": True}
+        with subprocess.Popen(command, **options) as process:
+            try:
+                yield process.stdout.readline().strip()
+            finally:
+                process.terminate()
+        told.seek(0)
+        assert "Traceback" not in (log := told.read()), log
 
 
 def until(browser, holds):

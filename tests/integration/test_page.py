@@ -17,6 +17,7 @@ pytestmark = pytest.mark.browser
 
 GATED = """
 import time
+from pathlib import Path
 
 def measure(image):
     name = str(image["item"].values[0])

@@ -97,6 +97,7 @@ class Visit:
         self._may_act = may_act
         self._view = View()
         self._shown: dict[str, str] = {}
+        self._is_gone = False
         self._is_looking = False
         self._known: tuple[int, tuple[NodeScore, ...]] | None = None
         self._material: Material | None = None
@@ -117,6 +118,7 @@ class Visit:
         document.template = Template(_TEMPLATE.read_text(encoding="utf-8"))
         document.template_variables["cluster"] = site.cluster.name
         document.template_variables["mode"] = "operator" if may_act else "read only"
+        document.on_session_destroyed(self._end)
         for look in (self._update, self._draw):
             call: Any = look
             document.add_periodic_callback(call, _UPDATE_MS)
@@ -163,6 +165,15 @@ class Visit:
         if new:
             self._messages.data = {"panel": list(new), "html": list(new.values())}
 
+    def _end(self, session: object) -> None:
+        """Note that the browser is gone; what is looked up right now comes to nothing."""
+        self._is_gone = True
+
+    def _soon(self, callback: Any) -> None:
+        """Have the server call something as soon as it can, for a browser that is there."""
+        if not self._is_gone:
+            self._document.add_next_tick_callback(callback)
+
     @without_document_lock
     async def _update(self) -> None:
         """Look in a thread, so that neither browser nor scheduler waits for it."""
@@ -175,7 +186,7 @@ class Visit:
         finally:
             self._is_looking = False
         if view is self._view:
-            self._document.add_next_tick_callback(partial(self._show, found))
+            self._soon(partial(self._show, found))
 
     @without_document_lock
     async def _draw(self) -> None:
@@ -190,7 +201,7 @@ class Visit:
             self._is_drawing = False
         if _drawn_of(view) == _drawn_of(self._view):
             self._rests_until = began + _REST * (time.monotonic() - began)
-            self._document.add_next_tick_callback(partial(self._show, found))
+            self._soon(partial(self._show, found))
         else:  # it is not shown, and may be asked for again
             self._drawn = self._walked = None
 
@@ -201,8 +212,7 @@ class Visit:
         async def answer() -> None:
             await self._answer(new)
 
-        call: Any = answer
-        self._document.add_next_tick_callback(call)
+        self._soon(answer)
 
     async def _answer(self, new: dict[str, list[Any]]) -> None:
         """Do what the browser asks for; say why, if not."""
@@ -222,9 +232,8 @@ class Visit:
             found = {"answer": str(error).replace("&", "&amp;").replace("<", "&lt;")}
         self._rests_until = 0.0
         if view is self._view:
-            self._document.add_next_tick_callback(partial(self._show, found))
-        draw: Any = self._draw
-        self._document.add_next_tick_callback(draw)
+            self._soon(partial(self._show, found))
+        self._soon(self._draw)
 
     def _act(self, action: str, number: int) -> None:
         if not self._may_act:
