@@ -62,4 +62,4 @@ lock: $(STAMP)  ## Make requirements.lock anew
 		--python-version 3.11 --fork-strategy requires-python -q -o requirements.lock
 
 clean:  ## Remove environment and everything that was made
-	@rm -rf $(VENV) docs/_build .ziggy .pytest_cache .ruff_cache .mypy_cache .coverage*
+	@rm -rf $(VENV) docs/_build docs/_gallery .ziggy .pytest_cache .ruff_cache .mypy_cache .coverage*

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -10,6 +11,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 from command_reference import write_command_reference  # noqa: E402
+from python_reference import write_python_reference  # noqa: E402
 
 project = "ziggy-dask"
 author = "The ziggy-dask developers"
@@ -17,7 +19,7 @@ copyright = author
 version = release = version_of("ziggy-dask")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
-exclude_patterns = ["_build", "notebooks"]
+exclude_patterns = ["_build", "_gallery", "notebooks"]
 myst_heading_anchors = 3
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
@@ -39,3 +41,8 @@ html_theme_options = {
 }
 
 write_command_reference(HERE / "reference" / "commands.md")
+write_python_reference(HERE / "reference" / "python.md")
+if not (HERE / "_gallery").exists():  # make clean removes it
+    subprocess.run(
+        [sys.executable, HERE / "make_gallery.py", HERE / "_gallery"], check=True
+    )
