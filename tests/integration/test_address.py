@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.integration.sample import check_same, run_sample
+from tests.integration.strangers import AS_NOBODY, NOBODY
 from tests.servers import free_port
 from ziggy_dask.compute.security import certificates
 
 pytestmark = [pytest.mark.integration, pytest.mark.cloud]
-
-NOBODY = 65534
-AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
 
 class DaskServer:

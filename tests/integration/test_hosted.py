@@ -18,6 +18,7 @@ import pytest
 from distributed import Client, LocalCluster, Worker
 
 from tests.conftest import data_type, images, node, pipeline, states, store
+from tests.integration.strangers import AS_NOBODY, browse
 from tests.servers import WAIT_S, free_port
 from ziggy_dask.compute import open_client
 from ziggy_dask.compute.security import certificates
@@ -156,6 +157,9 @@ def test_machines_that_are_reached_by_ssh(tmp_path, code, ssh_host):
         lines_of_all = [one.info["cmdline"] for one in psutil.process_iter(["cmdline"])]
         assert any(str(key) in " ".join(one or ()) for one in lines_of_all)
         assert not any("PRIVATE KEY" in " ".join(one or ()) for one in lines_of_all)
+        dashboard = f"http://127.0.0.1:{info['services']['dashboard']}/health"
+        assert browse(dashboard) == "answered: 200\n"
+        assert browse(dashboard, AS_NOBODY).startswith("refused:")
         for address in addresses:
             with pytest.raises(OSError, match="TLS|timed out|closed|expected"):
                 Client(address.replace("tls", "tcp"), timeout="1s")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import psutil
 import pytest
 from distributed import Client, Security
 
+from tests.integration.strangers import AS_NOBODY, browse
 from ziggy_dask.compute import open_client
 from ziggy_dask.compute.security import certificates
 from ziggy_dask.definitions import LocalCompute
@@ -33,18 +33,6 @@ except Exception as error:
     print("refused:", type(error).__name__, error)
 """
 """A program that tries to have a scheduler do something."""
-
-BROWSE = """
-import sys
-from urllib.request import urlopen
-
-try:
-    with urlopen(sys.argv[1], timeout=60) as answer:
-        print("answered:", answer.status)
-except OSError as error:
-    print("refused:", type(error).__name__, error)
-"""
-"""A program that looks at a dashboard."""
 
 
 @pytest.fixture(scope="module")
@@ -103,35 +91,25 @@ def test_a_certificate_of_another_run_is_refused(client, tmp_path):
             assert talk(address, *files_of(security)).startswith("refused:")
 
 
-@pytest.fixture(scope="module")
-def as_nobody():
-    """What makes a command that of another user."""
+def test_another_user_is_refused_and_cannot_read_the_key(client):
     assert os.geteuid() == 0, "only root can try to be somebody else"
-    setpriv = shutil.which("setpriv") or ""
-    return (setpriv, "--reuid=65534", "--regid=65534", "--clear-groups")
-
-
-def test_another_user_is_refused_and_cannot_read_the_key(client, as_nobody):
     key = client.security.tls_client_key
     looked = subprocess.run(
-        [*as_nobody, "cat", key], capture_output=True, text=True, check=False
+        [*AS_NOBODY, "cat", key], capture_output=True, text=True, check=False
     )
     assert "Permission denied" in looked.stderr
     for address in addresses(client):
-        said = _talk_as(as_nobody, address, *files_of(client.security))
+        said = _talk_as(AS_NOBODY, address, *files_of(client.security))
         assert said.startswith("refused: PermissionError")
         for scheme in ("tcp", "tls"):
-            said = _talk_as(as_nobody, address.replace("tls", scheme))
+            said = _talk_as(AS_NOBODY, address.replace("tls", scheme))
             assert said.startswith("refused:")
 
 
-def test_another_user_is_refused_where_this_one_sees_the_dashboards(client, as_nobody):
+def test_another_user_is_refused_where_this_one_sees_the_dashboards(client):
     for address in dashboards(client):
-        program = [sys.executable, "-c", BROWSE, address]
-        mine = subprocess.check_output(program, text=True)
-        assert mine == "answered: 200\n"
-        others = subprocess.check_output([*as_nobody, *program], text=True)
-        assert others.startswith("refused:")
+        assert browse(address) == "answered: 200\n"
+        assert browse(address, AS_NOBODY).startswith("refused:")
 
 
 def test_nothing_else_listens(client):

@@ -135,7 +135,7 @@ def _started(
     import dask
     from distributed import Client, SpecCluster
 
-    from ziggy_dask.compute.guard import Guard, guard
+    from ziggy_dask.compute.guard import guard_dashboards
 
     spec = _spec(compute, scratch, security, environments)
     with dask.config.set(
@@ -143,11 +143,9 @@ def _started(
     ):
         cluster = SpecCluster(**spec)
     try:
-        scheduler: Any = cluster.scheduler  # there, once the cluster is
-        guard(scheduler.http_server)
         client = Client(cluster, set_as_default=False)
         try:
-            client.register_plugin(Guard())
+            guard_dashboards(client)
             yield client
         finally:
             client.close()

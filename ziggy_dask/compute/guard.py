@@ -13,10 +13,10 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distributed import WorkerPlugin
+from distributed import SchedulerPlugin, WorkerPlugin
 
 if TYPE_CHECKING:
-    from distributed import Worker
+    from distributed import Client, Scheduler, Worker
     from tornado.iostream import IOStream
     from tornado.tcpserver import TCPServer
 
@@ -28,15 +28,26 @@ _TABLES = {
 _ESTABLISHED = "01"
 
 
-class Guard(WorkerPlugin):
-    """Guards what workers serve to browsers."""
+class _OnScheduler(SchedulerPlugin):
+    name = "ziggy-guard"
+    idempotent = True
 
+    async def start(self, scheduler: Scheduler) -> None:
+        guard(scheduler.http_server)
+
+
+class _OnWorkers(WorkerPlugin):
     name = "ziggy-guard"
     idempotent = True
 
     def setup(self, worker: Worker) -> None:
-        """Begin to guard a worker."""
         guard(worker.http_server)
+
+
+def guard_dashboards(client: Client) -> None:
+    """Guard what a scheduler serves to browsers, and its workers, also later ones."""
+    client.register_plugin(_OnScheduler())
+    client.register_plugin(_OnWorkers())
 
 
 def guard(server: TCPServer) -> None:
@@ -58,7 +69,10 @@ def guard(server: TCPServer) -> None:
 
 def is_welcome(connection: socket.socket) -> bool:
     """Tell whether the other end belongs to this user, or is another machine."""
-    host = connection.getpeername()[0]
+    try:
+        host = connection.getpeername()[0]
+    except OSError:  # it has gone
+        return False
     if not ipaddress.ip_address(host).is_loopback:
         return True
     return peer_user(connection) == os.geteuid()

@@ -134,7 +134,7 @@ def check_call(compute: Hosted) -> str:
         return f"'compute: {kind_of(compute)}': {call.target}: {error}"
     if isinstance(compute, CloudCompute | KubernetesCompute):
         known = _parameters(loaded)
-        for name in call.arguments.keys() - known:
+        for name in sorted(call.arguments.keys() - known):
             return (
                 f"'compute: {kind_of(compute)}': {call.target} has no option {name!r}"
                 + suggestion(name, known)
@@ -162,10 +162,13 @@ def open_hosted(compute: Hosted, scratch: Path) -> Iterator[Client]:
         raise ClusterError(fault)
     call = call_of(compute)
     if isinstance(compute, SshCompute):
+        from ziggy_dask.compute.guard import guard_dashboards
+
         with (
             secured(call.arguments, scratch / "certificates") as arguments,
             _started(compute, replace(call, arguments=arguments)) as client,
         ):
+            guard_dashboards(client)
             yield client
     else:
         with _started(compute, call) as client:
