@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 from bokeh.server.tornado import BokehTornado
 
 from ziggy_dask.interface.page.server import open_page, origins
+from ziggy_dask.interface.page.sketchbook import Sketchbook
 from ziggy_dask.supervisor import Site
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ async def _add(site: Site, scheduler: Any) -> None:
     from tornado.ioloop import IOLoop
 
     pages: Any = BokehTornado(
-        {"/ziggy": partial(open_page, site, None)},
+        {"/ziggy": partial(open_page, site, Sketchbook(site.database), None)},
         use_index=False,
         extra_websocket_origins=origins(scheduler.http_server.port),
     )

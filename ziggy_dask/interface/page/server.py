@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,16 @@ from jinja2 import Template
 from ziggy_dask.datastore import Datastore
 from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.page.actions import ACTIONS
-from ziggy_dask.interface.page.drawings import Material, drawings, material
+from ziggy_dask.interface.page.drawings import Material, drawings
 from ziggy_dask.interface.page.panels import chosen_instance, chosen_moment, panels
+from ziggy_dask.interface.page.sketchbook import Sketchbook
 from ziggy_dask.interface.page.store import store_panel
 from ziggy_dask.interface.page.token import is_token, page_token
 from ziggy_dask.interface.page.view import View, changed
-from ziggy_dask.records.overview import NodeScore, scoreboard
+from ziggy_dask.records.overview import scoreboard
 from ziggy_dask.supervisor import Site
 
 _UPDATE_MS = 1000
-_REST = 20
-"""So many times as long as the last drawing took passes before the next one."""
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -39,7 +39,7 @@ def page_server(site: Site, port: int = 0) -> tuple[Server, str]:
     """
     token = page_token(site.cluster.home)
     server = Server(
-        {"/ziggy": partial(open_page, site, token)},
+        {"/ziggy": partial(open_page, site, Sketchbook(site.database), token)},
         port=port,
         address="127.0.0.1",
         use_xheaders=False,
@@ -54,13 +54,17 @@ def origins(port: int | None) -> list[str]:
     return [f"{host}:{port}" for host in ("127.0.0.1", "localhost")]
 
 
-def open_page(site: Site, token: str | None, document: Document) -> None:
+def open_page(
+    site: Site, book: Sketchbook, token: str | None, document: Document
+) -> None:
     """Make the document of one browser.
 
     Parameters
     ----------
     site
         The open cluster.
+    book
+        What pictures are made of, for all browsers.
     token
         With which the page must be opened to act; None: it stands in Dask's dashboard,
         and nobody may act there.
@@ -70,7 +74,7 @@ def open_page(site: Site, token: str | None, document: Document) -> None:
     context: Any = document.session_context  # a server's documents have one
     given = (context.request.arguments.get("token") or [b""])[0]
     document.template_variables["has_dashboard"] = token is None
-    Visit(site, document, may_act=token is not None and is_token(given, token))
+    Visit(site, book, document, may_act=token is not None and is_token(given, token))
 
 
 def _drawn_of(view: View) -> tuple[object, ...]:
@@ -85,26 +89,29 @@ class Visit:
     ----------
     site
         The open cluster.
+    book
+        What pictures are made of.
     document
         What Bokeh keeps in step with the browser.
     may_act
         Whether it was opened with the token.
     """
 
-    def __init__(self, site: Site, document: Document, *, may_act: bool) -> None:
+    def __init__(
+        self, site: Site, book: Sketchbook, document: Document, *, may_act: bool
+    ) -> None:
         self._site = site
+        self._book = book
         self._document = document
         self._may_act = may_act
         self._view = View()
         self._shown: dict[str, str] = {}
         self._is_gone = False
         self._is_looking = False
-        self._known: tuple[int, tuple[NodeScore, ...]] | None = None
         self._material: Material | None = None
         self._drawn: object = None
         self._walked: object = None
-        self._is_drawing = False
-        self._rests_until = 0.0
+        self._busy: set[str] = set()
         self._messages = ColumnDataSource(data={"panel": [], "html": []})
         self._asks = ColumnDataSource(data={"ask": [], "number": []})
         self._asks.on_change("data", self._heed)
@@ -119,18 +126,15 @@ class Visit:
         document.template_variables["cluster"] = site.cluster.name
         document.template_variables["mode"] = "operator" if may_act else "read only"
         document.on_session_destroyed(self._end)
-        for look in (self._update, self._draw):
+        for look in (self._update, self._draw, self._stroll):
             call: Any = look
             document.add_periodic_callback(call, _UPDATE_MS)
 
     def _look(self, view: View) -> dict[str, str]:
         return panels(self._site.database, view, may_act=self._may_act)
 
-    def _sketch(self, view: View) -> dict[str, str]:
-        """Return pictures that are others than those that were drawn last."""
-        return self._walk(view) | self._picture(view)
-
     def _walk(self, view: View) -> dict[str, str]:
+        """Return the place in the datastore, if it is other than before."""
         snapshot = self._site.repository.tip()
         if (snapshot, view.place) == self._walked:
             return {}
@@ -140,20 +144,22 @@ class Visit:
         return found
 
     def _picture(self, view: View) -> dict[str, str]:
+        """Return pictures of the instance, if they are others than before."""
+        if self._is_gone:
+            return {}
         database = self._site.database
         number = chosen_instance(database, view)
         scores = scoreboard(database, number)
-        if (number, scores) != self._known:
-            self._material = material(database, number) if number else None
-            self._known = number, scores
-        if (self._known, view.at_s) == self._drawn:
+        made_of = self._book.material(number, scores) if number else None
+        key = number, scores, view.at_s
+        if key == self._drawn and made_of is self._material:
             return {}
         at = chosen_moment(database, view)
         at_s = None
         if at is not None:
             scores, at_s = scoreboard(database, number, at=at), at.timestamp()
-        found = drawings(self._material, scores, at_s)
-        self._drawn = self._known, view.at_s
+        found = drawings(made_of, scores, at_s)
+        self._drawn, self._material = key, made_of
         return found
 
     def _show(self, found: dict[str, str]) -> None:
@@ -190,17 +196,27 @@ class Visit:
 
     @without_document_lock
     async def _draw(self) -> None:
-        """Draw in a thread, and then rest so long that drawing is a small part of it."""
-        if self._is_drawing or time.monotonic() < self._rests_until:
+        """Draw in the sketchbook's thread, so that what takes long delays no look."""
+        await self._look_apart(self._book.thread, self._picture)
+
+    @without_document_lock
+    async def _stroll(self) -> None:
+        """Look at the datastore, which may be far away, beside all else."""
+        await self._look_apart(None, self._walk)
+
+    async def _look_apart(
+        self, thread: Executor | None, look: Callable[[View], dict[str, str]]
+    ) -> None:
+        """Have a thread look, unless it does, and show what it saw."""
+        if look.__name__ in self._busy:
             return
-        self._is_drawing = True
-        view, began = self._view, time.monotonic()
+        self._busy.add(look.__name__)
+        view, loop = self._view, asyncio.get_running_loop()
         try:
-            found = await asyncio.to_thread(self._sketch, view)
+            found = await loop.run_in_executor(thread, look, view)
         finally:
-            self._is_drawing = False
+            self._busy.remove(look.__name__)
         if _drawn_of(view) == _drawn_of(self._view):
-            self._rests_until = began + _REST * (time.monotonic() - began)
             self._soon(partial(self._show, found))
         else:  # it is not shown, and may be asked for again
             self._drawn = self._walked = None
@@ -230,10 +246,10 @@ class Visit:
             view = self._view = View()
             self._shown.pop("answer", None)
             found = {"answer": str(error).replace("&", "&amp;").replace("<", "&lt;")}
-        self._rests_until = 0.0
         if view is self._view:
             self._soon(partial(self._show, found))
-        self._soon(self._draw)
+        for look in (self._draw, self._stroll):
+            self._soon(look)
 
     def _act(self, action: str, number: int) -> None:
         if not self._may_act:
