@@ -6,6 +6,7 @@ import subprocess
 import textwrap
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -17,6 +18,7 @@ import xarray as xr
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.workers import directory
 
 DEFINITION = """
 pipeline: test
@@ -331,6 +333,37 @@ def test_inputs_that_are_shared_by_hard_links_outlive_their_deletion(mission):
     assert list(cluster.datastore["set-1/L1"].values()) == [b"common 0;common 1;"] * 6
     links = [int(path.read_text()) for path in mission.work.glob("*/st-*/links")]
     assert max(links) > 1
+
+
+def test_subtasks_that_share_a_file_first_at_once_all_keep_it(mission, monkeypatch):
+    """As if no subtask had yet seen what another one shares."""
+    linked, seen = directory._linked, Counter()
+
+    def late(work, place, target):
+        seen[target] += 1
+        return seen[target] > 2 and linked(work, place, target)
+
+    monkeypatch.setattr(directory, "_linked", late)
+    _, instance = with_common_files(mission, "rm -f common-*")
+    assert instance.state.value == "COMPLETED", instance.tasks[0].record.message
+
+
+def test_files_of_other_tasks_that_had_the_same_inodes_are_not_looked_at(
+    mission, monkeypatch
+):
+    describe = directory.describe
+
+    def described(work, subtask, path, given, named):
+        describe(work, subtask, path, given, named)
+        for one in path.iterdir():
+            place = Path("/gone") / one.name
+            monkeypatch.setitem(
+                directory._shared_files, place, (one.lstat().st_ino, 0, 0)
+            )
+
+    monkeypatch.setattr(directory, "describe", described)
+    _, instance = with_common_files(mission, "true")
+    assert instance.state.value == "COMPLETED", instance.tasks[0].record.message
 
 
 def test_a_program_that_writes_to_shared_inputs_is_found_out(mission):

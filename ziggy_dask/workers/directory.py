@@ -74,8 +74,13 @@ def make_directory(
     describe(work, subtask, path, given, named)
     before = {one.name: _signature(one) for one in path.iterdir()}
     inodes = {signature[0] for signature in before.values()}
+    home = _shared_home(work)  # inodes of other tasks may long be used for other files
     with _shared_lock:
-        shared = {p: known for p, known in _shared_files.items() if known[0] in inodes}
+        shared = {
+            place: known
+            for place, known in _shared_files.items()
+            if known[0] in inodes and place.is_relative_to(home)
+        }
     return WorkingDirectory(path=path, before=before, shared=shared)
 
 
@@ -205,8 +210,11 @@ def _link(work: Work, target: Path, group: str, data: bytes, path: str = "") -> 
     partial.write_bytes(data)
     partial.chmod(0o444)
     with _shared_lock:
-        partial.replace(shared)
-        _shared_files[shared] = _signature(shared)
+        if _is_sound(shared):  # another subtask was quicker, and uses it
+            partial.unlink()
+        else:
+            partial.replace(shared)
+            _shared_files[shared] = _signature(shared)
     if not _linked(work, place, target):
         target.write_bytes(data)
 
@@ -215,18 +223,29 @@ def _linked(work: Work, place: str, target: Path) -> bool:
     """Link a shared file to `target` if it is there, and as it was written."""
     shared = _shared_path(work, place)
     with _shared_lock:
-        known = _shared_files.get(shared)
-    try:
-        if known is None or _signature(shared) != known:
+        if not _is_sound(shared):
             return False
-        os.link(shared, target)
-    except OSError:
-        return False
+        try:
+            os.link(shared, target)
+        except OSError:
+            return False
     return True
 
 
+def _is_sound(shared: Path) -> bool:
+    """Tell whether a shared file is there, as it was written; the lock is held."""
+    try:
+        return _signature(shared) == _shared_files.get(shared)
+    except OSError:
+        return False
+
+
+def _shared_home(work: Work) -> Path:
+    return task_directory(work) / f"{_SHARED}{os.getpid()}"
+
+
 def _shared_path(work: Work, place: str) -> Path:
-    return task_directory(work) / f"{_SHARED}{os.getpid()}" / place
+    return _shared_home(work) / place
 
 
 def _signature(path: Path) -> _Signature:
