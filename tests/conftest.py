@@ -149,6 +149,16 @@ def new_instance(database: Database) -> None:
     )
 
 
+def work_pipeline(root: Path, **options) -> z.Pipeline:
+    """Return a pipeline whose only node, ``work``, makes ``L1`` of ``L0``."""
+    return pipeline(
+        root,
+        data_type("raw", "L0"),
+        data_type("out", "L1"),
+        node("work", "work", "raw", "out", **options),
+    )
+
+
 def images(count: int, seed: int = 0) -> xr.Dataset:
     """Return small images: ``pixels`` (item, y, x), float64, labels ``i0``, ``i1``, …"""
     values = np.random.default_rng(seed).random((count, 4, 5))

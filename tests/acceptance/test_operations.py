@@ -351,61 +351,8 @@ def test_a_node_can_have_its_failures_run_again_by_themselves(mission, client):
     assert (record.attempt, record.resubmits) == (3, 0)
 
 
-def halted_while_running(mission, client, halt):
-    """Run a slow pipeline, call `halt` when it has begun, return the instance."""
-    mission.register(
-        pipeline(
-            mission.root,
-            data_type("raw", "L0"),
-            data_type("out", "out"),
-            node("slow", "slow", "raw", "out"),
-            name="slow",
-        )
-    )
-    done = []
-    thread = threading.Thread(
-        target=lambda: done.append(mission.run("slow", client=client))
-    )
-    thread.start()
-    deadline = time.monotonic() + 60
-    while not (mission.root / "started").exists():
-        assert time.monotonic() < deadline
-        assert thread.is_alive()
-    halt()
-    thread.join(timeout=60)
-    assert not thread.is_alive()
-    return done[0]
-
-
-def test_halted_tasks_stop_and_store_nothing_and_can_be_restarted(mission, client):
-    other = z.open(mission._site.cluster.path)
-    try:
-        instance = halted_while_running(mission, client, lambda: other.halt(instance=1))
-    finally:
-        (mission.root / "go").touch()
-    assert instance.state.value == "ERRORS_STALLED"
-    assert set(states(instance).values()) <= {"ERROR - EXECUTING", "ERROR - QUEUED"}
-    assert {t.record.message for t in instance.tasks} == {"halted by an operator"}
-    assert "set-1/out" not in mission.datastore
-    (done,) = mission.restart(instance=instance.id, client=client)
-    assert done.state.value == "COMPLETED"
-
-
-def test_one_task_is_halted_and_the_others_go_on(mission, client):
-    def halt():
-        z.open(mission._site.cluster.path).halt(1)
-        deadline = time.monotonic() + 30
-        while not mission.task(1).record.is_error:
-            assert time.monotonic() < deadline
-        (mission.root / "go").touch()
-
-    instance = halted_while_running(mission, client, halt)
-    assert [task.record.is_error for task in instance.tasks] == [True, False]
-    assert "set-1/out" not in mission.datastore
-    assert mission.datastore["set-2/out"].sizes["item"] == 4
-
-
-def test_what_waits_for_a_halted_task_waits_and_the_rest_goes_on(mission, client):
+def halted_while_running(mission, client, *tasks, **what):
+    """Halt some of a slow pipeline when it has begun; return the instance when it ended."""
     mission.register(
         pipeline(
             mission.root,
@@ -423,19 +370,43 @@ def test_what_waits_for_a_halted_task_waits_and_the_rest_goes_on(mission, client
         target=lambda: done.append(mission.run("slow", client=client))
     )
     thread.start()
+    try:
+        wait_until((mission.root / "started").exists)
+        other.halt(*tasks, **what)
+        wait_until(lambda: other.task(1).record.is_error)
+    finally:
+        (mission.root / "go").touch()
+        thread.join(timeout=60)
+    assert not thread.is_alive()
+    return done[0]
+
+
+def wait_until(condition):
     deadline = time.monotonic() + 60
-    while not (mission.root / "started").exists():
-        assert time.monotonic() < deadline
-    other.halt(1)
-    while not mission.task(1).record.is_error:
-        assert time.monotonic() < deadline
-    (mission.root / "go").touch()
-    thread.join(timeout=60)
-    found = states(done[0])
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.01)
+
+
+def test_halted_tasks_stop_and_store_nothing_and_can_be_restarted(mission, client):
+    instance = halted_while_running(mission, client, instance=1)
+    assert instance.state.value == "ERRORS_STALLED"
+    assert set(states(instance).values()) <= {"ERROR - EXECUTING", "ERROR - QUEUED"}
+    assert {t.record.message for t in instance.tasks} == {"halted by an operator"}
+    assert "set-1/L1" not in mission.datastore
+    (done,) = mission.restart(instance=instance.id, client=client)
+    assert done.state.value == "COMPLETED"
+
+
+def test_what_waits_for_a_halted_task_waits_and_the_rest_goes_on(mission, client):
+    instance = halted_while_running(mission, client, 1)
+    found = states(instance)
     assert found["slow [set-1]"].startswith("ERROR - ")
     assert not found["shift [set-1]"].startswith("ERROR")
-    assert found["shift [set-2]"] == "COMPLETE"
-    assert done[0].state.value == "ERRORS_STALLED"
+    assert (found["slow [set-2]"], found["shift [set-2]"]) == ("COMPLETE", "COMPLETE")
+    assert instance.state.value == "ERRORS_STALLED"
+    assert "set-1/L1" not in mission.datastore
+    assert mission.datastore["set-2/L1"].sizes["item"] == 4
     (again,) = mission.restart(1, client=client)
     assert again.state.value == "COMPLETED"
     assert mission.datastore["set-1/L2"].sizes["item"] == 4

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.conftest import data_type, images, node, pipeline, store
+from tests.conftest import images, store, work_pipeline
 from ziggy_dask.workers.limit import Limited, TimeLimit
 
 ALGORITHMS = """
@@ -26,14 +26,7 @@ ALGORITHMS = """
 
 def test_a_function_that_takes_too_long_is_ended_alone(cluster, code, client):
     root = code(ALGORITHMS)
-    cluster.register(
-        pipeline(
-            root,
-            data_type("raw", "L0"),
-            data_type("out", "L1"),
-            node("work", "work", "raw", "out", limit_s=5.0),
-        )
-    )
+    cluster.register(work_pipeline(root, limit_s=5.0))
     store(cluster, {"set-1/L0": images(4)})
     instance = cluster.run("test", client=client)
     (group,) = cluster.failures(instance.id)

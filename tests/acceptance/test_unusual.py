@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import data_type, images, node, pipeline, store
+from tests.conftest import images, store, work_pipeline
 from ziggy_dask.definitions import Alerts
 from ziggy_dask.records.usage import Usage, usage_of_nodes, usage_of_tasks
 from ziggy_dask.supervisor.usual import unusual
@@ -59,14 +59,7 @@ def test_nothing_is_unusual_where_nobody_wants_to_know():
 
 def test_an_operator_is_told_of_a_slow_task_once_and_of_no_other(cluster, code, client):
     root = code(ALGORITHMS)
-    cluster.register(
-        pipeline(
-            root,
-            data_type("raw", "L0"),
-            data_type("out", "L1"),
-            node("work", "work", "raw", "out"),
-        )
-    )
+    cluster.register(work_pipeline(root))
     store(cluster, {"set-1/L0": images(6), "set-2/L0": images(6)})
     cluster.run("test", client=client)
     cluster.run("test", client=client)
@@ -81,14 +74,7 @@ def test_an_operator_is_told_of_a_slow_task_once_and_of_no_other(cluster, code, 
 
 def test_the_database_adds_up_what_subtasks_took(cluster, code, client):
     root = code(ALGORITHMS)
-    cluster.register(
-        pipeline(
-            root,
-            data_type("raw", "L0"),
-            data_type("out", "L1"),
-            node("work", "work", "raw", "out"),
-        )
-    )
+    cluster.register(work_pipeline(root))
     store(cluster, {"set-1/L0": images(41), "set-2/L0": images(3)})
     cluster.run("test", client=client)
     database = cluster._site.database

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 import ziggy_dask as z
-from tests.conftest import data_type, images, node, pipeline, store
+from tests.conftest import data_type, images, node, pipeline, store, work_pipeline
 from ziggy_dask.interface.daemon import start_supervisor
 from ziggy_dask.receipt import ChecksumType, generate_manifest, manifest_to_xml
 
@@ -40,14 +40,7 @@ ALGORITHMS = """
 def mission(cluster, code):
     """A cluster with a pipeline of one node; what is left of supervisors is ended."""
     root = code(ALGORITHMS)
-    cluster.register(
-        pipeline(
-            root,
-            data_type("raw", "L0"),
-            data_type("out", "L1"),
-            node("work", "work", "raw", "out"),
-        )
-    )
+    cluster.register(work_pipeline(root))
     store(cluster, {"set-1/L0": images(3, seed=1), "set-2/L0": images(3, seed=2)})
     cluster.root = root
     before = {one.pid for one in psutil.Process().children(recursive=True)}
