@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         Queue,
         Remote,
     )
-    from ziggy_dask.definitions.check import Problem, check, require_sound
+    from ziggy_dask.definitions.check import Problem, require_sound
     from ziggy_dask.definitions.cluster import (
         ClusterFile,
         Keep,
@@ -102,7 +102,6 @@ _HOMES = {
     "Queue": "batch",
     "Remote": "batch",
     "Problem": "check",
-    "check": "check",
     "require_sound": "check",
     "ClusterFile": "cluster",
     "Keep": "cluster",
@@ -214,7 +213,6 @@ __all__ = [
     "Secret",
     "Security",
     "SshCompute",
-    "check",
     "check_code",
     "check_compute",
     "check_environment",

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ziggy_dask.definitions import Pipeline, check, check_code, pipeline_to_yaml
+from ziggy_dask.definitions import Pipeline, check_code, pipeline_to_yaml
+from ziggy_dask.definitions.check import check
 from ziggy_dask.definitions.ziggy_xml import (
     Library,
     ZiggySet,

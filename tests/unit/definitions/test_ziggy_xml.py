@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import ziggy_dask as z
-from ziggy_dask.definitions import check
+from ziggy_dask.definitions.check import check
 from ziggy_dask.definitions.ziggy_xml import (
     Library,
     library_from_pipeline,
