@@ -59,19 +59,16 @@ def test_a_replay_shows_what_was_seen_while_it_ran(gated, client, tmp_path):
     database = gated._site.database
     seen = []
 
-    def now():
-        tasks = task_page(database, TaskQuery(instance=1)).tasks
-        counts = [(one.id, one.total, one.complete, one.failed) for one in tasks]
-        return scoreboard(database, 1), counts
-
     def until(*counts):
         """Wait for numbers of complete and failed subtasks; keep what is to be seen."""
         pause = threading.Event()
         while True:
-            scores, tasks = now()
+            scores = scoreboard(database, 1)
             if [(one.complete, one.failed) for one in scores] == list(counts):
                 break
             pause.wait(0.02)
+        page = task_page(database, TaskQuery(instance=1)).tasks
+        tasks = [(one.id, one.total, one.complete, one.failed) for one in page]
         seen.append((datetime.now(UTC), scores, tasks))
 
     with ThreadPoolExecutor(1) as pool:

@@ -108,11 +108,7 @@ class Timeline:
 
     def until(self, end_s: float) -> Timeline:
         """Return it as it was so long after the start; what then ran ends there."""
-        bars = tuple(
-            bar if bar.end_s <= end_s else replace(bar, end_s=end_s, failed=0)
-            for bar in self.bars
-            if bar.start_s <= end_s
-        )
+        bars = tuple(bar.until(end_s) for bar in self.bars if bar.start_s <= end_s)
         return replace(self, subtasks=sum(bar.count for bar in bars), bars=bars)
 
     def memory(self, parts: int = _BINS) -> list[int]:

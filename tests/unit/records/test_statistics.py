@@ -159,5 +159,13 @@ def test_workers_of_a_timeline_add_up_to_its_subtasks(database):
         assert sum(one.failed for one in workers) == 2
         assert sum(one.busy_s for one in workers) == pytest.approx(120)
         assert max(one.last_s for one in workers) == pytest.approx(ran.length_s)
-        half = ran.until(ran.length_s / 2)
-        assert 0 < sum(one.busy_s for one in half.workers) < 120
+    # Up to a moment, what goes on then counts in part, and has not failed yet.
+    ran = timeline(database, number)
+    for moment in (0.5, 2.5, ran.length_s / 2, ran.length_s):
+        then = ran.until(moment)
+        begun = [bar for bar in ran.bars if bar.start_s <= moment]
+        over = [bar for bar in begun if bar.end_s <= moment]
+        busy = sum(min(bar.end_s, moment) - bar.start_s for bar in begun)
+        assert sum(one.busy_s for one in then.workers) == pytest.approx(busy)
+        assert then.subtasks == len(begun)
+        assert sum(bar.failed for bar in then.bars) == sum(bar.failed for bar in over)

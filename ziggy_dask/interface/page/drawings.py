@@ -78,7 +78,7 @@ def drawings(
     return {
         "graph": _graph(made_of.pipeline, scores),
         "timeline": timeline_svg(ran, [one.node for one in made_of.nodes]),
-        "memory": memory_svg(ran)
+        "memory": memory_svg(ran, max(made_of.ran.memory(), default=0))
         + memory_counts_svg(made_of.memory, made_of.width_bytes),
         "workers": workers_panel(ran),
         "durations": durations_svg(made_of.nodes),

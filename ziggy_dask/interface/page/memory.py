@@ -15,21 +15,28 @@ PARTS = 60
 """Parts into which memory is divided to count subtasks."""
 
 
-def memory_svg(ran: Timeline) -> Html:
-    """Draw the memory of all workers together, time to the right."""
+def memory_svg(ran: Timeline, most: int) -> Html:
+    """Draw the memory of all workers together, time to the right.
+
+    Parameters
+    ----------
+    ran
+        When subtasks ran, perhaps up to a moment.
+    most
+        The top of the scale, in bytes.
+    """
     if not ran.bars:
         return Html('<p class="zg-soft">no subtask has run</p>')
     values = ran.memory()
-    most = max(values) or 1
     step = (WIDTH - _LEFT - 30) / len(values)
     base = _TOP + _HIGH
     corners = [f"M{_LEFT} {base}"]
     for part, value in enumerate(values):
-        y = base - value / most * _HIGH
+        y = base - value / (most or 1) * _HIGH
         corners.append(f"V{y:.1f}H{_LEFT + (part + 1) * step:.1f}")
     area = (
         f'<path d="{"".join(corners)}V{base}Z" fill="{PALETTE[4]}" fill-opacity="0.5" '
-        f'stroke="{PALETTE[0]}"><title>at most {most / 1e6:.0f} MB</title></path>'
+        f'stroke="{PALETTE[0]}"><title>at most {max(values) / 1e6:.0f} MB</title></path>'
     )
     parts = [area]
     for share in (0.0, 0.5, 1.0):
