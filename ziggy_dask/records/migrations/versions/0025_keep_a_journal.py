@@ -4,6 +4,7 @@ Revision ID: 0025
 Revises: 0008
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,17 +79,22 @@ def _fill() -> None:
     counts = (tasks.c.total, tasks.c.complete, tasks.c.failed)
     fresh = (tasks.c.total, sa.literal(0), sa.literal(0))
     stands = (tasks.c.step, tasks.c.is_error, *counts)
+    created, started, finished = (
+        _seconds(one)
+        for one in (instances.c.created, tasks.c.started, tasks.c.finished)
+    )
+    now = sa.literal(time.time())
     moments = [
-        (instances.c.created, sa.literal("WAITING_TO_RUN"), sa.false(), *fresh),
-        (tasks.c.started, sa.literal("EXECUTING"), sa.false(), *fresh),
-        (tasks.c.finished, *stands),
-        (sa.case((tasks.c.finished.is_(None), sa.func.now())), *stands),
+        (created, sa.true(), sa.literal("WAITING_TO_RUN"), sa.false(), *fresh),
+        (started, started.is_not(None), sa.literal("EXECUTING"), sa.false(), *fresh),
+        (finished, finished.is_not(None), *stands),
+        (now, finished.is_(None), *stands),
     ]
-    for moment, *columns in moments:
+    for moment, is_known, *columns in moments:
         query = (
-            sa.select(tasks.c.id, _seconds(moment), *columns)
+            sa.select(tasks.c.id, moment, *columns)
             .join(instances, instances.c.id == tasks.c.instance_id)
-            .where(moment.is_not(None))
+            .where(is_known)
         )
         op.execute(journal.insert().from_select(names, query))
 
