@@ -27,14 +27,14 @@ def commands(text: str) -> list[str]:
 
 
 def run(command: str, directory: Path) -> str:
-    words = shlex.split(command)
+    words = shlex.split(command, comments=True)
     if words[0] == "ziggy":
         main = "from ziggy_dask.interface.main import main; main()"
         words = [sys.executable, "-c", main, *words[1:]]
     elif words[0] == "python":
         words[0] = sys.executable
     done = subprocess.run(
-        words, cwd=directory, capture_output=True, text=True, check=False, timeout=120
+        words, cwd=directory, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
@@ -61,6 +61,44 @@ def test_the_first_pipeline_of_the_readme_works_as_shown(tmp_path, monkeypatch):
     before, after = re.findall(r"\[([\d. -]+)\]", shown.replace("\n", " "))[-2:]
     means = [[float(word) for word in text.split()] for text in (before, after)]
     assert means[0] == pytest.approx([value + 10 for value in means[1]], abs=0.01)
+
+
+@pytest.mark.integration
+def test_an_own_mission_works_as_readme_and_its_own_readme_say(tmp_path, monkeypatch):
+    """From the first command to products of an own function and of own data."""
+    monkeypatch.delenv("ZIGGY_CLUSTER", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    begin = re.search(r"## Your own mission\n\n```console\n(.*?)```", README, re.S)[1]
+    steps = [line.removeprefix("$ ") for line in begin.splitlines()]
+    assert [step.split()[0] for step in steps] == [
+        ".",
+        "ziggy",
+        "cd",
+        "ziggy",
+        "python",
+    ]
+    mission = tmp_path / "my-mission"
+    init = steps[1].partition("#")[0].replace("~", str(tmp_path))
+    run(f"{init} --data tables", tmp_path)
+    assert "COMPLETED" in run(steps[3], mission)
+    look, function, data = re.findall(
+        r"```console\n(.*?)```", (mission / "README.md").read_text(), re.S
+    )
+    for line in look.splitlines()[1:]:
+        assert run(line.removeprefix("$ "), mission)
+    code = mission / "pipeline" / "algorithms.py"
+    code.write_text(code.read_text().replace('"scatter"', '"spread"'))
+    for line in function.splitlines():
+        run(line.removeprefix("$ "), mission)
+    own = mission / "data" / "campaign-5" / "series"
+    own.mkdir(parents=True)
+    (own / "EPIC-201367065.csv").write_text("1977.26,1.0\n1977.28,1.5\n1977.30,1.25\n")
+    shown = [run(line.removeprefix("$ "), mission) for line in data.splitlines()]
+    assert "campaign-5/levels" in shown[1]
+    assert "COMPLETED" in shown[2]
+    product = run("ziggy datastore show campaign-5/summary", mission)
+    assert "EPIC-201367065" in product
+    assert "'mean' 'spread'" in product
 
 
 def test_an_own_pipeline_takes_about_40_lines():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -504,31 +504,14 @@ def _instance_from_row(row: Any) -> InstanceRecord:
     )
 
 
+_TASK_FIELDS = [one.name for one in fields(TaskRecord)]
 _TASK_COLUMNS = [
-    column for column in TaskRow.__table__.columns if column.name != "plan"
+    TaskRow.__table__.columns["instance_id" if name == "instance" else name]
+    for name in _TASK_FIELDS
 ]
 
 
 def _task_from_row(row: Any) -> TaskRecord:
-    return TaskRecord(
-        id=row.id,
-        instance=row.instance_id,
-        position=row.position,
-        node=row.node,
-        unit=row.unit,
-        step=TaskStep(row.step),
-        is_error=row.is_error,
-        total=row.total,
-        complete=row.complete,
-        failed=row.failed,
-        snapshot=row.snapshot,
-        inputs=row.inputs,
-        message=row.message,
-        worker=row.worker,
-        started=row.started,
-        finished=row.finished,
-        attempt=row.attempt,
-        resubmits=row.resubmits,
-        tolerated=row.tolerated,
-        changes=row.changes,
-    )
+    # Listings have many thousands: fields are taken in order, not asked for by name.
+    values = dict(zip(_TASK_FIELDS, row, strict=True))
+    return TaskRecord(**values | {"step": TaskStep(values["step"])})
