@@ -387,8 +387,9 @@ def test_success_without_output_is_seen(mission):
     }
 
 
-def test_datasets_reach_programs_as_files_and_come_back(tmp_path, code, client):
-    """A program in another language works on NetCDF; its result is an array again."""
+@pytest.mark.parametrize("reader", ["netcdf", "zarr"])
+def test_datasets_reach_programs_as_files_and_come_back(tmp_path, code, client, reader):
+    """A program works on NetCDF; its result, a file or a directory, is an array again."""
     root = code("")
     (root / "bin").mkdir()
     program = root / "bin" / "double"
@@ -400,6 +401,8 @@ def test_datasets_reach_programs_as_files_and_come_back(tmp_path, code, client):
             shutil.copy("raw.nc", "doubled.nc")
             with h5py.File("doubled.nc", "r+") as file:
                 file["pixels"][...] = file["pixels"][...] * 2
+            import xarray
+            xarray.open_dataset("doubled.nc").to_zarr("doubled.zarr")
             """
         ).lstrip()
     )
@@ -414,12 +417,13 @@ def test_datasets_reach_programs_as_files_and_come_back(tmp_path, code, client):
               doubled:
                 location: "{dataset}/L1"
                 subtask: item
-                files: (doubled)\\.nc
-                reader: netcdf
+                files: (doubled)\\.%s
+                reader: %s
             nodes:
               double: {program: double, inputs: [raw], outputs: [doubled]}
             """
         )
+        % ("nc" if reader == "netcdf" else "zarr", reader)
     )
     file = tmp_path / "cluster.yaml"
     python = Path(os.sys.executable).parent

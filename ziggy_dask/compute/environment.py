@@ -98,6 +98,7 @@ def open_client(
 @contextmanager
 def _reached(compute: AddressCompute) -> Iterator[Client]:
     from distributed import Client, Security
+    from distributed.utils import silence_logging_cmgr
 
     options = {}
     if files := compute.security:
@@ -119,10 +120,12 @@ def _reached(compute: AddressCompute) -> Iterator[Client]:
             f"no Dask scheduler answers at {compute.address!r} ({error}); start one, or "
             "mend 'compute: address' in the cluster file"
         ) from error
-    try:
-        yield client
-    finally:
-        client.close()
+    # That it is lost is said once, by who notices; not by each attempt to reach it again.
+    with silence_logging_cmgr(logging.CRITICAL):
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 @contextmanager

@@ -311,9 +311,8 @@ def _inside(sink: Sink, directory: Path, path: Path) -> Path:
             f"output {sink.data_type!r}: {path.name!r} is a link to {real}, which is "
             "not in the working directory; write the file itself"
         )
-    if path.is_symlink() and not real.is_file():
-        raise TaskError(f"output {sink.data_type!r}: {path.name!r} is no file")
-    if not real.is_file() and not real.is_dir():
+    is_directory = real.is_dir() and not path.is_symlink()
+    if not real.is_file() and not is_directory:
         raise TaskError(f"output {sink.data_type!r}: {path.name!r} is no file")
     return real
 

@@ -195,7 +195,7 @@ class Inputs:
             return _open_whole(source, session, require_stored(session, source))
         merged = self._merged(source)
         present = sorted(merged.outputs.get(source.path, ()))
-        if source.path not in merged.change_sets or not present:
+        if not present:
             raise MissingItems(f"nothing was stored in '{source.path}'")
         labels = source.labels
         if labels is not None:
