@@ -57,6 +57,20 @@ def test_statistics_count_what_is_on_record(ended):
     assert parts["total_s"] == pytest.approx(total)
 
 
+def test_statistics_are_watched_to_the_end_of_the_instance(ended):
+    assert "scale" in command(ended, "--watch")
+
+
+def test_logs_are_told_to_scripts(ended):
+    words = ["--cluster", str(ended._site.cluster.path), "logs", "1", "--json"]
+    done = CliRunner().invoke(ziggy, words, catch_exceptions=False)
+    (failed,) = [one for one in json.loads(done.stdout) if one["traceback"]]
+    assert failed["number"] == 1
+    assert "a bad pixel" in failed["traceback"]
+    both = CliRunner().invoke(ziggy, [*words, "--follow"], catch_exceptions=False)
+    assert both.exit_code == 2
+
+
 def test_statistics_are_shown_as_tables(ended):
     assert "scale" in command(ended, "1")
     assert "executing" in command(ended, "1", "--breakdown")

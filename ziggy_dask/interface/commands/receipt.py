@@ -58,21 +58,25 @@ def manifest(directory: Path, dataset_id: int, name: str, checksum: str) -> None
     is_flag=True,
     help="Take all files as they are, and leave them there.",
 )
+@json_option
 @click.pass_context
 def receive(
-    ctx: click.Context, directory: Path, pipeline: str | None, no_manifest: bool
+    ctx: click.Context,
+    directory: Path,
+    pipeline: str | None,
+    no_manifest: bool,
+    as_json: bool,
 ) -> None:
     """Take the deliveries in DIRECTORY into the datastore."""
-    from ziggy_dask.interface.output import console
-    from ziggy_dask.interface.progress import shown_progress
+    from ziggy_dask.interface.commands.records import show_ended
+    from ziggy_dask.interface.commands.running import followed
 
     cluster = opened_cluster(ctx)
-    with shown_progress(console()) as listen:
+    with followed(as_json) as listen:
         instance = cluster.receive(
             directory, pipeline=pipeline, needs_manifest=not no_manifest, listen=listen
         )
-    click.echo(repr(instance))
-    ctx.exit(0 if instance.state.value == "COMPLETED" else 1)
+    ctx.exit(show_ended([instance], as_json=as_json))
 
 
 @click.command()

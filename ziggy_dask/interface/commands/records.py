@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import opened_records
+from ziggy_dask.interface.commands.here import json_option, opened_records
 from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def subtasks(ctx: click.Context, task: int, as_json: bool) -> bool:
 @click.option("--subtask", type=int, help="Only this subtask of TASK.")
 @click.option("--errors", is_flag=True, help="Only subtasks that failed.")
 @click.option("--follow", is_flag=True, help="Go on as subtasks end, until all have.")
+@json_option
 @click.pass_context
 def logs(
     ctx: click.Context,
@@ -93,15 +94,26 @@ def logs(
     subtask: int | None,
     errors: bool,
     follow: bool,
+    as_json: bool,
 ) -> None:
     """Show what the subtasks of TASK printed, and the tracebacks of those that failed."""
+    from ziggy_dask.interface.output import show_value
+
     if (task is None) == (instance is None) or None not in (instance, subtask):
         raise click.UsageError("give TASK, if you like with --subtask, or --instance")
+    if as_json and follow:
+        raise click.UsageError("give either --follow or --json")
     records = opened_records(ctx)
+    wanted = (
+        one
+        for one in _entries(records, task, instance, follow=follow)
+        if (one.traceback or not errors) and subtask in (None, one.number)
+    )
+    if as_json:
+        show_value(list(wanted))
+        return
     is_empty = True
-    for one in _entries(records, task, instance, follow=follow):
-        if (errors and not one.traceback) or subtask not in (None, one.number):
-            continue
+    for one in wanted:
         is_empty = False
         click.secho(f"── task {one.task}, subtask {one.number}", bold=True)
         if one.log:

@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import (
-    json_option,
-    opened_cluster,
-    opened_records,
-)
+from ziggy_dask.interface.commands.here import opened_cluster, opened_records
+from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:
     from ziggy_dask.records.statistics import NodeStatistics
@@ -22,11 +19,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("instance", type=int, shell_complete=complete.INSTANCE, required=False)
 @click.option("--breakdown", is_flag=True, help="Show where the time of tasks went.")
-@json_option
+@watchable
 @click.pass_context
 def stats(
     ctx: click.Context, instance: int | None, breakdown: bool, as_json: bool
-) -> None:
+) -> bool:
     """Show times and memory of INSTANCE by node; by default, of the newest.
 
     Times are those of complete subtasks, in seconds. With --breakdown: the time of
@@ -35,13 +32,14 @@ def stats(
     from ziggy_dask.interface.output import show
 
     records = opened_records(ctx)
-    number = records.instance_record(instance).id
-    found = records.statistics(number)
+    record = records.instance_record(instance)
+    found = records.statistics(record.id)
     if as_json:
         show([_plain(one) for one in found], as_json=True, empty="")
-        return
-    rows = breakdown_rows(found) if breakdown else statistics_rows(found)
-    show(rows, as_json=False, empty=f"instance {number} has no tasks")
+    else:
+        rows = breakdown_rows(found) if breakdown else statistics_rows(found)
+        show(rows, as_json=False, empty=f"instance {record.id} has no tasks")
+    return record.state.is_final
 
 
 @click.command()
