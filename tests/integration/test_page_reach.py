@@ -112,7 +112,9 @@ def test_every_panel_is_shown_whole_at_both_widths(sample, browser):
             ).click()
         until(browser, lambda: browser.find_elements("css selector", "#datastore img"))
         assert "4711" in text(browser, "jobs")
-        assert "8/8" in text(browser, "scoreboard")
+        nodes = text(browser, "scoreboard").splitlines()
+        assert nodes[2].split() == ["permuter", "0", "0", "2", "0", "2", "8/8"]
+        assert nodes[-1].split() == ["0", "0", "7", "0", "7", "19/19"]
         for width in (1280, 1920):
             browser.set_window_size(width, 4000)  # so that nothing is scrolled to
             for panel in PANELS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from html import escape
 
@@ -23,7 +23,7 @@ from ziggy_dask.records.overview import (
     task_page,
 )
 from ziggy_dask.records.replay import span
-from ziggy_dask.records.states import InstanceState, TaskStep
+from ziggy_dask.records.states import Counts, InstanceState, TaskStep
 from ziggy_dask.records.workers import workers_now
 from ziggy_dask.supervisor.restart import is_restartable
 
@@ -124,9 +124,9 @@ def _moment(database: Database, number: int, view: View) -> str:
     return f'instance {number} {shown}, of <data value="{length}">{length:.1f} s</data>'
 
 
-def _scoreboard(scores: Iterable[NodeScore]) -> str:
+def _scoreboard(scores: Sequence[NodeScore]) -> str:
     rows = []
-    for one in scores:
+    for one in (*scores, *([_whole(scores)] if len(scores) > 1 else [])):
         some = one.tasks
         counts = (some.waiting, some.processing, some.complete, some.failed, some.total)
         failed = f" ({one.failed})" if one.failed else ""
@@ -142,10 +142,26 @@ def _scoreboard(scores: Iterable[NodeScore]) -> str:
     return parts.table([*heads, "subtasks", ""], rows, "This instance has no tasks.")
 
 
+def _whole(scores: Sequence[NodeScore]) -> NodeScore:
+    """Return the sum of all nodes, whose name is empty."""
+    return NodeScore(
+        node="",
+        tasks=Counts(
+            waiting=sum(one.tasks.waiting for one in scores),
+            processing=sum(one.tasks.processing for one in scores),
+            complete=sum(one.tasks.complete for one in scores),
+            failed=sum(one.tasks.failed for one in scores),
+        ),
+        subtasks=sum(one.subtasks for one in scores),
+        complete=sum(one.complete for one in scores),
+        failed=sum(one.failed for one in scores),
+    )
+
+
 def _bar(score: NodeScore) -> str:
     return (
         f'<progress max="{score.subtasks or 1}" value="{score.complete}" '
-        f'aria-label="{escape(score.node)}"></progress>'
+        f'aria-label="{escape(score.node or "all nodes")}"></progress>'
     )
 
 
