@@ -144,6 +144,13 @@ class TaskRow(Table):
             *("instance_id", "node", "step", "is_error", "total", "complete"),
             *("failed", "started", "finished"),
         ),
+        # Supervisors look for halts all the time.
+        Index(
+            "ix_tasks_halting",
+            "instance_id",
+            sqlite_where=text("is_halting IS 1"),
+            postgresql_where=text("is_halting IS true"),
+        ),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
     instance_id: Mapped[int] = mapped_column(ForeignKey("instances.id"))

@@ -138,11 +138,6 @@ def restart_tasks(
 ) -> list[InstanceRecord]:
     """Bring tasks back to where they can run, and run their instances to the end.
 
-    Returns
-    -------
-    list
-        The instances; empty if there is nothing to restart.
-
     Parameters
     ----------
     site
@@ -153,6 +148,11 @@ def restart_tasks(
         A Dask client to use.
     listen
         Is told what happens.
+
+    Returns
+    -------
+    list
+        The instances; empty if there is nothing to restart.
     """
     if not plan_restart(site.database, asked):
         return []

@@ -221,6 +221,19 @@ def test_a_halt_that_comes_too_late_is_forgotten(database):
     assert instances.halting_instances(database) == set()
 
 
+def test_halts_are_found_without_looking_at_all_tasks(tmp_path):
+    database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
+    asked = []
+    event.listen(database._engine, "before_cursor_execute", lambda *a: asked.append(a))
+    instances.halting_instances(database)
+    instances.halting(database, 1)
+    with database.reading() as connection:
+        for statement, values in {one[2:4] for one in asked if "FROM tasks" in one[2]}:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            assert "ix_tasks_halting" in str(plan.all()), statement
+    database.close()
+
+
 def test_blocked_subtasks_are_not_on_record(database):
     _, (task,) = new_instance(database, work=2)
     outcomes.record(database, [(task, result(0, state=SubtaskState.BLOCKED))])
