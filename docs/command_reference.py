@@ -56,4 +56,5 @@ def write_command_reference(file: Path) -> None:
     )
     text = "\n\n".join([top, *(section(*one) for one in commands())]) + "\n"
     if not file.exists() or file.read_text(encoding="utf-8") != text:
+        file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")

@@ -59,4 +59,5 @@ def write_python_reference(file: Path) -> None:
     """Write the reference, if it is not there as it should be."""
     text = "\n".join(_text(_sections()))
     if not file.exists() or file.read_text(encoding="utf-8") != text:
+        file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")
