@@ -15,11 +15,10 @@ from ziggy_dask.records.backup import read_backup, require_empty, restore_backup
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.jobs import jobs
 from ziggy_dask.records.lease import current_lease
-from ziggy_dask.supervisor.handout import scaffold_name
 from ziggy_dask.supervisor.pools import cancel_left_over
 from ziggy_dask.supervisor.publishing import reconcile
 from ziggy_dask.supervisor.site import Site
-from ziggy_dask.supervisor.supervise import in_charge
+from ziggy_dask.supervisor.supervise import in_charge, left_scaffolds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +138,12 @@ def _abandoned(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
 
 
 def _left_scaffolds(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
-    open_ = {scaffold_name(one.id) for one in records if not one.state.is_final}
-    for name in site.repository.scaffolds:
-        if name not in open_:
-            yield Finding(
-                what=f"branch {name!r} of the datastore serves no instance any more",
-                mend="remove it",
-                do=lambda name=name: site.repository.drop_scaffold(name),  # type: ignore[misc]
-            )
+    for name in left_scaffolds(site, records):
+        yield Finding(
+            what=f"branch {name!r} of the datastore serves no instance any more",
+            mend="remove it",
+            do=lambda name=name: site.repository.drop_scaffold(name),  # type: ignore[misc]
+        )
 
 
 def _left_directories(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:

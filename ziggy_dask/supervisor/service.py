@@ -25,7 +25,12 @@ from ziggy_dask.supervisor.pools import opened_compute
 from ziggy_dask.supervisor.ready import LOOK_S, look_for_events, watched_directories
 from ziggy_dask.supervisor.restart import Restart, plan_restart
 from ziggy_dask.supervisor.site import Site
-from ziggy_dask.supervisor.supervise import halt_idle, in_charge, work_on
+from ziggy_dask.supervisor.supervise import (
+    halt_idle,
+    in_charge,
+    left_scaffolds,
+    work_on,
+)
 from ziggy_dask.supervisor.watching import Watch
 
 if TYPE_CHECKING:
@@ -72,7 +77,11 @@ def serve(site: Site, *, standby: bool = False) -> None:
         forget_faults(site.database)
         looked = -math.inf
         try:
-            for record in instances.instances(site.database):
+            records = instances.instances(site.database)
+            with site.writing:
+                for name in left_scaffolds(site, records):
+                    site.repository.drop_scaffold(name)
+            for record in records:
                 if not record.state.is_final:
                     logger.info("going on with instance %s", record.id)
                     _begin(site, record.id, client, active)

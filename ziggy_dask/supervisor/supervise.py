@@ -437,6 +437,12 @@ def _settle_state(site: Site, number: int, listen: Listener) -> InstanceRecord:
     return instances.instance(site.database, number)
 
 
+def left_scaffolds(site: Site, records: Sequence[InstanceRecord]) -> list[str]:
+    """Return the scaffolds of instances that have ended; a supervisor that dies leaves them."""
+    open_ = {scaffold_name(one.id) for one in records if not one.state.is_final}
+    return [name for name in site.repository.scaffolds if name not in open_]
+
+
 def _set_state(site: Site, number: int, state: InstanceState) -> None:
     """Set the state of an instance; a restart makes its scaffold anew."""
     instances.set_instance_state(site.database, number, state)
