@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,13 @@ def opened_cluster(ctx: click.Context) -> Cluster:
 
 def opened_records(ctx: click.Context) -> Records:
     """Open the records of that cluster, for commands that need nothing else; once."""
-    from ziggy_dask.interface.recorded import open_records
-
     known = ctx.find_root().meta
     if _RECORDS not in known:
+        gc.disable()  # what is loaded stays: looking for garbage in it takes a tenth
+        from ziggy_dask.interface.recorded import open_records
+
+        gc.freeze()
+        gc.enable()
         known[_RECORDS] = open_records(cluster_file(ctx))
     records: Records = known[_RECORDS]
     return records
