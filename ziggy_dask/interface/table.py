@@ -61,7 +61,7 @@ class _Column:
     def __init__(self, name: str, values: Sequence[object]) -> None:
         self.heading = name.replace("_", " ")
         self.texts = [_line(value) for value in values]
-        self.width = max(map(_cells, (self.heading, *self.texts)))
+        self.width = max(map(_cells, {self.heading, *self.texts}))
         self.is_free = name not in WHOLE and all(
             isinstance(one, str | None) for one in values
         )
@@ -72,8 +72,8 @@ class _Column:
     def cells(self, width: int) -> list[str]:
         """Return heading, rule and texts, all of the same width, with colours."""
         heading = self._aligned(self.heading, width, {"bold": True})
-        texts = (self._aligned(one, width, _style(one)) for one in self.texts)
-        return [heading, "─" * width, *texts]
+        made = {one: self._aligned(one, width, _style(one)) for one in set(self.texts)}
+        return [heading, "─" * width, *(made[one] for one in self.texts)]
 
     def _aligned(self, text: str, width: int, style: dict[str, Any]) -> str:
         shown = _shortened(text, width)
