@@ -43,6 +43,7 @@ from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.history import node_history
 from ziggy_dask.records.usage import usage_of_nodes, usage_of_tasks
 from ziggy_dask.supervisor.alerting import alert
+from ziggy_dask.supervisor.connection import connected, lost
 from ziggy_dask.supervisor.demand import needed_by
 from ziggy_dask.supervisor.events import (
     Listener,
@@ -129,24 +130,28 @@ class InstanceRun:
     def run(self) -> None:
         """Work until nothing can be done any more."""
         self._tell_planned()
+        with connected():
+            self._prepare()
+            try:
+                self._advance()
+                self._hand_out()
+                for futures in self._ended_futures():
+                    results = self._results_of(futures)
+                    needed = {k: results[k] for k in self._needed & results.keys()}
+                    remember(self._client, needed)
+                    self._record(list(results.values()))
+                    self._advance()
+                    self._hand_out()
+            finally:
+                self._let_go()
+
+    def _prepare(self) -> None:
+        """Give scheduler and workers what they must know, and listen to them."""
         self._client.register_plugin(Agreement())
         self._client.register_plugin(Halting())
         if self._facts.pipeline.root is not None:
             send_code(self._client, code_of(self._facts.pipeline.root))
         self._client.subscribe_topic(f"ziggy-{self._token}", self._note_begun)
-        try:
-            self._advance()
-            self._hand_out()
-            for futures in self._ended_futures():
-                results = self._results_of(futures)
-                remember(
-                    self._client, {k: results[k] for k in self._needed & results.keys()}
-                )
-                self._record(list(results.values()))
-                self._advance()
-                self._hand_out()
-        finally:
-            self._let_go()
 
     # -- what follows from what is on record -----------------------------------
 
@@ -490,10 +495,7 @@ class InstanceRun:
                 if self._futures:
                     time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
             elif self._completed.is_empty():
-                raise ClusterError(
-                    "the compute environment was lost while subtasks were running; what "
-                    "is recorded is kept, go on with: ziggy run --continue"
-                )
+                raise lost()
             else:
                 with self._completed.thread_condition:
                     self._completed.thread_condition.wait(timeout=0.1)
@@ -502,10 +504,7 @@ class InstanceRun:
         """Return the results of ended futures by key, and let the futures go."""
         status = {future.key: future.status for future in futures}
         if "cancelled" in status.values():
-            raise ClusterError(
-                "the compute environment dropped subtasks; what is recorded is kept, "
-                "go on with: ziggy run --continue"
-            )
+            raise lost("dropped subtasks")
         good = [future for future in futures if status[future.key] == "finished"]
         bad = [future for future in futures if status[future.key] == "error"]
         # What was lost with its worker since it ended is on its way once more.
