@@ -133,6 +133,12 @@ def test_a_schedule_starts_at_its_times_and_what_was_missed_once(mission):
     ]
 
 
+def test_a_schedule_that_is_new_at_its_very_time_waits_for_the_next(mission):
+    due = NOON + 14.5 * timedelta(hours=1)
+    assert [look(mission, due), look(mission, due)] == [[], []]
+    assert look(mission, due + DAY) == [1]
+
+
 def test_a_due_time_waits_for_the_instance_of_the_one_before(mission):
     look(mission, NOON)
     assert look(mission, NOON + DAY) == [1]

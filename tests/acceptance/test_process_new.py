@@ -25,6 +25,11 @@ ALGORITHMS = """
         return raw * 2
 
 
+    def both(raw):
+        note = FileItem(name=f"note-{raw.item.item()}.txt", data=b"seen")
+        return {"doubled": raw * 2, "notes": note}
+
+
     def ragged(scaled):
         return scaled.isel(item=0, x=slice(0, int(scaled["item"].values[0][1:]) + 1))
 
@@ -149,3 +154,23 @@ def test_array_products_are_made_again_as_a_whole(cluster, code, client):
     assert cluster.datastore["set-2/L1"].sizes["item"] == 4
     third = cluster.run("test", client=client, process="new")
     assert (third.state.value, len(third.tasks)) == ("COMPLETED", 0)
+
+
+def test_files_that_a_node_makes_beside_an_array_are_made_again_with_it(
+    cluster, code, client
+):
+    cluster.register(
+        pipeline(
+            code(ALGORITHMS),
+            data_type("raw", "L0"),
+            data_type("doubled", "L1", external=False),
+            file_type("notes", "note-(i[0-9]+)\\.txt"),
+            node("both", "both", "raw", "doubled notes"),
+        )
+    )
+    for items in (2, 3):
+        store(cluster, {"set-1/L0": images(items)})
+        instance = cluster.run("test", client=client, process="new")
+        assert instance.state.value == "COMPLETED", instance.tasks[0].record.message
+        assert counts(instance) == {"both": items}
+    assert cluster.datastore["set-1/L1"].sizes["item"] == 3

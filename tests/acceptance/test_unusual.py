@@ -75,7 +75,7 @@ def test_an_operator_is_told_of_a_slow_task_once_and_of_no_other(cluster, code, 
 def test_the_database_adds_up_what_subtasks_took(cluster, code, client):
     root = code(ALGORITHMS)
     cluster.register(work_pipeline(root))
-    store(cluster, {"set-1/L0": images(41), "set-2/L0": images(3)})
+    store(cluster, {"set-1/L0": images(40), "set-2/L0": images(3)})
     cluster.run("test", client=client)
     database = cluster._site.database
     for number in (1, 2):
@@ -89,4 +89,4 @@ def test_the_database_adds_up_what_subtasks_took(cluster, code, client):
         assert found.memory_bytes == memories[half]
         assert found.high_memory_bytes == memories[most]
     assert usage_of_nodes(database, "test", 1) == {}
-    assert usage_of_nodes(database, "test", 2)["work"].count == 44
+    assert usage_of_nodes(database, "test", 2)["work"].count == 43

@@ -13,6 +13,7 @@ import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store, work_pipeline
 from ziggy_dask.interface.daemon import start_supervisor
 from ziggy_dask.receipt import ChecksumType, generate_manifest, manifest_to_xml
+from ziggy_dask.supervisor import TaskEnded
 
 pytestmark = pytest.mark.integration
 
@@ -108,9 +109,16 @@ def test_a_detached_run_says_its_number_and_goes_on(served):
     other = served.run("test", wait=False, where=["dataset=set-2"])
     wait_until(lambda: [t.record.state for t in other.tasks] == ["QUEUED"])
     assert served.instance(1).state.value == "PROCESSING"
-    (served.root / "wait").unlink()
-    states = {served.follow(number).state.value for number in (1, other.id)}
+    told = []
+
+    def listen(event):
+        told.append(event)
+        (served.root / "wait").unlink(missing_ok=True)  # once all has been seen running
+
+    states = {served.follow(n, listen=listen).state.value for n in (1, other.id)}
     assert states == {"COMPLETED"}
+    tasks = {task.id for n in (1, other.id) for task in served.instance(n).tasks}
+    assert {one.task for one in told if isinstance(one, TaskEnded)} == tasks
 
 
 @pytest.mark.parametrize("whose", [["1"], ["--instance", "1"]])
