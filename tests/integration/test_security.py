@@ -14,6 +14,7 @@ from tests.integration.strangers import AS_NOBODY, browse
 from ziggy_dask.compute import open_client
 from ziggy_dask.compute.security import certificates
 from ziggy_dask.definitions import LocalCompute
+from ziggy_dask.interface.cluster import create_cluster
 
 pytestmark = pytest.mark.integration
 
@@ -110,6 +111,20 @@ def test_another_user_is_refused_where_this_one_sees_the_dashboards(client):
     for address in dashboards(client):
         assert browse(address) == "answered: 200\n"
         assert browse(address, AS_NOBODY).startswith("refused:")
+
+
+def test_another_user_is_refused_where_this_one_sees_the_page(tmp_path):
+    file = tmp_path / "cluster.yaml"
+    file.write_text("cluster: test\nhome: ./home\n")
+    create_cluster(file)
+    command = [sys.executable, "-m", "ziggy_dask", "--cluster", file, "console"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as console:
+        try:
+            address = console.stdout.readline().strip()
+            assert browse(address) == "answered: 200\n"
+            assert browse(address, AS_NOBODY).startswith("refused:")
+        finally:
+            console.terminate()
 
 
 def test_nothing_else_listens(client):

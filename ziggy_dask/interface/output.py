@@ -89,5 +89,7 @@ def _plain(value: object) -> Any:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
+        # What an object does not show of itself is not for others.
+        shown = (one.name for one in dataclasses.fields(value) if one.repr)
+        return {name: _plain(getattr(value, name)) for name in shown}
     return str(value) if isinstance(value, Path) else value

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,7 +30,7 @@ REFRESH_S = 10.0
 class Lease:
     """Who supervises a cluster."""
 
-    token: str
+    token: str = field(repr=False)
     """Secret of the holder."""
     host: str
     """Its machine."""

@@ -1,12 +1,14 @@
 """Tables fit, and colours are those that were asked for."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from click import unstyle
 
 from ziggy_dask.interface import output
 from ziggy_dask.interface.table import table
+from ziggy_dask.records.lease import Lease
 
 ROWS = [
     {"id": 12, "state": "ERROR - WAITING_TO_STORE", "message": "no such file " * 20},
@@ -71,3 +73,20 @@ def test_colours_follow_the_environment(variables, wanted, monkeypatch):
 def test_json_has_plain_values(capsys):
     output.show([{"a": 1, "b": None}], as_json=True, empty="none")
     assert json.loads(capsys.readouterr().out) == [{"a": 1, "b": None}]
+
+
+def test_json_has_no_secrets(capsys):
+    now = datetime.now(UTC)
+    lease = Lease(
+        token="secret",
+        host="here",
+        pid=7,
+        process_started="",
+        since=now,
+        heartbeat=now,
+        takes_requests=True,
+    )
+    output.show_value({"supervisor": lease})
+    shown = capsys.readouterr().out
+    assert json.loads(shown)["supervisor"]["host"] == "here"
+    assert "secret" not in shown + repr(lease)

@@ -16,6 +16,7 @@ from bokeh.models import ColumnDataSource, CustomJS
 from bokeh.server.server import Server
 from jinja2 import Template
 
+from ziggy_dask.compute.guard import guard
 from ziggy_dask.datastore import Datastore
 from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.page.actions import ACTIONS
@@ -35,7 +36,8 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 def page_server(site: Site, port: int = 0) -> tuple[Server, str]:
     """Return a server of the page that has not begun, and the address with the token.
 
-    Only this machine reaches it, and only pages of its own may open connections.
+    Only this user of this machine reaches it, and only pages of its own may open
+    connections.
     """
     token = page_token(site.cluster.home)
     server = Server(
@@ -44,6 +46,7 @@ def page_server(site: Site, port: int = 0) -> tuple[Server, str]:
         address="127.0.0.1",
         use_xheaders=False,
     )
+    guard(server._http)
     tornado: Any = server._tornado  # its port, and so its origin, is known only now
     tornado._websocket_origins = set(origins(server.port))
     return server, f"http://127.0.0.1:{server.port}/ziggy?token={token}"
