@@ -5,9 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 SAMPLE := .ziggy/sample
+PYTEST = $(BIN)/$(if $(COVERED),coverage run -m )pytest -q
+MARKS := (integration or postgres or cloud) and not (slurm or sge or browser)
+PROCESSES := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help sample test check integration covered coverage docs lock clean
+.PHONY: help sample test check integration coverage docs lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,7 +34,7 @@ sample: $(STAMP)  ## Run the sample pipeline from an empty directory, end to end
 	@echo "    >>> z.open('clusters/sample.yaml').datastore['set-1/L3']"
 
 test: $(STAMP)  ## Run the fast tests
-	@$(BIN)/pytest -q -n 2 ziggy_dask tests
+	@$(PYTEST) -n 2 ziggy_dask tests
 
 check: $(STAMP)  ## Lint, types, import contracts
 	@$(BIN)/ruff format --check .
@@ -39,15 +42,10 @@ check: $(STAMP)  ## Lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-integration: $(STAMP)  ## Run the tests that start real things
-	@$(BIN)/pytest -q -m "integration or postgres or cloud" tests
+integration: $(STAMP)  ## Run the tests that start real things, those of MARKS
+	@$(PYTEST) -n $(PROCESSES) -m "$(MARKS)" tests
 
-# Each call adds to what is measured; `make coverage` sums it up and starts anew.
-MARKS := not (slow or slurm or sge or browser)
-covered: $(STAMP)  ## Run the tests of MARKS, and note which lines they reach
-	@$(BIN)/coverage run -m pytest -q -m "$(MARKS)" ziggy_dask tests
-
-coverage: $(STAMP)  ## Report the lines that `make covered` reached
+coverage: $(STAMP)  ## Report the lines that tests with COVERED=1 reached, and start anew
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90
 
