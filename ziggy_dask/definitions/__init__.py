@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         Queue,
         Remote,
     )
-    from ziggy_dask.definitions.check import Problem, require_sound
+    from ziggy_dask.definitions.check import require_sound
     from ziggy_dask.definitions.cluster import (
         ClusterFile,
         Keep,
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         Retry,
         ScriptStep,
     )
+    from ziggy_dask.definitions.problem import Problem
     from ziggy_dask.definitions.text import (
         parameters_to_yaml,
         pipeline_from_yaml,
@@ -101,7 +102,6 @@ _HOMES = {
     "Optimizer": "batch",
     "Queue": "batch",
     "Remote": "batch",
-    "Problem": "check",
     "require_sound": "check",
     "ClusterFile": "cluster",
     "Keep": "cluster",
@@ -158,6 +158,7 @@ _HOMES = {
     "ProgramStep": "pipeline",
     "Retry": "pipeline",
     "ScriptStep": "pipeline",
+    "Problem": "problem",
     "parameters_to_yaml": "text",
     "pipeline_from_yaml": "text",
     "pipeline_to_yaml": "text",

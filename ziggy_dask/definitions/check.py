@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import PurePosixPath
 
@@ -35,21 +34,12 @@ from ziggy_dask.definitions.pipeline import (
     ScriptStep,
     Step,
 )
+from ziggy_dask.definitions.problem import Problem
 from ziggy_dask.definitions.schedule import schedule_faults
 from ziggy_dask.errors import DefinitionError, Fault
 
 COMPRESSIONS = ("zstd", "blosc", "none")
 FILE_FORMATS = ("netcdf", "zarr")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong, and where."""
-
-    where: tuple[str, ...]
-    """Keys from the top of the definition to the place."""
-    message: str
-    """What is wrong, and the mend."""
 
 
 def check(pipeline: Pipeline) -> tuple[Problem, ...]:

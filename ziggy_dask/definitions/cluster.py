@@ -13,13 +13,13 @@ from ziggy_dask.definitions.alerts import Alerts, read_alerts
 from ziggy_dask.definitions.batch import (
     Environment,
 )
-from ziggy_dask.definitions.check import Problem
 from ziggy_dask.definitions.compute import (
     Compute,
 )
 from ziggy_dask.definitions.compute_check import check_compute
 from ziggy_dask.definitions.compute_text import read_compute, read_environments
 from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.definitions.problem import Problem
 from ziggy_dask.definitions.section import Section, open_document
 from ziggy_dask.errors import DefinitionError
 

@@ -17,7 +17,6 @@ import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ziggy_dask.definitions.check import Problem
 from ziggy_dask.definitions.names import argument_name, suggestion
 from ziggy_dask.definitions.pipeline import (
     DaskFunctionStep,
@@ -25,6 +24,7 @@ from ziggy_dask.definitions.pipeline import (
     Node,
     Pipeline,
 )
+from ziggy_dask.definitions.problem import Problem
 from ziggy_dask.errors import DefinitionError
 
 EXTRA_ARGUMENTS = frozenset({"parameters", "models", "context"})

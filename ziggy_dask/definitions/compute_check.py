@@ -12,7 +12,6 @@ from ziggy_dask.definitions.batch import (
     Environment,
     Queue,
 )
-from ziggy_dask.definitions.check import Problem
 from ziggy_dask.definitions.compute import (
     AddressCompute,
     ClassCompute,
@@ -25,6 +24,7 @@ from ziggy_dask.definitions.compute import (
     kind_of,
 )
 from ziggy_dask.definitions.names import is_name
+from ziggy_dask.definitions.problem import Problem
 
 _SECRET = re.compile(
     r"(passw|passphrase|secret|token|credential|(api|access|private|auth)_?key)", re.I

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 import yaml
 
-from ziggy_dask.definitions.check import Problem
 from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.definitions.problem import Problem
 from ziggy_dask.errors import DefinitionError, Fault
 
 T = TypeVar("T")

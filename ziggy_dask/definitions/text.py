@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import yaml
 
-from ziggy_dask.definitions.check import Problem, check
+from ziggy_dask.definitions.check import check
 from ziggy_dask.definitions.code import check_code
 from ziggy_dask.definitions.compute_text import read_remote, remote_content
 from ziggy_dask.definitions.location import Location
@@ -39,6 +39,7 @@ from ziggy_dask.definitions.pipeline import (
     ScriptStep,
     Step,
 )
+from ziggy_dask.definitions.problem import Problem
 from ziggy_dask.definitions.section import (
     Document,
     Section,

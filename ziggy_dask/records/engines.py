@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,11 @@ def make_engine(url: str, password_file: Path | None = None) -> Engine:
     if password_file is not None:
         parts = parts.set(password=read_password(password_file))
     try:
-        engine = create_engine(parts, pool_pre_ping=parts.drivername != "sqlite")
+        engine = create_engine(
+            parts,
+            pool_pre_ping=parts.drivername != "sqlite",
+            json_deserializer=_from_json,
+        )
     except (ArgumentError, ImportError) as error:
         raise RecordsError(f"database {shown(parts)}: {error}{_mend(error)}") from error
     if is_sqlite(engine):
@@ -73,6 +78,11 @@ def read_password(path: Path) -> str:
 def shown(url: URL) -> str:
     """Return a database's URL without its password."""
     return url.render_as_string(hide_password=True)
+
+
+def _from_json(text: str) -> Any:
+    """Return a value; listings have empty ones by the ten thousand."""
+    return {} if text == "{}" else json.loads(text)
 
 
 def is_sqlite(engine: Engine) -> bool:
