@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 SAMPLE := .ziggy/sample
 PYTEST = $(BIN)/$(if $(COVERED),coverage run -m )pytest -q
-MARKS := (integration or postgres or cloud) and not (slurm or sge or browser)
+MARKS := (integration or slow or postgres or cloud) and not (slurm or sge or browser)
 PROCESSES := 2
 
 .DEFAULT_GOAL := help
