@@ -74,10 +74,19 @@ def test_watching_what_has_ended_ends_by_itself(mission):
 
 def test_watching_is_ended_by_an_interrupt_with_code_130(mission):
     command = [*ZIGGY, "--cluster", str(mission / "cluster.yaml"), "alerts", "--watch"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "none\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Shells start background jobs with interrupts ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            assert process.stdout.readline() == "none\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
 
 
 def test_colours_are_for_terminals_and_those_who_ask(mission):
