@@ -109,9 +109,9 @@ def prepare(home: Path, subtasks: int, jobs: int, cores: int) -> Cluster:
 def job_times(pbs: Path) -> dict[str, tuple[float, float]]:
     """Return when the processes of each job began and ended, by the job's name."""
     found = {}
-    for job in pbs.iterdir():
-        script = (job / "script").read_text()
-        name = script.partition("#PBS -N ")[2].split()[0]
+    for script in pbs.glob("*/script"):
+        job, text = script.parent, script.read_text()
+        name = text.partition("#PBS -N ")[2].split()[0]
         began, ended = (
             datetime.strptime((job / one).read_text().strip(), "%a %b %d %H:%M:%S %Y")
             .astimezone()
