@@ -99,3 +99,30 @@ class RecordsError(ZiggyError):
 
 class ConnectionLostError(RecordsError):
     """The database went away; nothing of the transaction is kept."""
+
+
+def error_to_text(error: ZiggyError) -> str:
+    """Return an error as text, for another process to raise it.
+
+    Examples
+    --------
+    >>> error_to_text(RecordsError("there is no task 9"))
+    'RecordsError: there is no task 9'
+    """
+    return f"{type(error).__name__}: {error}"
+
+
+def error_from_text(text: str) -> ZiggyError:
+    """Return the error that `error_to_text` has written down.
+
+    Examples
+    --------
+    >>> error_from_text("RecordsError: there is no task 9")
+    RecordsError('there is no task 9')
+    """
+    name, _, message = text.partition(": ")
+    kinds = [ZiggyError]
+    for one in kinds:
+        kinds.extend(one.__subclasses__())
+    found = {one.__name__: one for one in kinds}
+    return found[name](message) if name in found else ZiggyError(text)

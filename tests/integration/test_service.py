@@ -140,16 +140,23 @@ def test_logs_are_followed_until_a_task_or_an_instance_has_ended(served, whose):
         assert f"── task 1, subtask {number}\nworking on ['i{number}']\n" in output
 
 
-def test_what_makes_no_sense_is_refused_by_its_reason(served):
-    done = ziggy(served, "restart", "--cause", "12345678")
-    assert done.returncode == 3
-    assert "no failure is of the kind '12345678'" in done.stderr
-    done = ziggy(served, "run", "tests")
-    assert done.returncode == 3
-    assert "did you mean 'test'" in done.stderr
-    done = ziggy(served, "cluster", "start")
-    assert done.returncode == 5
-    assert f"process {served.pid} on" in done.stderr
+def test_what_makes_no_sense_is_refused_alike_with_a_supervisor_and_without(mission):
+    senseless = {
+        ("restart", "99"): (4, "99"),
+        ("restart", "--cause", "12345678"): (4, "no failure is of the kind '12345678'"),
+        ("run", "tests"): (3, "did you mean 'test'"),
+    }
+    alone = {one: ziggy(mission, *one) for one in senseless}
+    pid, _ = start_supervisor(mission._site.cluster.path)
+    served = {one: ziggy(mission, *one) for one in senseless}
+    for one, (code, message) in senseless.items():
+        assert (alone[one].returncode, served[one].returncode) == (code, code), one
+        assert message in served[one].stderr
+        assert served[one].stderr == alone[one].stderr
+    second = ziggy(mission, "cluster", "start")
+    assert second.returncode == 5
+    assert f"process {pid} on" in second.stderr
+    mission.end_supervisor()
 
 
 def test_failures_are_restarted_and_runs_halted_through_it(served):

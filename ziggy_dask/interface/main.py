@@ -5,8 +5,8 @@ completion are quick.
 
 Exit codes: 0 all well; 1 the instance ended with failed tasks; 2 the command line
 is wrong; 3 a definition, parameter or delivery is wrong; 4 datastore, database or
-compute environment can't be used; 5 another supervisor is in charge; 130
-interrupted.
+compute environment can't be used, or have not what is asked for; 5 another
+supervisor is in charge; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class RequestRecord:
     instances: tuple[int, ...]
     """Instances that it led to."""
     message: str
-    """Why it was refused."""
+    """Why it was refused, as `ziggy_dask.errors.error_to_text` writes it."""
 
 
 @patiently

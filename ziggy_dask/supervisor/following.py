@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ziggy_dask.errors import ClusterError, DefinitionError
+from ziggy_dask.errors import ClusterError, error_from_text
 from ziggy_dask.records import TaskStep, instances, requests
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.lease import current_lease
@@ -38,8 +38,8 @@ def ask(site: Site, kind: RequestKind, content: Mapping[str, Any]) -> tuple[int,
 
     Raises
     ------
-    DefinitionError
-        If it is refused.
+    ZiggyError
+        If it is refused: what the supervisor has raised.
     ClusterError
         If the supervisor goes away before it answers.
     """
@@ -48,7 +48,7 @@ def ask(site: Site, kind: RequestKind, content: Mapping[str, Any]) -> tuple[int,
     while True:
         found = requests.request(site.database, number)
         if found.state is RequestState.REFUSED:
-            raise DefinitionError(found.message)
+            raise error_from_text(found.message)
         if found.state is RequestState.DONE:
             return found.instances
         watch.look()

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ziggy_dask.errors import LeaseError, RecordsError, ZiggyError
+from ziggy_dask.errors import LeaseError, RecordsError, ZiggyError, error_to_text
 from ziggy_dask.records import instances, requests
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.events import forget_faults
@@ -137,9 +137,8 @@ def _heed(
     try:
         numbers = kinds[request.kind]()
     except ZiggyError as error:
-        requests.answer(
-            site.database, request.id, RequestState.REFUSED, message=str(error)
-        )
+        reason = error_to_text(error)
+        requests.answer(site.database, request.id, RequestState.REFUSED, message=reason)
         return
     if numbers is None:
         return
