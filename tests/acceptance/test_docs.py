@@ -1,15 +1,20 @@
 """What quick start and tutorial show is run as it is shown, and every page is found."""
 
+import ast
 import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *DOCS.glob("*.md"), *ROOT.glob("pipelines/*/README.md")]
 
 
 def blocks(page, language):
@@ -53,6 +58,19 @@ def test_the_tutorial_works_as_shown(tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
     assert done.stdout == "12\n"
     assert run_as_shown("tutorial.md", tmp_path) == 5
+
+
+@pytest.mark.parametrize(
+    "page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}"
+)
+def test_what_a_page_shows_can_be_read_by_who_is_to_read_it(page):
+    """Python compiles, and YAML is indented as it should be."""
+    shown = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.S | re.M)
+    for language, text in shown:
+        if language == "python" and not text.startswith(">>>"):
+            ast.parse(text, filename=str(page))
+        elif language == "yaml":
+            yaml.safe_load(textwrap.dedent(text))
 
 
 def test_every_page_of_the_docs_is_in_the_navigation():
