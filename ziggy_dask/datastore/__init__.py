@@ -8,6 +8,7 @@ from ziggy_dask.datastore.index import (
     find_stored,
     read_product,
     stored_items,
+    unlike,
 )
 from ziggy_dask.datastore.items import FileItem
 from ziggy_dask.datastore.labels import Labels
@@ -57,5 +58,6 @@ __all__ = [
     "shared_repository",
     "storable",
     "stored_items",
+    "unlike",
     "write_slice",
 ]

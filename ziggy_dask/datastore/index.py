@@ -65,25 +65,51 @@ def find_stored(
     data_type: DataType,
     patterns: Mapping[str, str],
     accepts: Callable[[Mapping[str, str]], bool],
-) -> Iterator[tuple[str, dict[str, str], Labels | None]]:
-    """Yield path, placeholder values and items of the stored products of a type.
+) -> Iterator[tuple[str, dict[str, str], Labels | None, str]]:
+    """Yield what is stored where products of a type are.
 
     Files are where they are, whoever put them there: every directory at the
     location of a file type counts as a product. Files in deeper directories are
     left out if `accepts` refuses the placeholder values of their paths.
+
+    Yields
+    ------
+    tuple
+        Path, placeholder values, items, and why it can't be read as such a product;
+        empty: it can.
     """
     location = data_type.location
-    if data_type.kind is ProductKind.FILE:
-        for path, _ in find_directories(session, location, patterns):
-            values = location.match(path, patterns) or {}
-            yield (
-                path,
-                values,
-                stored_items(session, path, data_type, patterns, accepts),
-            )
-        return
-    for path, values in find_products(session, location, patterns):
-        yield path, values, read_product(session, path).labels
+    for path, group in find_directories(session, location, patterns):
+        if data_type.kind is not ProductKind.FILE and ATTRIBUTE not in group.attrs:
+            continue
+        values = location.match(path, patterns) or {}
+        reason = unlike(group, data_type)
+        labels = (
+            stored_items(session, path, data_type, patterns, accepts)
+            if not reason
+            else None
+        )
+        yield path, values, labels, reason
+
+
+def unlike(group: zarr.Group, data_type: DataType) -> str:
+    """Return why what is stored in a group is no product of a type; empty: it is one."""
+    stored: Any = group.attrs.get(ATTRIBUTE)
+    if stored is None:
+        return ""
+    if stored["kind"] != data_type.kind.value:
+        return (
+            f"'{group.path}' is stored as kind {stored['kind']!r}, but the data type "
+            f"{data_type.name!r} is of kind {data_type.kind.value!r}"
+        )
+    is_cut = data_type.kind is ProductKind.ARRAY and data_type.subtask
+    if is_cut and stored["dimension"] != data_type.subtask:
+        return (
+            f"'{group.path}' is stored with the subtask dimension "
+            f"{stored['dimension']!r}, but the data type {data_type.name!r} has "
+            f"{data_type.subtask!r}"
+        )
+    return ""
 
 
 def stored_items(

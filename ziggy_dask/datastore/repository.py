@@ -36,6 +36,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
 from ziggy_dask.datastore.places import settings_at, storage_at
+from ziggy_dask.definitions import ProductKind
 from ziggy_dask.errors import DatastoreError
 
 MAIN = "main"
@@ -245,9 +246,11 @@ class Repository:
         directories = {one.path for one, _ in products if one.is_files}
         _require_groups(session, sorted({*parents_of(files | gone), *directories}))
         root = zarr.open_group(session.store, mode="a")
+        gone |= {path for path in directories if not _takes_files(root[path])}
         for path in sorted(files | gone):
             if path in root:
                 del root[path]
+        _require_groups(session, sorted(directories))
         if session.has_uncommitted_changes:
             session.commit("Make room for new products")
         return tip
@@ -400,6 +403,12 @@ async def _array_paths(store: icechunk.IcechunkStore) -> list[str]:
             if buffer and json.loads(buffer.to_bytes())["node_type"] == "array":
                 found.append(key.removesuffix(ending))
     return found
+
+
+def _takes_files(member: zarr.Group | zarr.Array[Any]) -> bool:
+    """Tell whether files can be added to what is stored somewhere."""
+    stored: Any = member.attrs.get(ATTRIBUTE)
+    return stored is None or stored["kind"] == ProductKind.FILE.value
 
 
 def _require_groups(session: icechunk.Session, paths: Sequence[str]) -> None:

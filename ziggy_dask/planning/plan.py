@@ -166,8 +166,8 @@ def stored_holdings(
     wanted = {one.data_type for node in pipeline.nodes for one in node.inputs}
     return {
         name: [
-            Holding(path=path, values=values, labels=labels)
-            for path, values, labels in find_stored(
+            Holding(path=path, values=values, labels=labels, misfit=misfit)
+            for path, values, labels, misfit in find_stored(
                 session, pipeline.types[name], pipeline.patterns, where.accepts
             )
         ]
@@ -201,7 +201,8 @@ def plan_instance(
     Raises
     ------
     DefinitionError
-        If two tasks would write the same product.
+        If two tasks would write the same product, or a node would read what was
+        stored as another kind.
     """
     available = {name: {h.path: h for h in held} for name, held in holdings.items()}
     tasks: list[TaskPlan] = []
@@ -392,6 +393,11 @@ def _plan_task(
     feeds = []
     is_open = isinstance(node.step, DaskFunctionStep)
     for one, holding in zip(node.inputs, holdings, strict=True):
+        if holding.misfit:
+            raise DefinitionError(
+                f"node {node.name!r} {unit.name}: {holding.misfit}; make it anew, or give "
+                "the data type another location"
+            )
         data_type = pipeline.types[one.data_type]
         sliced = not whole and not one.all_subtasks and data_type.has_items
         is_open |= sliced and not holding.labels_known

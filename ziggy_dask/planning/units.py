@@ -40,6 +40,8 @@ class Holding:
     """Index of the planned task that makes it; None: it is stored."""
     labels_known: bool = True
     """Whether `labels` is final."""
+    misfit: str = ""
+    """Why it can't be read, though it is stored; empty: it can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

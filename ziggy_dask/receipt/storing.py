@@ -25,6 +25,7 @@ from ziggy_dask.datastore import (
     read_file,
     read_layout,
     storable,
+    unlike,
     write_slice,
 )
 from ziggy_dask.datastore.allocation import write_whole
@@ -76,6 +77,9 @@ def store_delivery(
         storage = _storage(data_type)
         for parent in _above(path):
             root.require_group(parent)
+        stored = root.get(path)
+        if isinstance(stored, zarr.Group) and (reason := unlike(stored, data_type)):
+            raise DeliveryError(f"{reason}; give the data type another location")
         if data_type.kind is ProductKind.ARRAY and data_type.subtask:
             _store_array(session, data_type, storage, path, directory, files)
         else:

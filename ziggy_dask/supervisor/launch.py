@@ -238,6 +238,8 @@ def _options(request: Request) -> dict[str, Any]:
 
 def _together(stored: Holding | None, arriving: Holding) -> Holding:
     """Return a product as it will be when a delivery has been added to it."""
+    if stored is not None and stored.misfit:
+        return stored
     if stored is None or stored.labels is None or arriving.labels is None:
         return arriving
     texts = [*stored.labels, *arriving.labels.without(stored.labels)]
