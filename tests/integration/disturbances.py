@@ -108,10 +108,11 @@ def read_only_datastore(mission):
 
 @contextmanager
 def clock_jump(mission):
-    """Set the clock of all processes of the run by hours, to and fro."""
-    mission.set_clock(mission.dice.choice([18_000, -18_000]))
-    pause(mission, HARM_S)
-    mission.set_clock(0)
+    """Set the clock of all processes of the run by hours, to and fro, again and again."""
+    hours = mission.dice.choice([18_000, -18_000])
+    for step in range(100):
+        mission.set_clock(0 if step % 2 else hours)
+        pause(mission, HARM_S / 100)
     yield
 
 

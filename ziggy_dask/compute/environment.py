@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.compute.hosted import open_hosted
+from ziggy_dask.compute.script import STEADY
 from ziggy_dask.compute.security import certificates
 from ziggy_dask.definitions import (
     AddressCompute,
@@ -74,6 +75,9 @@ def open_client(
     ClusterError
         If it can't be started or reached.
     """
+    from ziggy_dask.compute.steady import keep_steady
+
+    keep_steady()
     if not isinstance(compute, AddressCompute | LocalCompute):
         with open_hosted(compute, scratch) as client:
             yield client
@@ -193,6 +197,7 @@ def _spec(
             "memory_limit": memory,
             "resources": resources,
             "local_directory": str(scratch),
+            "preload": STEADY,
             "silence_logs": logging.CRITICAL,
         },
     }

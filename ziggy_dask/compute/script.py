@@ -83,6 +83,8 @@ _INSTEAD = {
 
 _UNSEEN = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 """Workers show nothing to other machines; Dask's dashboard shows what they do."""
+STEADY = "ziggy_dask.compute.steady"
+"""What workers load first, so that they go on when somebody sets the clock of their node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +246,7 @@ def _arguments(spec: JobSpec) -> dict[str, Any]:
         **_of_batch(spec, directives),
         **options,
     }
-    extra = [*_UNSEEN, *arguments.get("worker_extra_args", ())]
+    extra = [*_UNSEEN, "--preload", STEADY, *arguments.get("worker_extra_args", ())]
     if spec.resources:
         texts = [f"{name}={number:.15g}" for name, number in spec.resources]
         extra += ["--resources", ",".join(texts)]
