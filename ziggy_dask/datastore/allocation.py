@@ -161,13 +161,14 @@ def _template(first: xr.Dataset, storage: Storage, labels: Labels | None) -> xr.
     dimension = storage.dimension
     variables: dict[Hashable, xr.Variable] = {}
     for name, variable in lean.variables.items():
-        if name == dimension:
+        if labels is None:
+            is_written_later, sizes = name not in lean.coords, dict(variable.sizes)
+        elif name == dimension:
             continue
-        sliced = bool(dimension) and dimension in variable.dims
-        if sliced or (labels is None and name not in lean.coords):
-            sizes = dict(variable.sizes)
-            if sliced and labels is not None:
-                sizes[dimension] = len(labels)
+        else:
+            is_written_later = dimension in variable.dims
+            sizes = {**variable.sizes, dimension: len(labels)}
+        if is_written_later:
             shape = tuple(sizes[d] for d in variable.dims)
             empty = _empty(shape, variable.dtype)
             variables[name] = xr.Variable(variable.dims, empty, variable.attrs)

@@ -86,8 +86,11 @@ def _lazy(dataset: xr.Dataset) -> list[xr.Variable]:
 
 
 def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[Any]]:
-    """Allocate a product; return the fork, and an array of lazy writes per variable."""
-    lean = storable(dataset)
+    """Allocate a product; return the fork, and an array of lazy writes per variable.
+
+    Coordinates are computed here and written with the allocation.
+    """
+    lean = storable(dataset.assign_coords(dataset.coords.to_dataset().compute().coords))
     session = pickle.loads(work.scaffold)
     allocate(session, sink.path, lean, _storage(sink, lean), None)
     fork: bytes = pickle.dumps(session)
