@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ziggy_dask as z
-from tests.conftest import data_type, images, node, pipeline, store
+from tests.conftest import data_type, images, node, pipeline, states, store
 
 ALGORITHMS = """
     import numpy as np
@@ -87,3 +87,12 @@ def test_coordinates_are_stored_and_name_the_items_of_what_follows(
         np.testing.assert_allclose(found["flux"], images(3)["pixels"].mean(("y", "x")))
         assert found["dec"].values.tolist() == [1, 2, 3]
         assert float(found["epoch"]) == 5
+
+
+@pytest.mark.parametrize("lazily", [True, False])
+def test_what_follows_a_product_without_items_ends_without_any(mission, client, lazily):
+    cluster = mission("nothing_left", lazily=lazily)
+    instance = cluster.run("test", client=client)
+    assert instance.state.value == "COMPLETED"
+    assert states(instance) == {"make [set-1]": "COMPLETE", "keep [set-1]": "COMPLETE"}
+    assert [task.record.total for task in instance.tasks] == [1, 0]

@@ -163,9 +163,10 @@ class InstanceRun:
             self._listen(Progressed(node=node, complete=complete, failed=failed))
 
     def _advance(self) -> None:
-        """Publish and fail tasks until nothing more follows from what is known."""
+        """Settle, publish and fail tasks until nothing more follows from what is known."""
         self._record_begun()
         while True:
+            self._settle_open()
             self._free_blocked()
             finished = self._finished()
             if not finished:
@@ -278,7 +279,6 @@ class InstanceRun:
 
     def _hand_out(self) -> None:
         """Submit every task that can be laid out now and has not been yet."""
-        self._settle_open()
         graphed: dict[int, Progress] = {}
         for task in self._ledger.unended():
             if self._can_be_laid_out(task, graphed):
