@@ -7,6 +7,9 @@ import pytest
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, states, store
+from ziggy_dask.supervisor.events import TaskEnded
+from ziggy_dask.supervisor.launch import Request
+from ziggy_dask.supervisor.supervise import run
 
 ALGORITHMS = """
     import numpy as np
@@ -96,3 +99,40 @@ def test_what_follows_a_product_without_items_ends_without_any(mission, client, 
     assert instance.state.value == "COMPLETED"
     assert states(instance) == {"make [set-1]": "COMPLETE", "keep [set-1]": "COMPLETE"}
     assert [task.record.total for task in instance.tasks] == [1, 0]
+
+
+@pytest.mark.parametrize("lazily", [True, False])
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("doubled", "does not fit along 'item': 2 items have the label i0"),
+        ("unknown", "1 of 3 items have no label, but nan"),
+        ("undated", "1 of 3 items have no label, but NaT"),
+        ("averaged", "has no dimension 'item'; keep it, or take 'subtask' from"),
+    ],
+)
+def test_items_that_can_not_be_told_apart_fail_the_task_that_makes_them(
+    mission, client, function, words, lazily
+):
+    cluster = mission(function, lazily=lazily)
+    instance = cluster.run("test", client=client)
+    assert instance.state.value == "ERRORS_STALLED"
+    assert words in instance.tasks[0].record.message
+    assert list(cluster.datastore) == ["set-1/L0"]
+
+
+def test_a_product_that_others_have_spoiled_fails_what_reads_it(mission, client):
+    cluster = mission("located", lazily=False)
+
+    def spoil(event):
+        if isinstance(event, TaskEnded) and event.node == "make":
+            twice = images(2).assign_coords(item=["a", "a"])
+            store(cluster, {"set-1/L1": twice})
+
+    ended = run(cluster._site, Request(pipeline="test"), client=client, listen=spoil)
+    assert ended.state.value == "ERRORS_STALLED"
+    maker, follower = cluster.instance(ended.id).tasks
+    assert maker.record.state == "COMPLETE"
+    assert "'set-1/L1' in the datastore: 2 items have the label a" in (
+        follower.record.message
+    )

@@ -15,7 +15,7 @@ from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.definitions import DataType, Location, ProductKind
-from ziggy_dask.errors import DatastoreError
+from ziggy_dask.errors import DatastoreError, MissingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +123,10 @@ def stored_items(
 
     Raises
     ------
-    DatastoreError
+    MissingError
         If there is no product.
+    DatastoreError
+        If its labels can't tell its items apart.
     """
     if data_type.kind is ProductKind.FILE:
         files = list_files(session, path, data_type.file_pattern(patterns))
@@ -182,18 +184,18 @@ def read_product(session: icechunk.Session, path: str) -> Product:
 
     Raises
     ------
-    DatastoreError
+    MissingError
         If there is no product.
+    DatastoreError
+        If its labels can't tell its items apart.
     """
     try:
         group = zarr.open_group(session.store, path=path, mode="r")
     except FileNotFoundError:
-        raise DatastoreError(f"the datastore has no product at '{path}'") from None
+        raise MissingError(f"the datastore has no product at '{path}'") from None
     attributes = group.attrs.get(ATTRIBUTE)
     if not isinstance(attributes, dict):
-        raise DatastoreError(
-            f"'{path}' in the datastore is no product, but a directory"
-        )
+        raise MissingError(f"'{path}' in the datastore is no product, but a directory")
     kind = ProductKind(attributes["kind"])
     dimension = str(attributes["dimension"])
     return Product(
@@ -219,7 +221,15 @@ def _labels(
         return Labels.of(sorted(_file_names(group)))
     if not dimension:
         return None
-    labels = _dimension_labels(session, group, path, dimension)
+    try:
+        labels = _dimension_labels(session, group, path, dimension)
+    except KeyError:
+        raise DatastoreError(
+            f"'{path}' in the datastore has no dimension {dimension!r}, along which its "
+            "items should be"
+        ) from None
+    except DatastoreError as error:
+        raise DatastoreError(f"'{path}' in the datastore: {error}") from error
     if "missing" in attributes:
         return labels.without(Labels.from_json(attributes["missing"]))
     return labels

@@ -25,7 +25,8 @@ class Labels:
     Raises
     ------
     DatastoreError
-        If the values are of another sort, or two are equal.
+        If the values are of another sort, two are equal, or one is NaN or NaT, which
+        equals nothing.
     """
 
     values: np.ndarray[Any, np.dtype[Any]]
@@ -38,6 +39,11 @@ class Labels:
         if values.dtype.kind not in _KINDS or values.ndim != 1:
             raise DatastoreError(
                 f"labels must be a list of texts, numbers or times, not {values.dtype}"
+            )
+        if values.dtype.kind in "fM" and np.isnan(values).any():
+            raise DatastoreError(
+                f"{np.isnan(values).sum()} of {values.size} items have no label, but "
+                f"{values[np.isnan(values)][0]!s}; give each one of its own"
             )
         unique, counts = np.unique(values, return_counts=True)
         if unique.size != values.size:

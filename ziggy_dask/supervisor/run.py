@@ -23,7 +23,7 @@ from ziggy_dask.compute.estimate import estimate
 from ziggy_dask.compute.placing import CLAIM, SECONDS, wants
 from ziggy_dask.datastore import Labels, stored_items
 from ziggy_dask.definitions import Environment, Node
-from ziggy_dask.errors import ClusterError, DatastoreError
+from ziggy_dask.errors import ClusterError, DatastoreError, MissingError
 from ziggy_dask.planning import (
     Batch,
     Calls,
@@ -327,7 +327,11 @@ class InstanceRun:
         for task in self._ledger.unended():
             if not task.plan.is_open or not self._ledger.is_published(task.upstream):
                 continue
-            stored = [self._stored_items(feed) for feed in task.plan.feeds]
+            try:
+                stored = [self._stored_items(feed) for feed in task.plan.feeds]
+            except DatastoreError as error:
+                self._fail(task, str(error))
+                continue
             task.plan = settle(
                 task.plan, self._facts.pipeline, stored, self._facts.processed
             )
@@ -352,7 +356,7 @@ class InstanceRun:
                 pipeline.patterns,
                 self._facts.where.accepts,
             )
-        except DatastoreError:
+        except MissingError:
             return Labels.of([])
 
     def _submit(self, graphs: Sequence[TaskGraph]) -> None:

@@ -24,7 +24,7 @@ from ziggy_dask.datastore.allocation import create_group, write_whole
 from ziggy_dask.datastore.items import write_dataset_item, write_file_item
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.definitions.names import argument_name
-from ziggy_dask.errors import TaskError
+from ziggy_dask.errors import DatastoreError, TaskError
 from ziggy_dask.workers.agreement import agree_on, agreed
 from ziggy_dask.workers.work import Sink, Work
 
@@ -111,6 +111,7 @@ class Outputs:
         dataset = storable(_dataset(sink, value))
         labels = self._work.labels
         if labels is None:
+            _check_whole(sink, dataset)
             return dataset
         items = self._work.items(subtask)
         dimension = sink.storage.dimension
@@ -224,6 +225,25 @@ def _check_first(sink: Sink, first: xr.Dataset, length: int) -> None:
         raise TaskError(
             f"output {sink.data_type!r} does not fit: no variable has {dimension!r}"
         )
+
+
+def _check_whole(sink: Sink, dataset: xr.Dataset) -> None:
+    """Refuse a whole product whose items could not be told apart by what reads them."""
+    dimension = sink.storage.dimension
+    if not dimension:
+        return
+    if dimension not in dataset.dims:
+        raise TaskError(
+            f"output {sink.data_type!r} does not fit: it has no dimension {dimension!r}; "
+            "keep it, or take 'subtask' from the data type"
+        )
+    if dimension in dataset.variables:
+        try:
+            Labels(dataset[dimension].values)
+        except DatastoreError as error:
+            raise TaskError(
+                f"output {sink.data_type!r} does not fit along {dimension!r}: {error}"
+            ) from error
 
 
 def _order_misfit(dimension: str, expected: Labels, dataset: xr.Dataset) -> str:

@@ -26,7 +26,7 @@ from ziggy_dask.datastore import (
 from ziggy_dask.datastore.items import read_dataset_item, read_file_item
 from ziggy_dask.datastore.layout import Selection
 from ziggy_dask.definitions import ProductKind
-from ziggy_dask.errors import DatastoreError
+from ziggy_dask.errors import MissingError
 from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
 
 Given = xr.Dataset | FileItem | Mapping[str, xr.Dataset] | Mapping[str, bytes]
@@ -257,7 +257,7 @@ def require_stored(session: icechunk.Session, source: Source) -> Labels | None:
     """
     try:
         return read_product(session, source.path).labels
-    except DatastoreError as error:
+    except MissingError as error:
         raise MissingItems(str(error)) from error
 
 

@@ -50,3 +50,11 @@ def test_labels_that_are_equal_are_refused():
 def test_labels_of_another_sort_are_refused():
     with pytest.raises(DatastoreError, match="texts, numbers or times"):
         Labels(np.array([True, False]))
+
+
+@pytest.mark.parametrize("values", [[1.0, np.nan], np.array(["2026", "NaT"], "M8[D]")])
+def test_labels_that_equal_nothing_are_refused(values):
+    with pytest.raises(
+        DatastoreError, match="1 of 2 items have no label, but (nan|NaT)"
+    ):
+        Labels(np.array(values))
