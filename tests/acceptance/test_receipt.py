@@ -332,3 +332,46 @@ def test_a_model_that_was_never_delivered_is_missed_before_anything_runs(
     ):
         cluster.run("mission", client=client)
     assert cluster.instance(2).state.value == "TRANSITION_FAILED"
+
+
+def test_an_acknowledgement_that_can_not_be_written_fails_the_delivery(cluster, inbox):
+    (inbox / "one" / "x-manifest-ack.xml").mkdir()
+    instance = receive(cluster, inbox)
+    assert instance.state.value == "ERRORS_STALLED"
+    assert "x-manifest-ack.xml: can't be written" in instance.tasks[0].record.message
+    assert list(cluster.datastore) == []
+
+
+def test_no_link_is_followed_where_the_acknowledgement_is_written(
+    cluster, inbox, tmp_path
+):
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    (inbox / "one" / ".x-manifest-ack.xml.partial").symlink_to(precious)
+    assert receive(cluster, inbox).state.value == "COMPLETED"
+    assert precious.read_text() == "keep me"
+
+
+def test_a_delivery_that_can_not_be_cleared_away_is_stored_and_told_of(cluster, inbox):
+    (cluster._site.cluster.home / "log").write_text("in the way")
+    instance = receive(cluster, inbox)
+    assert instance.state.value == "COMPLETED"
+    (told,) = cluster.alerts
+    assert told.message.startswith(
+        "the delivery [one] is stored, but could not be cleared away; take away "
+        f"{inbox / 'one'}: "
+    )
+    assert [one.dataset_id for one in cluster.deliveries] == [12]
+    assert receive(cluster, inbox).state.value == "ERRORS_STALLED"
+
+
+def test_a_manifest_in_another_encoding_is_recorded_by_what_it_says(cluster, inbox):
+    path = inbox / "one" / "x-manifest.xml"
+    (inbox / "one" / "night-1" / "notes" / "a.txt").rename(
+        inbox / "one" / "night-1" / "notes" / "é.txt"
+    )
+    text = path.read_text().replace("a.txt", "é.txt").replace("UTF-8", "ISO-8859-1")
+    path.write_text(text, encoding="latin-1")
+    assert receive(cluster, inbox).state.value == "COMPLETED"
+    assert cluster.datastore["night-1/notes"] == {"é.txt": b"clouds"}
+    assert "night-1/notes/é.txt" in cluster.deliveries[0].manifest

@@ -173,7 +173,7 @@ def _store_items(
         for parent in _above(place):
             root.require_group(parent)
         if data_type.kind is ProductKind.FILE:
-            data = (directory / one.name).read_bytes()
+            data = _content(directory / one.name)
             write_file_item(session, path, FileItem(name=one.item, data=data), origin)
         elif isinstance(content, FileItem):
             raise DeliveryError(_no_dataset(data_type))
@@ -211,7 +211,7 @@ def _store_models(
                 raise DeliveryError(
                     f"the model '{path}/{version.stored}' is here already"
                 )
-            data = (directory / names[version.original]).read_bytes()
+            data = _content(directory / names[version.original])
             write_file_item(session, path, FileItem(name=version.stored, data=data))
         _sign_models(session, path, model_type, (*before, *versions), origin)
 
@@ -255,6 +255,13 @@ def _read_all(
             paths = [directory / one.name for one in some]
             read = threads.map(lambda path: read_file(data_type.reader, path), paths)
             yield from zip(some, read, strict=True)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
 
 
 def _item_dataset(

@@ -21,20 +21,23 @@ from ziggy_dask.receipt import (
     Delivery,
     Manifest,
     acknowledgement_name,
-    acknowledgement_to_xml,
     clean_up,
     extra_files,
     find_deliveries,
     generate_manifest,
     manifest_path,
+    manifest_to_xml,
     read_manifest,
     sort_files,
     store_delivery,
     validate,
+    write_acknowledgement,
 )
 from ziggy_dask.records import TaskStep, deliveries, instances, outcomes
+from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.instances import NewTask, TaskRecord
+from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.events import (
     Listener,
     NodeTotals,
@@ -166,7 +169,7 @@ def _receive(
     if task.step is TaskStep.COMPLETE:
         if delivery is not None and needs_manifest:
             _record_late(site, task, delivery)
-            _clear_away(site, delivery)
+            _clear_away(site, task, delivery)
         listen(Progressed(node=task.node, complete=1, failed=0))
         return True
     began = time.time()
@@ -178,12 +181,12 @@ def _receive(
             raise DeliveryError(f"the delivery {task.unit} is no longer there")
         accepted = accept(site, delivery, needs_manifest)
         _store(site, pipeline, task, accepted, began)
-        if needs_manifest:
-            _clear_away(site, delivery)
     except (DeliveryError, DatastoreError) as error:
         instances.fail_task(site.database, task.id, None, str(error))
         _tell(listen, task, str(error))
         return False
+    if needs_manifest:
+        _clear_away(site, task, delivery)
     listen(Progressed(node=task.node, complete=1, failed=0))
     _tell(listen, task, "")
     return True
@@ -212,9 +215,8 @@ def accept(site: Site, delivery: Delivery, needs_manifest: bool) -> Accepted:
             "a new delivery needs a new one"
         )
     acknowledgement = validate(delivery.directory, manifest)
-    _write_durably(
-        path.with_name(acknowledgement_name(path.name)),
-        acknowledgement_to_xml(acknowledgement),
+    write_acknowledgement(
+        acknowledgement, path.with_name(acknowledgement_name(path.name))
     )
     _refuse_invalid(path, acknowledgement)
     extra = extra_files(delivery.directory, [one.name for one in manifest.files])
@@ -244,6 +246,7 @@ def _store(
     """Put a delivery into the datastore: one commit, then the records."""
     manifest = accepted.manifest
     delivery = sort_files(pipeline, [one.name for one in manifest.files])
+    record = _delivery_record(task, accepted)
     instances.move_tasks(
         site.database, [task.id], TaskStep.STORING, [TaskStep.EXECUTING]
     )
@@ -275,7 +278,7 @@ def _store(
         },
     )
     _record_outcome(site, task, began)
-    deliveries.record_delivery(site.database, _delivery_record(task, accepted))
+    deliveries.record_delivery(site.database, record)
     outcomes.publish(site.database, snapshot, {task.id: {}})
 
 
@@ -298,9 +301,19 @@ def _delivery_record(task: TaskRecord, accepted: Accepted) -> DeliveryRecord:
         task=task.id,
         files=len(manifest.files),
         bytes=sum(one.size_bytes for one in manifest.files),
-        manifest=accepted.path.read_text(encoding="utf-8") if accepted.path else "",
+        manifest=_text_of(accepted.path, manifest) if accepted.path else "",
         received=datetime.now(UTC),
     )
+
+
+def _text_of(path: Path, manifest: Manifest) -> str:
+    """Return the text of a manifest; of one that is not in UTF-8, what it says."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return manifest_to_xml(manifest)
+    except OSError as error:
+        raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
 
 
 def _record_outcome(site: Site, task: TaskRecord, began: float) -> None:
@@ -314,25 +327,35 @@ def _record_outcome(site: Site, task: TaskRecord, began: float) -> None:
     outcomes.record(site.database, [(task.id, result)])
 
 
-def _clear_away(site: Site, delivery: Delivery) -> None:
-    """Keep manifest and acknowledgement, and remove what was taken in."""
+def _clear_away(site: Site, task: TaskRecord, delivery: Delivery) -> None:
+    """Keep manifest and acknowledgement, and remove what was taken in.
+
+    It is stored, whatever becomes of this; what can't be removed is for operators.
+    """
+    try:
+        _keep_and_remove(site.cluster.home / "log" / "manifests", delivery)
+    except (OSError, DeliveryError) as error:
+        alert(
+            site,
+            Severity.WARNING,
+            f"the delivery {task.unit} is stored, but could not be cleared away; take "
+            f"away {delivery.directory}: {error}",
+            instance=task.instance,
+            task=task.id,
+        )
+
+
+def _keep_and_remove(kept: Path, delivery: Delivery) -> None:
     path = manifest_path(delivery.directory)
     if path is None:
         return
     names = [one.name for one in read_manifest(path).files]
-    kept = site.cluster.home / "log" / "manifests"
     kept.mkdir(parents=True, exist_ok=True)
     acknowledgement = path.with_name(acknowledgement_name(path.name))
     if acknowledgement.exists():
         shutil.copy2(acknowledgement, kept / acknowledgement.name)
     shutil.copy2(path, kept / path.name)
     clean_up(delivery, [*names, acknowledgement.name, path.name])
-
-
-def _write_durably(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _tell(listen: Listener, task: TaskRecord, message: str) -> None:
