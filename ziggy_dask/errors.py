@@ -8,6 +8,7 @@
     ├── DatastoreError        the site: the datastore can't be opened, read or written
     │   └── MissingError      it has not what is asked for
     ├── ClusterError          the site: compute environment or supervisor
+    │   ├── ComputeLostError  workers went away while subtasks ran
     │   └── LeaseError        another supervisor holds this cluster
     ├── TaskError             the algorithm: it failed, or its output does not fit
     └── RecordsError          the site: the database can't be opened, read or written
@@ -79,6 +80,10 @@ class ClusterError(ZiggyError):
     """The compute environment or the supervisor can't do what was asked."""
 
     exit_code = 4
+
+
+class ComputeLostError(ClusterError):
+    """The compute environment went away; what is recorded is kept."""
 
 
 class LeaseError(ClusterError):

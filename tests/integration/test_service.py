@@ -11,6 +11,7 @@ import pytest
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store, work_pipeline
+from tests.servers import free_port
 from ziggy_dask.interface.daemon import start_supervisor
 from ziggy_dask.receipt import ChecksumType, generate_manifest, manifest_to_xml
 from ziggy_dask.supervisor import TaskEnded
@@ -316,3 +317,71 @@ def test_an_operator_can_fire_an_event(watched):
     refused = ziggy(watched, "event", "fire", "down")
     assert refused.returncode == 3
     assert "did you mean 'downlink'" in refused.stderr
+
+
+def test_an_instance_that_can_not_go_on_ends_and_says_why(served):
+    served.register(work_pipeline(served.root, memory_bytes=2**50))
+    done = ziggy(served, "run", "test")
+    assert done.returncode != 0
+    assert served.instance(1).state.value == "TRANSITION_FAILED"
+    (told,) = served.alerts
+    assert told.message.startswith(
+        "instance 1 can't go on: node 'work' needs 1.00 PiB of memory per subtask; the "
+        "largest worker has "
+    )
+    assert told.message.endswith("when that is mended: ziggy restart --instance 1")
+    ziggy(served, "restart", "--instance", 1)
+    assert served.instance(1).state.value == "TRANSITION_FAILED"
+    assert len(served.alerts) == 2
+
+
+@pytest.fixture
+def scheduler():
+    """A Dask scheduler with a worker, in processes of their own; address and end."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    running = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", f"distributed.cli.dask_{what}", *options),
+                "--dashboard-address=127.0.0.1:0",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for what, *options in (
+            ("scheduler", f"--host={address}"),
+            ("worker", address, "--no-nanny"),
+        )
+    ]
+
+    def end():
+        for one in running:
+            one.kill()
+            one.wait()
+
+    yield address, end
+    end()
+
+
+def test_one_that_loses_its_scheduler_ends_and_leaves_all_to_the_next(
+    mission, scheduler
+):
+    address, end_scheduler = scheduler
+    file = mission._site.cluster.path
+    usual = file.read_text()
+    file.write_text(f"cluster: test\nhome: ./home\ncompute: {{address: '{address}'}}\n")
+    (mission.root / "wait").touch()
+    _, log = start_supervisor(file)
+    started = ziggy(mission, "run", "test", "--detach")
+    assert started.returncode == 0, started.stderr
+    wait_until(lambda: ran(mission))
+    end_scheduler()
+    (mission.root / "wait").unlink()
+    wait_until(lambda: "ziggy: the compute environment " in log.read_text())
+    assert "what is recorded is kept" in log.read_text()
+    assert mission.supervisor is None
+    assert mission.instance(1).state.value == "PROCESSING"
+    file.write_text(usual)
+    start_supervisor(file)
+    assert mission.follow(1).state.value == "COMPLETED"
+    mission.end_supervisor()

@@ -9,12 +9,12 @@ from distributed import CancelledError
 from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 
-from ziggy_dask.errors import ClusterError
+from ziggy_dask.errors import ComputeLostError
 
 
-def lost(how: str = "was lost while subtasks were running") -> ClusterError:
+def lost(how: str = "was lost while subtasks were running") -> ComputeLostError:
     """Return the error that tells of a lost compute environment."""
-    return ClusterError(
+    return ComputeLostError(
         f"the compute environment {how}; what is recorded is kept, go on with: "
         "ziggy run --continue"
     )
@@ -26,7 +26,7 @@ def connected() -> Iterator[None]:
 
     Raises
     ------
-    ClusterError
+    ComputeLostError
         If it does.
     """
     try:

@@ -11,10 +11,17 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ziggy_dask.errors import LeaseError, RecordsError, ZiggyError, error_to_text
-from ziggy_dask.records import instances, requests
+from ziggy_dask.errors import (
+    ComputeLostError,
+    LeaseError,
+    RecordsError,
+    ZiggyError,
+    error_to_text,
+)
+from ziggy_dask.records import InstanceState, instances, requests
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.events import forget_faults
+from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.lease import Lease, invite_requests
 from ziggy_dask.records.requests import RequestKind, RequestRecord, RequestState
 from ziggy_dask.records.restarts import reset_tasks
@@ -60,6 +67,8 @@ def serve(site: Site, *, standby: bool = False) -> None:
     ------
     LeaseError
         If another supervisor is in charge, or takes over.
+    ComputeLostError
+        If the compute environment went away while subtasks ran.
     """
     with (
         _when_free(site, standby=standby) as lease,
@@ -73,7 +82,7 @@ def serve(site: Site, *, standby: bool = False) -> None:
             site.cluster.name,
             client.dashboard_link or "none",
         )
-        active: dict[int, threading.Thread] = {}
+        active: dict[int, _InstanceThread] = {}
         forget_faults(site.database)
         looked = -math.inf
         try:
@@ -86,8 +95,7 @@ def serve(site: Site, *, standby: bool = False) -> None:
                     logger.info("going on with instance %s", record.id)
                     _begin(site, record.id, client, active)
             while not site.stop.wait(_LOOK_S):
-                for number in [n for n, t in active.items() if not t.is_alive()]:
-                    del active[number]
+                _forget_ended(active)
                 halt_idle(site, active)
                 for request in requests.waiting(site.database):
                     _heed(site, request, client, active)
@@ -125,7 +133,7 @@ def _heed(
     site: Site,
     request: RequestRecord,
     client: Client,
-    active: dict[int, threading.Thread],
+    active: dict[int, _InstanceThread],
 ) -> None:
     """Do what a request asks for, or say why not."""
     logger.info("%s asks: %s", request.asker, request.kind.value)
@@ -164,7 +172,7 @@ def _stop(site: Site, request: RequestRecord) -> tuple[int, ...]:
 
 
 def _restart(
-    site: Site, request: RequestRecord, active: dict[int, threading.Thread]
+    site: Site, request: RequestRecord, active: dict[int, _InstanceThread]
 ) -> tuple[int, ...] | None:
     """Reset tasks; return their instances, or None if one is still being worked on."""
     resets = plan_restart(site.database, Restart.from_json(request.content))
@@ -176,35 +184,80 @@ def _restart(
 
 
 def _begin(
-    site: Site, number: int, client: Client, active: dict[int, threading.Thread]
+    site: Site, number: int, client: Client, active: dict[int, _InstanceThread]
 ) -> None:
     """Work on an instance in a thread of its own."""
     address = client.scheduler_info(n_workers=0)["address"]
-    thread = threading.Thread(
-        target=_work,
-        args=(site, number, address, client.security),
-        name=f"ziggy-instance-{number}",
-    )
+    thread = _InstanceThread(site, number, address, client.security)
     active[number] = thread
     thread.start()
 
 
-def _work(site: Site, number: int, address: str, security: Security) -> None:
-    from distributed import Client
+def _forget_ended(active: dict[int, _InstanceThread]) -> None:
+    """Forget threads that have ended; raise if one has lost what all of them need."""
+    for number in [n for n, thread in active.items() if not thread.is_alive()]:
+        if error := active.pop(number).lost:
+            raise error
 
-    try:
-        with Client(address, security=security, set_as_default=False) as client:
-            record = work_on(site, number, client, unheard)
-        logger.info("instance %s: %s", number, record.state.value)
-    except KeyboardInterrupt:
-        logger.info("instance %s: left as it is, to be gone on with", number)
-    except ZiggyError as error:
-        logger.error("instance %s: %s", number, error)
-    except Exception as error:
-        logger.exception("instance %s", number)
+
+class _InstanceThread(threading.Thread):
+    """Works on an instance."""
+
+    def __init__(
+        self, site: Site, number: int, address: str, security: Security
+    ) -> None:
+        super().__init__(name=f"ziggy-instance-{number}")
+        self._site = site
+        self._number = number
+        self._address = address
+        self._security = security
+        self.lost: ComputeLostError | None = None
+        """Set when the compute environment went away meanwhile."""
+
+    def run(self) -> None:
+        """Bring the instance as far as it gets, and say so if that is not its end."""
+        try:
+            record = self._work()
+        except KeyboardInterrupt:
+            logger.info("instance %s: left as it is, to be gone on with", self._number)
+        except ComputeLostError as error:
+            logger.error("instance %s: %s", self._number, error)
+            self.lost = error
+        except LeaseError as error:
+            logger.error("instance %s: %s", self._number, error)
+        except ZiggyError as error:
+            logger.error("instance %s: %s", self._number, error)
+            self._give_up(str(error))
+        except Exception as error:
+            logger.exception("instance %s", self._number)
+            self._give_up(f"{type(error).__name__}: {error}")
+        else:
+            logger.info("instance %s: %s", self._number, record.state.value)
+
+    def _work(self) -> InstanceRecord:
+        from distributed import Client
+
+        with Client(
+            self._address, security=self._security, set_as_default=False
+        ) as client:
+            return work_on(self._site, self._number, client, unheard)
+
+    def _give_up(self, reason: str) -> None:
+        """End an instance that can't go on, so that nobody waits for it."""
+        database = self._site.database
+        if instances.instance(database, self._number).state.is_final:
+            return  # and it has been said why
+        has_failed = any(t.is_error for t in instances.tasks(database, self._number))
+        state = (
+            InstanceState.ERRORS_STALLED
+            if has_failed
+            else InstanceState.TRANSITION_FAILED
+        )
+        instances.set_instance_state(database, self._number, state, reason)
         alert(
-            site,
+            self._site,
             Severity.INFRASTRUCTURE,
-            f"instance {number} was left as it is: {type(error).__name__}: {error}",
-            instance=number,
+            f"instance {self._number} can't go on: {reason}; when that is mended: "
+            f"ziggy restart --instance {self._number}",
+            instance=self._number,
         )
