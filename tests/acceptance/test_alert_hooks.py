@@ -2,6 +2,7 @@
 
 import email
 import json
+import logging
 import queue
 import re
 import socket
@@ -20,6 +21,13 @@ from ziggy_dask.records.alerts import Severity
 from ziggy_dask.supervisor.alerting import alert
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+@pytest.fixture
+def logged(caplog):
+    """What is logged, also while a Dask cluster of other tests keeps logs quiet."""
+    caplog.set_level(logging.WARNING)
+    return caplog
 
 
 def told(cluster, hooks, message="clouds"):
@@ -100,7 +108,7 @@ def test_a_web_server_gets_each_alert_with_secrets_from_the_environment(
     ],
 )
 def test_a_server_that_refuses_is_logged_and_not_followed(
-    cluster, caplog, answer, headers, words
+    cluster, logged, answer, headers, words
 ):
     with web_server(answer, headers) as (address, seen):
         told(cluster, {"url": f"{address}/secret"})
@@ -109,16 +117,16 @@ def test_a_server_that_refuses_is_logged_and_not_followed(
             told(cluster, {"url": other})
             arrived.get(timeout=60)
         assert seen.empty()
-    assert words in caplog.text
-    assert "secret" not in caplog.text
+    assert words in logged.text
+    assert "secret" not in logged.text
 
 
-def test_a_variable_that_is_not_there_is_logged(cluster, caplog):
+def test_a_variable_that_is_not_there_is_logged(cluster, logged):
     told(cluster, {"url": "https://127.0.0.1/$NO_SUCH_TOKEN"})
     with web_server() as (address, seen):
         told(cluster, {"url": address})
         seen.get(timeout=60)
-    assert "the environment has no variable $NO_SUCH_TOKEN" in caplog.text
+    assert "the environment has no variable $NO_SUCH_TOKEN" in logged.text
 
 
 def test_a_server_that_does_not_answer_holds_up_nothing(cluster):
