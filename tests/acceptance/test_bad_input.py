@@ -5,8 +5,10 @@ import re
 import sqlite3
 from pathlib import Path
 
+import click
 import pytest
 
+from tests.conftest import images, store, work_pipeline
 from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.main import ziggy
 
@@ -122,6 +124,11 @@ def test_a_bad_manifest_is_refused(cluster, path, tmp_path):
         (["subtasks", "7"], "there is no task 7"),
         (["run", "--continue"], "no instance is left to go on with"),
         (["datastore", "show", "set-1/L9"], "no product at 'set-1/L9'"),
+        (["halt", "7"], "there is no task 7"),
+        (["halt", "--instance", "0"], "there is no instance 0"),
+        (["alerts", "--acknowledge", "7"], "there is no alert 7"),
+        (["jobs", "7"], "there is no instance 7"),
+        (["receive", str(CORPUS)], "has no manifest, nor has a directory in it"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
@@ -132,3 +139,32 @@ def test_a_bad_request_is_refused(cluster, arguments, words):
     assert words in str(error)
     assert error.exit_code in (3, 4)
     assert fingerprint(cluster) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "sample", "--continue"], "give either PIPELINE or --continue"),
+        (["run", "--continue", "--set", "Set.x=1"], "takes no options but --instance"),
+        (["run", "--continue", "--detach"], "takes no options but --instance"),
+        (["run", "sample", "--instance", "1"], "--instance goes with --continue"),
+        (["restart", "three"], "'three' is no number; write e.g. 3,4,7-10"),
+        (["halt", "--all", "--instance", "1"], "give TASKS, --instance or --all"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_options_that_make_no_sense_together_are_refused(arguments, words):
+    with pytest.raises(click.UsageError) as caught:
+        ziggy.main(arguments, standalone_mode=False)
+    assert words in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_to_go_on_with_what_has_ended_changes_nothing(cluster, code, client):
+    root = code("def work(raw):\n    return raw\n")
+    cluster.register(work_pipeline(root))
+    store(cluster, {"set-1/L0": images(1)})
+    instance = cluster.run("test", client=client)
+    before = instance.record, instance.task_records
+    again = cluster.resume(instance.id, client=client)
+    assert (again.record, again.task_records) == before

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions import DataReceiptStep, Process
-from ziggy_dask.errors import ClusterError, DefinitionError
+from ziggy_dask.errors import ClusterError, DefinitionError, DeliveryError
 from ziggy_dask.interface.library import Overrides
 from ziggy_dask.interface.objects import Instance
 from ziggy_dask.interface.plans import Plans
+from ziggy_dask.receipt import find_deliveries
 from ziggy_dask.records import library
 from ziggy_dask.records.requests import RequestKind
 from ziggy_dask.supervisor import (
@@ -189,12 +190,17 @@ class Runs(Plans):
         -------
         int
             Number of tasks that had not ended.
+
+        Raises
+        ------
+        RecordsError
+            If there is no such task or instance; nothing is halted then.
         """
-        numbers = list(tasks)
+        numbers = [self.task_record(one).id for one in tasks]
         if not tasks:
-            which = (
-                [self.instance_record(instance)] if instance else self.instance_records
-            )
+            which = self.instance_records
+            if instance is not None:
+                which = [self.instance_record(instance)]
             numbers = [one.id for each in which for one in self.task_records(each.id)]
         return halt_tasks(self._site, numbers)
 
@@ -256,6 +262,11 @@ class Runs(Plans):
             as it is, and its files stay.
         listen
             Called with events as they happen.
+
+        Raises
+        ------
+        DeliveryError
+            If there is no delivery in the directory.
         """
         name = pipeline or self._only_receiver()
         definition = library.pipeline(self._site.database, name).pipeline
@@ -266,6 +277,11 @@ class Runs(Plans):
             raise DefinitionError(f"pipeline {name!r} has no data receipt node")
         if not Path(directory).is_dir():
             raise DefinitionError(f"{directory}: is no directory")
+        if needs_manifest and not find_deliveries(Path(directory)):
+            raise DeliveryError(
+                f"{directory}: has no manifest, nor has a directory in it; write one "
+                "with ziggy manifest, or take it as it is with --no-manifest"
+            )
         request = Request(
             pipeline=name,
             name="data receipt",

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
+from ziggy_dask.errors import RecordsError
 from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import AlertRow
 
@@ -98,12 +99,24 @@ def alerts(
 
 
 def acknowledge(database: Database, numbers: Sequence[int] = ()) -> int:
-    """Mark alerts as seen, by default all; return how many were not."""
+    """Mark alerts as seen, by default all; return how many were not.
+
+    Raises
+    ------
+    RecordsError
+        If there is no such alert.
+    """
     return _mark(database, numbers, AlertRow.is_acknowledged, {"is_acknowledged": True})
 
 
 def clear(database: Database, numbers: Sequence[int] = ()) -> int:
-    """Take alerts off the list, by default all; the database keeps them."""
+    """Take alerts off the list, by default all; the database keeps them.
+
+    Raises
+    ------
+    RecordsError
+        If there is no such alert.
+    """
     values = {"is_acknowledged": True, "is_cleared": True}
     return _mark(database, numbers, AlertRow.is_cleared, values)
 
@@ -116,6 +129,10 @@ def _mark(
     if numbers:
         query = query.where(AlertRow.id.in_(numbers))
     with database.writing() as connection:
+        known = select(AlertRow.id).where(AlertRow.id.in_(numbers))
+        unknown = set(numbers) - set(connection.execute(known).scalars())
+        if unknown:
+            raise RecordsError(f"there is no alert {min(unknown)}; see: ziggy alerts")
         return connection.execute(query).rowcount
 
 

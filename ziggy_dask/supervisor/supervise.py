@@ -103,7 +103,7 @@ def continue_instance(
     client: Client | None = None,
     listen: Listener = unheard,
 ) -> InstanceRecord:
-    """Go on with an instance whose supervisor went away.
+    """Go on with an instance whose supervisor went away; one that has ended stays so.
 
     Parameters
     ----------
@@ -124,9 +124,10 @@ def continue_instance(
     with _in_charge_to_the_end(site):
         if number is None:
             number = _newest_unended(site)
-        return work_on(
-            site, instances.instance(site.database, number).id, client, listen
-        )
+        record = instances.instance(site.database, number)
+        if record.state.is_final:
+            return record
+        return work_on(site, number, client, listen)
 
 
 def restart_tasks(

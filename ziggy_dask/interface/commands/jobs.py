@@ -18,7 +18,10 @@ def jobs(ctx: click.Context, instance: int | None, as_json: bool) -> bool:
     from ziggy_dask.compute.figures import price
     from ziggy_dask.interface.output import show
 
-    found = opened_records(ctx).jobs(instance)
+    records = opened_records(ctx)
+    if instance is not None:
+        records.instance_record(instance)  # there is one
+    found = records.jobs(instance)
     rows = [
         {
             "job": one.number,

@@ -208,8 +208,16 @@ def run(
     """
     from ziggy_dask.interface.commands.records import show_ended
 
-    if continues == (pipeline is not None) or (continues and detach):
+    chosen = (name, start, stop, where, exclude, process, changes, detach)
+    if continues == (pipeline is not None):
         raise click.UsageError("give either PIPELINE or --continue")
+    if continues and any(chosen):
+        raise click.UsageError(
+            "--continue goes on with what the instance was begun with, and takes no "
+            "options but --instance and --json"
+        )
+    if instance is not None and not continues:
+        raise click.UsageError("--instance goes with --continue")
     cluster = opened_cluster(ctx)
     choice: dict[str, Any] = {
         "name": name,
