@@ -15,15 +15,16 @@ def names_from(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     package
         Name of the package.
     homes
-        Modules of the package, or ``module:attribute`` of any, by public name.
+        By public name: a module of the package that has it, ``module:attribute`` of
+        any, or nothing, for a module of the package itself.
     """
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, attribute = homes[name].partition(":")
-        home = import_module(module if attribute else f"{package}.{module}")
-        value = getattr(home, attribute or name)
+        home = import_module(module if attribute else f"{package}.{module or name}")
+        value = getattr(home, attribute or name) if module else home
         setattr(import_module(package), name, value)
         return value
 

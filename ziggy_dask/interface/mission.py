@@ -6,7 +6,6 @@ import os
 import re
 import runpy
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
@@ -164,6 +163,8 @@ def _require_names(name: str, data: str, unit: str) -> None:
 
 def _written(name: str, kind: DataKind, unit: str) -> dict[str, str]:
     """Return the text of every file of a mission by its path."""
+    from importlib.resources import files
+
     words = {"name": name, "unit": unit, "files": kind.files, "place": kind.place}
     shelf = files("ziggy_dask.interface") / "missions"
     sources = {

@@ -9,32 +9,26 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ziggy_dask.definitions import ClusterFile, read_cluster
+from ziggy_dask import records
+from ziggy_dask.definitions import read_cluster
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError, RecordsError
-from ziggy_dask.interface.status import Status, cluster_status
-from ziggy_dask.records import (
-    alerts,
-    deliveries,
-    events,
-    instances,
-    library,
-    open_database,
-    outcomes,
-)
-from ziggy_dask.records.alerts import Alert
-from ziggy_dask.records.database import Database
-from ziggy_dask.records.deliveries import DeliveryRecord
-from ziggy_dask.records.events import EventRecord, HandlerState
-from ziggy_dask.records.instances import InstanceRecord, TaskRecord
-from ziggy_dask.records.jobs import JobRecord
-from ziggy_dask.records.jobs import jobs as job_records
-from ziggy_dask.records.lease import Lease, current_lease
-from ziggy_dask.records.library import StoredPipeline, StoredSet
-from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
-from ziggy_dask.records.overview import newest_instance
-from ziggy_dask.records.statistics import NodeStatistics, statistics
+
+if TYPE_CHECKING:
+    from ziggy_dask.definitions import ClusterFile
+    from ziggy_dask.interface.status import Status
+    from ziggy_dask.records import Database
+    from ziggy_dask.records.alerts import Alert
+    from ziggy_dask.records.deliveries import DeliveryRecord
+    from ziggy_dask.records.events import EventRecord, HandlerState
+    from ziggy_dask.records.instances import InstanceRecord, TaskRecord
+    from ziggy_dask.records.jobs import JobRecord
+    from ziggy_dask.records.lease import Lease
+    from ziggy_dask.records.library import StoredPipeline, StoredSet
+    from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
+    from ziggy_dask.records.statistics import NodeStatistics
 
 _LOOK_S = 0.5
 """Time between two looks at the records, in seconds."""
@@ -57,7 +51,7 @@ def open_records(file: str | os.PathLike[str]) -> Records:
     """
     cluster = read_cluster(Path(file))
     place = cluster.database
-    return Records(cluster, open_database(place.url, place.password_file))
+    return Records(cluster, records.open_database(place.url, place.password_file))
 
 
 class Records:
@@ -88,58 +82,62 @@ class Records:
     @property
     def status(self) -> Status:
         """How everything stands, for one screen."""
+        from ziggy_dask.interface.status import cluster_status
+
         return cluster_status(self._file, self._database)
 
     @property
     def supervisor(self) -> Lease | None:
         """Who supervises the cluster, or None."""
-        return current_lease(self._database)
+        return records.lease.current_lease(self._database)
 
     @property
     def pipelines(self) -> dict[str, StoredPipeline]:
         """The newest version of every registered pipeline, by name."""
-        return {one.pipeline.name: one for one in library.pipelines(self._database)}
+        return {
+            one.pipeline.name: one for one in records.library.pipelines(self._database)
+        }
 
     def parameter_sets(self, pipeline: str) -> dict[str, StoredSet]:
         """Return the newest version of each parameter set of a pipeline, by name."""
-        stored = library.pipeline(self._database, pipeline).pipeline
-        return library.parameter_sets(self._database, stored.name)
+        stored = records.library.pipeline(self._database, pipeline).pipeline
+        return records.library.parameter_sets(self._database, stored.name)
 
     @property
     def deliveries(self) -> list[DeliveryRecord]:
         """All deliveries that were taken in."""
-        return deliveries.deliveries(self._database)
+        return records.deliveries.deliveries(self._database)
 
     @property
     def instance_records(self) -> list[InstanceRecord]:
         """All that is on record of all instances."""
-        return instances.instances(self._database)
+        return records.instances.instances(self._database)
 
     def instance_record(self, number: int | None = None) -> InstanceRecord:
         """Return what is on record of an instance; by default of the newest."""
         if number is None:
-            number = newest_instance(self._database)
+            number = records.overview.newest_instance(self._database)
             if not number:
                 raise RecordsError(
                     "there is no instance yet; run one: ziggy run PIPELINE"
                 )
-        return instances.instance(self._database, number)
+        return records.instances.instance(self._database, number)
 
     def task_records(self, instance: int) -> list[TaskRecord]:
         """Return what is on record of the tasks of an instance."""
-        return instances.tasks(self._database, instance)
+        return records.instances.tasks(self._database, instance)
 
     def task_record(self, task: int) -> TaskRecord:
         """Return what is on record of a task."""
-        return instances.task(self._database, task)
+        return records.instances.task(self._database, task)
 
     def subtask_records(self, task: int) -> list[SubtaskRecord]:
         """Return what is on record of the subtasks of a task that have ended."""
-        return outcomes.subtasks(self._database, task)
+        return records.outcomes.subtasks(self._database, task)
 
     def logs(self, task: int, subtask: int | None = None) -> list[SubtaskLog]:
         """Return what the subtasks of a task printed, and their tracebacks."""
-        return outcomes.logs(self._database, task, subtask)
+        return records.outcomes.logs(self._database, task, subtask)
 
     def followed_logs(self, task: int) -> Iterator[SubtaskLog]:
         """Yield what subtasks of a task print, each when it has ended, until all have."""
@@ -147,7 +145,7 @@ class Records:
 
     def instance_logs(self, instance: int) -> list[SubtaskLog]:
         """Return what all subtasks of an instance printed, and their tracebacks."""
-        return outcomes.instance_logs(self._database, instance)
+        return records.outcomes.instance_logs(self._database, instance)
 
     def followed_instance_logs(self, instance: int) -> Iterator[SubtaskLog]:
         """Yield what all subtasks of an instance print, until it has ended."""
@@ -155,24 +153,24 @@ class Records:
 
     def statistics(self, instance: int) -> list[NodeStatistics]:
         """Return the nodes of an instance in numbers: counts, times, memory."""
-        return statistics(self._database, instance)
+        return records.statistics.statistics(self._database, instance)
 
     def failures(self, instance: int) -> list[FailureGroup]:
         """Return the failures of an instance by kind, most frequent first."""
-        number = instances.instance(self._database, instance).id
-        return outcomes.failures(self._database, number)
+        number = records.instances.instance(self._database, instance).id
+        return records.outcomes.failures(self._database, number)
 
     @property
     def events(self) -> list[EventRecord]:
         """All events that started instances, oldest first."""
-        return events.events(self._database)
+        return records.events.events(self._database)
 
     @property
     def handlers(self) -> dict[tuple[str, str], HandlerState]:
         """What is kept of the event handlers of all pipelines, by pipeline and name."""
-        kept = events.handler_states(self._database)
+        kept = records.events.handler_states(self._database)
         return {
-            (name, one.name): kept.get((name, one.name), events.NOTHING_KEPT)
+            (name, one.name): kept.get((name, one.name), records.events.NOTHING_KEPT)
             for name, stored in self.pipelines.items()
             for one in stored.pipeline.events
         }
@@ -190,7 +188,7 @@ class Records:
             Its pipeline; needed if several have a handler of that name.
         """
         owner = self._handler_owner(handler, pipeline)
-        events.switch_handler(self._database, owner, handler, is_enabled=on)
+        records.events.switch_handler(self._database, owner, handler, is_enabled=on)
 
     def _handler_owner(self, handler: str, pipeline: str | None) -> str:
         """Return the pipeline that has a handler."""
@@ -214,34 +212,34 @@ class Records:
     @property
     def alerts(self) -> list[Alert]:
         """What operators should know, newest first."""
-        return alerts.alerts(self._database)
+        return records.alerts.alerts(self._database)
 
     def acknowledge(self, *numbers: int) -> int:
         """Mark alerts as seen, by default all; return how many were not."""
-        return alerts.acknowledge(self._database, numbers)
+        return records.alerts.acknowledge(self._database, numbers)
 
     def clear_alerts(self, *numbers: int) -> int:
         """Take alerts off the list, by default all; return how many were on it."""
-        return alerts.clear(self._database, numbers)
+        return records.alerts.clear(self._database, numbers)
 
     def jobs(self, instance: int | None = None) -> list[JobRecord]:
         """Return the jobs of batch systems, of one instance or of all."""
-        return job_records(self._database, instance)
+        return records.jobs.jobs(self._database, instance)
 
 
 def followed_logs(database: Database, task: int) -> Iterator[SubtaskLog]:
     """Yield what subtasks of a task print, each when it has ended, until all have."""
     return _followed(
-        lambda: instances.task(database, task).has_ended,
-        lambda: outcomes.logs(database, task),
+        lambda: records.instances.task(database, task).has_ended,
+        lambda: records.outcomes.logs(database, task),
     )
 
 
 def followed_instance_logs(database: Database, instance: int) -> Iterator[SubtaskLog]:
     """Yield what all subtasks of an instance print, until it has ended."""
     return _followed(
-        lambda: instances.instance(database, instance).state.is_final,
-        lambda: outcomes.instance_logs(database, instance),
+        lambda: records.instances.instance(database, instance).state.is_final,
+        lambda: records.outcomes.instance_logs(database, instance),
     )
 
 

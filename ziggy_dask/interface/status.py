@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ziggy_dask.definitions import ClusterFile
 from ziggy_dask.records import alerts, deliveries, instances
 from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.database import Database
@@ -12,6 +12,9 @@ from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.lease import Lease, current_lease
 from ziggy_dask.records.overview import NodeScore, scoreboard
+
+if TYPE_CHECKING:
+    from ziggy_dask.definitions import ClusterFile
 
 NEWEST = 3
 """So many of the newest ended instances and alerts are named."""

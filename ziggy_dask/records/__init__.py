@@ -1,7 +1,7 @@
 """The database: definitions, instances, tasks, subtasks, deliveries, the lease.
 
-Public names are imported when they are first asked for: completion needs few of them,
-and quickly.
+Public names are imported when they are first asked for: completion and listings need
+few of them, and quickly.
 """
 
 from typing import TYPE_CHECKING
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
         deliveries,
         events,
         instances,
+        jobs,
         lease,
         library,
         outcomes,
+        overview,
         requests,
+        statistics,
     )
     from ziggy_dask.records.database import (
         Database,
@@ -41,6 +44,17 @@ _HOMES = {
     "TaskStep": "states",
     "count_tasks": "states",
     "instance_state": "states",
+    "alerts": "",
+    "deliveries": "",
+    "events": "",
+    "instances": "",
+    "jobs": "",
+    "lease": "",
+    "library": "",
+    "outcomes": "",
+    "overview": "",
+    "requests": "",
+    "statistics": "",
 }
 
 __all__ = [
@@ -55,11 +69,14 @@ __all__ = [
     "events",
     "instance_state",
     "instances",
+    "jobs",
     "lease",
     "library",
     "open_database",
     "outcomes",
+    "overview",
     "requests",
+    "statistics",
 ]
 
 __getattr__ = names_from(__name__, _HOMES)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
-from ziggy_dask.definitions import ParameterSet, Pipeline
 from ziggy_dask.errors import RecordsError
-from ziggy_dask.records import journal, library
+from ziggy_dask.records import journal
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.events import NewEvent, insert_event
 from ziggy_dask.records.states import WAITING_STEPS, InstanceState, TaskStep
 from ziggy_dask.records.tables import InstanceRow, PipelineRow, TaskRow
+
+if TYPE_CHECKING:
+    from ziggy_dask.definitions import ParameterSet, Pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,6 +373,8 @@ def instance_pipeline(
     database: Database, number: int
 ) -> tuple[Pipeline, dict[str, ParameterSet]]:
     """Return the exact definition and the parameter sets that an instance uses."""
+    from ziggy_dask.records import library  # most that look at records need none of it
+
     with database.reading() as connection:
         row = connection.execute(
             _instance_query().where(InstanceRow.id == number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _OPENED = "ziggy_dask.cluster"
 _RECORDS = "ziggy_dask.records"
+_MANY = 200_000
+"""So many objects are made before the first look for garbage among them."""
 
 
 def opened_cluster(ctx: click.Context) -> Cluster:
@@ -35,11 +38,11 @@ def opened_records(ctx: click.Context) -> Records:
     """Open the records of that cluster, for commands that need nothing else; once."""
     known = ctx.find_root().meta
     if _RECORDS not in known:
-        gc.disable()  # what is loaded stays: looking for garbage in it takes a tenth
+        # Modules and records stay to the end: looking for garbage among them takes long.
+        gc.set_threshold(_MANY)
+        atexit.register(gc.freeze)
         from ziggy_dask.interface.recorded import open_records
 
-        gc.freeze()
-        gc.enable()
         known[_RECORDS] = open_records(cluster_file(ctx))
     records: Records = known[_RECORDS]
     return records
