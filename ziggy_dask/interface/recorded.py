@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ziggy_dask.records.lease import Lease
     from ziggy_dask.records.library import StoredPipeline, StoredSet
     from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
+    from ziggy_dask.records.overview import TaskLine
     from ziggy_dask.records.statistics import NodeStatistics
 
 _LOOK_S = 0.5
@@ -126,6 +127,10 @@ class Records:
     def task_records(self, instance: int) -> list[TaskRecord]:
         """Return what is on record of the tasks of an instance."""
         return records.instances.tasks(self._database, instance)
+
+    def task_lines(self, instance: int) -> list[TaskLine]:
+        """Return the tasks of an instance, each with what fits in one line."""
+        return records.overview.task_lines(self._database, instance)
 
     def task_record(self, task: int) -> TaskRecord:
         """Return what is on record of a task."""

@@ -13,7 +13,12 @@ from ziggy_dask.errors import RecordsError
 from ziggy_dask.records import journal
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.events import NewEvent, insert_event
-from ziggy_dask.records.states import WAITING_STEPS, InstanceState, TaskStep
+from ziggy_dask.records.states import (
+    WAITING_STEPS,
+    InstanceState,
+    TaskStep,
+    state_of_task,
+)
 from ziggy_dask.records.tables import InstanceRow, PipelineRow, TaskRow
 
 if TYPE_CHECKING:
@@ -102,7 +107,7 @@ class TaskRecord:
     @property
     def state(self) -> str:
         """Step and error flag, as people read them: ``ERROR - EXECUTING``."""
-        return f"ERROR - {self.step.value}" if self.is_error else self.step.value
+        return state_of_task(self.step.value, is_error=self.is_error)
 
     @property
     def has_ended(self) -> bool:

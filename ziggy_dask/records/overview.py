@@ -6,14 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, case, func, not_, select
 from sqlalchemy.orm import aliased
 
 from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.instances import TaskRecord, records_of
-from ziggy_dask.records.states import WAITING_STEPS, Counts, TaskStep
+from ziggy_dask.records.states import (
+    WAITING_STEPS,
+    Counts,
+    TaskStep,
+    state_of_task,
+)
 from ziggy_dask.records.tables import InstanceRow, JournalRow, TaskRow
 
 
@@ -97,6 +102,49 @@ class TaskPage:
     """Number of all of them."""
     tasks: tuple[TaskRecord, ...]
     """Those of this page."""
+
+
+class TaskLine(NamedTuple):
+    """A task in one line; a tuple, since listings make ten thousand in no time."""
+
+    id: int
+    """Number, from 1."""
+    node: str
+    """Name of the node."""
+    unit: str
+    """Name of the unit of work."""
+    step: str
+    """How far it is: the value of a `TaskStep`."""
+    is_error: bool
+    """Whether it failed."""
+    total: int
+    """Subtasks."""
+    complete: int
+    """Subtasks that are complete."""
+    failed: int
+    """Subtasks that failed."""
+    message: str
+    """Why it failed, if so."""
+    worker: str
+    """Where its subtasks ran last."""
+    started: datetime | None
+    """When its first subtask began."""
+    finished: datetime | None
+    """When it was complete or failed."""
+
+    @property
+    def state(self) -> str:
+        """Step and error flag, as people read them."""
+        return state_of_task(self.step, is_error=self.is_error)
+
+
+@patiently
+def task_lines(database: Database, instance: int) -> list[TaskLine]:
+    """Return the tasks of an instance for a listing, in the order of their numbers."""
+    columns = (TaskRow.__table__.columns[name] for name in TaskLine._fields)
+    query = select(*columns).where(TaskRow.instance_id == instance).order_by(TaskRow.id)
+    with database.reading() as connection:
+        return list(map(TaskLine._make, connection.execute(query).all()))
 
 
 @patiently

@@ -76,6 +76,17 @@ class TaskStep(Enum):
 WAITING_STEPS = (TaskStep.INITIALIZING, TaskStep.WAITING_TO_RUN)
 
 
+def state_of_task(step: str, *, is_error: bool) -> str:
+    """Return the step and error flag of a task as people read them.
+
+    Examples
+    --------
+    >>> state_of_task("EXECUTING", is_error=True)
+    'ERROR - EXECUTING'
+    """
+    return f"ERROR - {step}" if is_error else step
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """Tasks of a node by what they are doing."""

@@ -16,8 +16,10 @@ from ziggy_dask.records import (
 from ziggy_dask.records.overview import (
     Doing,
     Order,
+    TaskLine,
     TaskQuery,
     scoreboard,
+    task_lines,
     task_page,
 )
 from ziggy_dask.records.restarts import Reset, reset_tasks
@@ -78,6 +80,16 @@ def test_a_scoreboard_is_what_counting_the_tasks_gives(database):
         assert one.complete == sum(task.complete for task in mine)
         assert one.failed == sum(task.failed for task in mine)
     assert scores[0].tasks.failed == scores[0].tasks.complete == 1
+
+
+def test_the_line_of_a_task_says_what_its_record_says(database):
+    lines, tasks = task_lines(database, 1), instances.tasks(database, 1)
+    assert {one.state for one in tasks} >= {"ERROR - EXECUTING", "COMPLETE"}
+    assert len(lines) == len(tasks)
+    for line, task in zip(lines, tasks, strict=True):
+        assert line.state == task.state
+        said = {name: getattr(task, name) for name in TaskLine._fields}
+        assert line._asdict() == said | {"step": task.step.value}
 
 
 def test_a_scoreboard_of_the_past_ends_as_the_one_of_now(database):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ziggy_dask.interface.recorded import Records
     from ziggy_dask.records.instances import InstanceRecord, TaskRecord
     from ziggy_dask.records.outcomes import SubtaskLog
+    from ziggy_dask.records.overview import TaskLine
 
 
 @click.command()
@@ -40,7 +41,7 @@ def tasks(ctx: click.Context, instance: int, as_json: bool) -> bool:
 
     records = opened_records(ctx)
     is_over = records.instance_record(instance).state.is_final
-    found = records.task_records(instance)
+    found = records.task_lines(instance)
     empty = f"instance {instance} has no tasks"
     show(task_rows(found), as_json=as_json, empty=empty)
     return is_over
@@ -168,7 +169,7 @@ def instance_rows(records: Sequence[InstanceRecord]) -> list[dict[str, Any]]:
     ]
 
 
-def task_rows(records: Sequence[TaskRecord]) -> list[dict[str, Any]]:
+def task_rows(records: Sequence[TaskLine | TaskRecord]) -> list[dict[str, Any]]:
     """Return the rows of the table of tasks."""
     return [
         {
