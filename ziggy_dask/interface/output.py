@@ -80,6 +80,8 @@ def choose_colours(choice: str) -> None:
 
 
 def _plain(value: object) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple | set):

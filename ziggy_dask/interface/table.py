@@ -60,13 +60,17 @@ class _Column:
 
     def __init__(self, name: str, values: Sequence[object]) -> None:
         self.heading = name.replace("_", " ")
-        self.texts = [_line(value) for value in values]
-        self.width = max(map(_cells, {self.heading, *self.texts}))
+        # Of many thousands of values there are few different ones, and few types.
+        texts = list(map(text_of, values))
+        lines = {one: _line(one) for one in set(texts)}
+        self.texts = [lines[one] for one in texts]
+        self.width = max(map(_cells, {self.heading, *lines.values()}))
+        kinds = set(map(type, values))
         self.is_free = name not in WHOLE and all(
-            isinstance(one, str | None) for one in values
+            issubclass(one, str | None) for one in kinds
         )
-        self.is_right = any(isinstance(one, int | float) for one in values) and not any(
-            isinstance(one, bool | str) for one in values
+        self.is_right = any(issubclass(one, int | float) for one in kinds) and not any(
+            issubclass(one, bool | str) for one in kinds
         )
 
     def cells(self, width: int) -> list[str]:
@@ -164,9 +168,10 @@ def text_of(value: object) -> str:
     return str(value.value if isinstance(value, Enum) else value)
 
 
-def _line(value: object) -> str:
-    """Return a value on one line, with nothing that a terminal would obey."""
-    text = " ".join(text_of(value).split())
+def _line(text: str) -> str:
+    """Return text on one line, with nothing that a terminal would obey."""
+    if " " in text or not text.isprintable():
+        text = " ".join(text.split())
     if text.isprintable():
         return text
     return "".join(
