@@ -11,7 +11,9 @@ from __future__ import annotations
 import pickle
 import secrets
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
@@ -63,13 +65,14 @@ from ziggy_dask.supervisor.publishing import Finished, publish
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.usual import unusual
 from ziggy_dask.workers import (
-    Agreement,
     BatchResult,
     Cause,
     Halting,
     Outcome,
     SubtaskState,
+    begin_run,
     code_of,
+    end_run,
     load_work,
     merge_results,
     remember,
@@ -125,7 +128,7 @@ class InstanceRun:
         self._longest: dict[str, float] = {}
         self._durations = outcomes.typical_seconds(site.database, facts.pipeline.name)
         self._usual = usage_of_nodes(site.database, facts.pipeline.name, facts.number)
-        self._begun: list[int] = []
+        self._begun: deque[int] = deque()
 
     def run(self) -> None:
         """Work until nothing can be done any more."""
@@ -147,11 +150,11 @@ class InstanceRun:
 
     def _prepare(self) -> None:
         """Give scheduler and workers what they must know, and listen to them."""
-        self._client.register_plugin(Agreement())
         self._client.register_plugin(Halting())
         if self._facts.pipeline.root is not None:
             send_code(self._client, code_of(self._facts.pipeline.root))
         self._client.subscribe_topic(f"ziggy-{self._token}", self._note_begun)
+        begin_run(self._client, self._token)
 
     # -- what follows from what is on record -----------------------------------
 
@@ -556,6 +559,9 @@ class InstanceRun:
             future.release()
         self._futures.clear()
         self._client.unsubscribe_topic(f"ziggy-{self._token}")
+        if self._client.status == "running":
+            with suppress(OSError):  # the scheduler has just gone
+                end_run(self._client, self._token)
 
     # -- telling ---------------------------------------------------------------
 
@@ -564,7 +570,7 @@ class InstanceRun:
         self._begun.append(event[1])
 
     def _record_begun(self) -> None:
-        begun, self._begun = self._begun, []
+        begun = [self._begun.popleft() for _ in range(len(self._begun))]
         numbers = [self._ledger[index].number for index in begun]
         instances.move_tasks(
             self._site.database, numbers, TaskStep.EXECUTING, [TaskStep.QUEUED]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ziggy_dask.lazily import names_from
 
 if TYPE_CHECKING:
-    from ziggy_dask.workers.agreement import Agreement, remember
+    from ziggy_dask.workers.agreement import begin_run, end_run, remember
     from ziggy_dask.workers.algorithms import code_of, send_code
     from ziggy_dask.workers.batch import (
         Context,
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "Agreement": "agreement",
+    "begin_run": "agreement",
+    "end_run": "agreement",
     "remember": "agreement",
     "code_of": "algorithms",
     "send_code": "algorithms",
@@ -70,7 +71,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "Agreement",
     "BatchResult",
     "Cause",
     "Context",
@@ -84,8 +84,10 @@ __all__ = [
     "Source",
     "SubtaskState",
     "Work",
+    "begin_run",
     "bound_algorithm",
     "code_of",
+    "end_run",
     "end_works",
     "fingerprint",
     "load_work",

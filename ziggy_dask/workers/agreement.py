@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from ziggy_dask.planning import Key
     from ziggy_dask.workers.work import BatchResult
 
+_NAME = "ziggy-agreement"
 _AGREE = "ziggy_agree"
 _REMEMBER = "ziggy_remember"
 _here: dict[str, bytes] = {}
 
 
 class Agreement(SchedulerPlugin):
-    """Scheduler side: first offers by key, and word of tasks that begin to run."""
+    """Scheduler side: first offers by key, and word of tasks that begin to run.
 
-    name = "ziggy-agreement"
-    idempotent = True
+    It is there while runs of supervisors are, and heeds nothing but their keys: others
+    may use the scheduler too.
+    """
 
-    def __init__(self) -> None:
+    name = _NAME
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
         self._offers: dict[str, bytes] = {}
         self._begun: set[tuple[str, int]] = set()
-        self._scheduler: Scheduler | None = None
-
-    async def start(self, scheduler: Scheduler) -> None:
-        """Make this plugin reachable for workers."""
-        self._scheduler = scheduler
-        scheduler.handlers[_AGREE] = self.agree
-        scheduler.handlers[_REMEMBER] = self.remember
+        self.runs: set[str] = set()
+        """Tokens of the runs that it serves."""
 
     async def agree(
         self, comm: Any = None, key: str = "", offer: bytes | None = None
@@ -61,8 +61,6 @@ class Agreement(SchedulerPlugin):
         A worker that dies takes results along that other keys still need; Dask then
         runs their keys once more, and that must not run an algorithm twice.
         """
-        if self._scheduler is None:
-            return
         for key, result in pickle.loads(recorded).items():
             task = self._scheduler.tasks.get(key)
             if task is not None:
@@ -75,18 +73,49 @@ class Agreement(SchedulerPlugin):
         if finish != "processing" or not isinstance(key, tuple) or len(key) != 3:
             return
         token, index = str(key[0])[-32:], key[1]
-        if str(key[0]).startswith(OURS) or (token, index) in self._begun:
+        if token not in self.runs or (token, index) in self._begun:
             return
-        self._begun.add((token, index))
-        if self._scheduler is not None:
+        if not str(key[0]).startswith(OURS):
+            self._begun.add((token, index))
             self._scheduler.log_event(f"ziggy-{token}", index)
 
     def forget(self, token: str) -> None:
         """Drop all that belongs to a run of the supervisor."""
+        self.runs.discard(token)
         self._offers = {
             k: v for k, v in self._offers.items() if not k.startswith(token)
         }
         self._begun = {pair for pair in self._begun if pair[0] != token}
+
+
+def begin_run(client: Client, token: str) -> None:
+    """Let the scheduler serve a run of the supervisor."""
+    client.run_on_scheduler(_begin_run, token)
+
+
+def end_run(client: Client, token: str) -> None:
+    """Let the scheduler forget a run of the supervisor."""
+    client.run_on_scheduler(_end_run, token)
+
+
+def _begin_run(token: str, dask_scheduler: Scheduler) -> None:
+    agreement = dask_scheduler.plugins.get(_NAME)
+    if not isinstance(agreement, Agreement):
+        agreement = Agreement(dask_scheduler)
+        dask_scheduler.add_plugin(agreement)
+        dask_scheduler.handlers[_AGREE] = agreement.agree
+        dask_scheduler.handlers[_REMEMBER] = agreement.remember
+    agreement.runs.add(token)
+
+
+def _end_run(token: str, dask_scheduler: Scheduler) -> None:
+    agreement = dask_scheduler.plugins.get(_NAME)
+    if not isinstance(agreement, Agreement):
+        return
+    agreement.forget(token)
+    if not agreement.runs:
+        dask_scheduler.remove_plugin(_NAME)
+        del dask_scheduler.handlers[_AGREE], dask_scheduler.handlers[_REMEMBER]
 
 
 def remember(client: Client, results: Mapping[Key, BatchResult]) -> None:
