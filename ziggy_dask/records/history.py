@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import InstanceRow, PipelineRow, SubtaskRow, TaskRow
 from ziggy_dask.workers import SubtaskState
 
@@ -46,6 +46,7 @@ class History:
     """95th percentile of their peaks of memory, in bytes."""
 
 
+@patiently
 def node_history(database: Database, pipeline: str, node: str) -> History | None:
     """Return what the completed subtasks of a node took, of all instances.
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 
 from ziggy_dask.definitions import JobCause, JobState, JobStatus
-from ziggy_dask.records.database import Database
+from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import JobRow
 
 
@@ -65,7 +65,8 @@ class JobRecord:
         return self.hours * self.cost_per_hour
 
 
-def add_job(database: Database, **values: Any) -> JobRecord:
+@patiently
+def add_job(database: Database, /, **values: Any) -> JobRecord:
     """Record a job that is about to be submitted; its name is new.
 
     Parameters
@@ -89,6 +90,7 @@ def add_job(database: Database, **values: Any) -> JobRecord:
         return _from_row(made.one())
 
 
+@patiently
 def note_job(database: Database, job: int, told: JobStatus, number: str = "") -> None:
     """Record what a job is doing now.
 
@@ -123,6 +125,7 @@ def _within(
     return max(submitted, min(told or noted or now, now))
 
 
+@patiently
 def jobs(
     database: Database, instance: int | None = None, *, only_open: bool = False
 ) -> list[JobRecord]:

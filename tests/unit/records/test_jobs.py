@@ -1,13 +1,26 @@
 """Jobs of batch systems on record."""
 
+import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from tests.conftest import new_instance
 from ziggy_dask.definitions import JobCause, JobState, JobStatus
 from ziggy_dask.records import create_database
+from ziggy_dask.records.history import node_history
 from ziggy_dask.records.jobs import add_job, jobs, note_job
+from ziggy_dask.records.lease import give_back_lease, take_lease
+
+JOB: dict[str, Any] = {
+    "instance_id": 1,
+    "environment": "lab",
+    "architecture": "node",
+    "queue": "",
+    "wall_s": 900.0,
+    "cost_per_hour": 2.0,
+}
 
 
 @pytest.fixture
@@ -15,15 +28,7 @@ def database(tmp_path):
     """Records of an instance, and of a job that is about to be submitted for it."""
     database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
     new_instance(database)
-    add_job(
-        database,
-        instance_id=1,
-        environment="lab",
-        architecture="node",
-        queue="",
-        wall_s=900.0,
-        cost_per_hour=2.0,
-    )
+    add_job(database, **JOB)
     yield database
     database.close()
 
@@ -74,3 +79,26 @@ def test_what_is_not_told_is_the_first_that_was_seen(database):
     (last,) = jobs(database)
     assert last.started == first.started
     assert last.exit_code == 0
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda database: note_job(database, 1, status(JobState.QUEUED), number="7"),
+        lambda database: node_history(database, "small", "work"),
+    ],
+    ids=["note", "history"],
+)
+def test_a_supervisor_waits_for_the_database_to_look_after_jobs(postgres, act):
+    database = create_database(postgres.new_database())
+    new_instance(database)
+    add_job(database, **JOB)
+    lease = take_lease(database)
+    postgres.kill()
+    back = threading.Timer(0.5, postgres.start)
+    back.start()
+    act(database)
+    back.join()
+    give_back_lease(database, lease)
+    database.close()
