@@ -400,14 +400,21 @@ def roomy():
 
 
 @pytest.mark.parametrize(
-    ("memory", "function", "most"),
-    [(60, "alone", 1), (40, "in_twos", 2), (0, "in_threes", 3)],
+    ("workers", "memory", "function", "most"),
+    [
+        (0, 60, "alone", 1),
+        (0, 40, "in_twos", 2),
+        (0, 0, "in_threes", 3),
+        (1, 40, "alone", 1),
+        (2, 0, "in_twos", 2),
+    ],
 )
-def test_no_more_subtasks_run_at_once_than_fit_into_memory(
-    ready, roomy, memory, function, most
+def test_limits_of_workers_and_of_memory_count_each_by_itself(
+    ready, roomy, workers, memory, function, most
 ):
     cluster, go = ready
-    instance = go(one_node(None, function, memory_bytes=memory), roomy)
+    limits = {"max_workers": workers, "memory_bytes": memory}
+    instance = go(one_node(None, function, **limits), roomy)
     assert instance.state.value == "COMPLETED"
     counts = [
         (

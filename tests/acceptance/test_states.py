@@ -26,7 +26,7 @@ from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.definitions import Retry
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.cluster import create_cluster
-from ziggy_dask.records import InstanceState, TaskStep, count_tasks
+from ziggy_dask.records import InstanceState, TaskStep, count_tasks, outcomes
 from ziggy_dask.supervisor.events import Progressed, TaskEnded
 
 ALGORITHMS = """
@@ -39,6 +39,8 @@ ALGORITHMS = """
         unit, item = context.unit["dataset"], [*context.labels, "i0"][0]
         with (HERE / "runs.txt").open("a") as file:
             file.write(f"{unit}-{item}\\n")
+        ran = (HERE / "runs.txt").read_text().split()
+        print("try", ran.count(f"{unit}-{item}"))
         deadline = time.monotonic() + 60
         while (HERE / f"hold-{unit}").exists() and context.subtask == 0:
             assert time.monotonic() < deadline
@@ -491,5 +493,22 @@ def test_counts_add_up_whatever_becomes_of_a_task(mission):
     instance = mission.run()
     counts = [(t.record.complete, t.record.failed) for t in instance.tasks]
     assert counts[:2] == [(1, 1), (0, 2)]
-    for task in instance.tasks:
+    mission.restart()
+    again = mission.cluster.instance(1)
+    assert [(t.record.complete, t.record.failed) for t in again.tasks] == counts
+    for task in [*instance.tasks, *again.tasks]:
         assert task.record.complete + task.record.failed <= task.record.total
+
+
+def test_logs_are_known_by_task_and_subtask_and_a_restart_replaces_them(mission):
+    mission.set("broken-set-1-i0")
+    mission.run(where=["dataset=set-1"])
+    before = {(log.task, log.number): log.log for log in logs(mission)}
+    assert before == {(1, 0): "try 1\n", (1, 1): "try 1\n"}
+    mission.restart()
+    after = {(log.task, log.number): log.log for log in logs(mission)}
+    assert after == {(1, 0): "try 2\n", (1, 1): "try 1\n"}
+
+
+def logs(mission):
+    return outcomes.logs(mission.cluster._site.database, 1)
