@@ -17,10 +17,18 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster, Worker
 
-from tests.conftest import data_type, images, node, pipeline, states, store
+from tests.conftest import (
+    data_type,
+    images,
+    node,
+    pipeline,
+    states,
+    store,
+    work_pipeline,
+)
 from tests.integration.strangers import AS_NOBODY, browse
 from tests.servers import WAIT_S, free_port
-from ziggy_dask.compute import open_client
+from ziggy_dask.compute import hosted, open_client
 from ziggy_dask.compute.security import certificates
 from ziggy_dask.definitions import (
     AddressCompute,
@@ -31,6 +39,10 @@ from ziggy_dask.definitions import (
 from ziggy_dask.definitions.compute import Options, Security
 from ziggy_dask.errors import ClusterError
 from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.supervisor import pools
+from ziggy_dask.supervisor.events import Planned
+from ziggy_dask.supervisor.launch import Request
+from ziggy_dask.supervisor.supervise import run
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +83,37 @@ def test_any_class_with_the_interface_of_dask_s_clusters(tmp_path, code):
         "      host: 127.0.0.1\n      dashboard_address: 127.0.0.1:0\n"
     )
     run_on(tmp_path, code(ALGORITHMS), lines)
+
+
+class Crowded(LocalCluster):
+    """One that has room for no worker now."""
+
+    def scale(self, *args, **kwargs):
+        """Keep the wish in mind."""
+
+
+def test_workers_that_do_not_come_are_told_of_and_given_up(tmp_path, code, monkeypatch):
+    monkeypatch.setattr(hosted, "PATIENCE_S", 1.5)
+    monkeypatch.setattr(pools, "_LONG_S", 0.5)
+    lines = (
+        f"compute:\n  class:\n    name: {__name__}:Crowded\n    workers: 1\n"
+        "    options: {n_workers: 0, dashboard_address: '127.0.0.1:0'}\n"
+    )
+    file = tmp_path / "cluster.yaml"
+    file.write_text(f"cluster: test\nhome: ./home\n{lines}")
+    cluster = create_cluster(file)
+    store(cluster, {"set-1/L0": images(2)})
+    cluster.register(work_pipeline(code("def work(raw):\n    return raw\n")))
+    heard = []
+    with pytest.raises(
+        ClusterError, match="'compute: class' has started, but no worker"
+    ):
+        run(cluster._site, Request(pipeline="test"), listen=heard.append)
+    (told,) = cluster.alerts
+    assert told.message.startswith("'compute: class' has started, but has no worker")
+    warnings = [one.warnings for one in heard if isinstance(one, Planned)]
+    assert (told.message,) in warnings
+    assert cluster.instance(1).state.value == "PROCESSING"
 
 
 def test_a_scheduler_that_wants_certificates(tmp_path):

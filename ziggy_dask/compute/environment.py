@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ziggy_dask.compute.hosted import open_hosted
+from ziggy_dask.compute.hosted import open_hosted, unwatched
 from ziggy_dask.compute.script import STEADY
 from ziggy_dask.compute.security import certificates
 from ziggy_dask.definitions import (
@@ -57,7 +57,10 @@ def memory_of_workers(client: Client) -> list[float]:
 
 @contextmanager
 def open_client(
-    compute: Compute, scratch: Path, environments: Sequence[Environment] = ()
+    compute: Compute,
+    scratch: Path,
+    environments: Sequence[Environment] = (),
+    waiting: Callable[[float], None] = unwatched,
 ) -> Iterator[Client]:
     """Start or reach a compute environment; what was started ends with the block.
 
@@ -69,6 +72,8 @@ def open_client(
         Directory for files of workers, and for the certificates of this run.
     environments
         Batch systems whose jobs are to reach the scheduler.
+    waiting
+        Is told how long the first worker has been waited for, as in `open_hosted`.
 
     Raises
     ------
@@ -79,7 +84,7 @@ def open_client(
 
     keep_steady()
     if not isinstance(compute, AddressCompute | LocalCompute):
-        with open_hosted(compute, scratch) as client:
+        with open_hosted(compute, scratch, waiting) as client:
             yield client
         return
     if isinstance(compute, AddressCompute):

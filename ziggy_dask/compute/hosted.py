@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,11 @@ from ziggy_dask.errors import ClusterError
 
 if TYPE_CHECKING:
     from distributed import Client
+
+PATIENCE_S = 3600.0
+"""So long a compute environment is given until its first worker comes, in seconds."""
+_LOOK_S = 1.0
+"""Time between two looks for it, in seconds."""
 
 Hosted = SshCompute | KubernetesCompute | GatewayCompute | CloudCompute | ClassCompute
 
@@ -142,8 +148,14 @@ def check_call(compute: Hosted) -> str:
     return ""
 
 
+def unwatched(waited_s: float) -> None:
+    """Wait on."""
+
+
 @contextmanager
-def open_hosted(compute: Hosted, scratch: Path) -> Iterator[Client]:
+def open_hosted(
+    compute: Hosted, scratch: Path, waiting: Callable[[float], None] = unwatched
+) -> Iterator[Client]:
     """Start a compute environment and reach it; it ends with the block.
 
     Parameters
@@ -152,11 +164,14 @@ def open_hosted(compute: Hosted, scratch: Path) -> Iterator[Client]:
         From the cluster file.
     scratch
         Directory for the certificates of this run.
+    waiting
+        Is called each second with the time, in seconds, for which the first worker has
+        been waited for. What it raises ends that.
 
     Raises
     ------
     ClusterError
-        If it can't be started.
+        If it can't be started, or no worker comes.
     """
     if fault := check_call(compute):
         raise ClusterError(fault)
@@ -166,17 +181,19 @@ def open_hosted(compute: Hosted, scratch: Path) -> Iterator[Client]:
 
         with (
             secured(call.arguments, scratch / "certificates") as arguments,
-            _started(compute, replace(call, arguments=arguments)) as client,
+            _started(compute, replace(call, arguments=arguments), waiting) as client,
         ):
             guard_dashboards(client)
             yield client
     else:
-        with _started(compute, call) as client:
+        with _started(compute, call, waiting) as client:
             yield client
 
 
 @contextmanager
-def _started(compute: Hosted, call: Call) -> Iterator[Client]:
+def _started(
+    compute: Hosted, call: Call, waiting: Callable[[float], None]
+) -> Iterator[Client]:
     from distributed import Client
 
     try:
@@ -192,12 +209,32 @@ def _started(compute: Hosted, call: Call) -> Iterator[Client]:
             cluster.scale(call.workers)
         client = Client(cluster, set_as_default=False)
         try:
-            client.wait_for_workers(1)
+            _await_worker(compute, client, waiting)
             yield client
         finally:
             client.close()
     finally:
         cluster.close()
+
+
+def _await_worker(
+    compute: Hosted, client: Client, waiting: Callable[[float], None]
+) -> None:
+    began = time.monotonic()
+    while True:
+        try:
+            client.wait_for_workers(1, timeout=_LOOK_S)
+        except TimeoutError:
+            waited_s = time.monotonic() - began
+            if waited_s > PATIENCE_S:
+                raise ClusterError(
+                    f"'compute: {kind_of(compute)}' has started, but no worker came in "
+                    f"{PATIENCE_S:.0f} s; see there what became of them, e.g. whether "
+                    "their image can be had and their quota allows them"
+                ) from None
+            waiting(waited_s)
+        else:
+            return
 
 
 def _ssh(compute: SshCompute, read: Callable[[Secret], str]) -> Call:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ziggy_dask.compute import address_for, open_client
 from ziggy_dask.compute.batch import commands_of
 from ziggy_dask.compute.estimate import estimate
+from ziggy_dask.compute.hosted import PATIENCE_S
 from ziggy_dask.compute.jobs import submit
 from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import (
@@ -34,9 +35,12 @@ from ziggy_dask.definitions import (
     JobStatus,
     Node,
 )
+from ziggy_dask.definitions.compute import kind_of
 from ziggy_dask.errors import ClusterError
 from ziggy_dask.records import instances
+from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.jobs import JobRecord, add_job, jobs, note_job
+from ziggy_dask.supervisor.alerting import alert
 from ziggy_dask.supervisor.asking import Asking
 from ziggy_dask.supervisor.demand import missing_jobs, needed_by, surplus_jobs
 from ziggy_dask.supervisor.refusing import Refusals
@@ -48,20 +52,58 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _LOOK_S = 1.0
 """Time between two looks at the scheduler, in seconds."""
+_LONG_S = 60.0
+"""After that operators are told that no worker has come, in seconds."""
 _FAULTS = 10
 """So many looks in a row that fail close all environments."""
 
 
+def untold(words: str) -> None:
+    """Tell nobody but by an alert."""
+
+
 @contextmanager
-def opened_compute(site: Site) -> Iterator[Client]:
-    """Start or reach the cluster's compute, and keep its pools while it is open."""
+def opened_compute(
+    site: Site, tell: Callable[[str], None] = untold
+) -> Iterator[Client]:
+    """Start or reach the cluster's compute, and keep its pools while it is open.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    tell
+        Is told, once and beside an alert, if the first worker is long in coming.
+    """
     cluster = site.cluster
     scratch = cluster.home / "scratch"
+    waiting = _Waiting(site, tell)
     with (
-        open_client(cluster.compute, scratch, cluster.environments) as client,
+        open_client(cluster.compute, scratch, cluster.environments, waiting) as client,
         pools(site, client),
     ):
         yield client
+
+
+class _Waiting:
+    """Tells once that the first worker is long in coming; heeds an interrupt meanwhile."""
+
+    def __init__(self, site: Site, tell: Callable[[str], None]) -> None:
+        self._site = site
+        self._tell = tell
+        self._is_told = False
+
+    def __call__(self, waited_s: float) -> None:
+        if self._site.stop.is_set():
+            raise KeyboardInterrupt
+        if waited_s > _LONG_S and not self._is_told:
+            self._is_told = True
+            words = (
+                f"'compute: {kind_of(self._site.cluster.compute)}' has started, but has "
+                f"no worker after {waited_s:.0f} s; it is waited for up to {PATIENCE_S:.0f} s"
+            )
+            self._tell(words)
+            alert(self._site, Severity.INFRASTRUCTURE, words, source="compute")
 
 
 @contextmanager

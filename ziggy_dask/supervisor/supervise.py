@@ -358,8 +358,12 @@ def _run_tasks(
 ) -> None:
     record = instances.instance(site.database, number)
     facts = instance_facts(site, record)
+
+    def warn(words: str) -> None:
+        listen(Planned(instance=number, nodes={}, warnings=(words,)))
+
     opened: AbstractContextManager[Client] = (
-        nullcontext(client) if client is not None else opened_compute(site)
+        nullcontext(client) if client is not None else opened_compute(site, warn)
     )
     try:
         with opened as used:
