@@ -69,12 +69,19 @@ class Layout:
 
 
 def open_dataset(session: icechunk.Session, path: str) -> xr.Dataset:
-    """Open an array product lazily, without Dask; where it came from stays apart."""
+    """Open an array product lazily, without Dask; where it came from stays apart.
+
+    Variables are in the order of their names: a store lists them in any order.
+    """
     dataset: xr.Dataset = xr.open_zarr(
         session.store, group=path, consolidated=False, chunks=None
     )
     dataset.attrs.pop(ATTRIBUTE, None)
-    return dataset
+    names = sorted(dataset.data_vars, key=str)
+    if names == list(dataset.data_vars):
+        return dataset
+    ordered = {name: dataset.variables[name] for name in names}
+    return dataset.drop_vars(names).assign(ordered)
 
 
 def read_layout(session: icechunk.Session, path: str, dimension: str) -> Layout:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ziggy_dask.datastore import Datastore
 
 
+_READ_BYTES = 1_000_000
+"""What is larger is shown without its values, in bytes."""
+
+
 @click.group(cls=Commands)
 def datastore() -> None:
     """Look at products."""
@@ -72,13 +76,15 @@ def export_(
 @_at_option
 @click.pass_context
 def show(ctx: click.Context, path: str, instance: int | None) -> None:
-    """Show the product at PATH."""
+    """Show the product at PATH; of a small one also the values."""
     product = _opened(ctx, instance)[path]
     if isinstance(product, dict):
         for name, data in product.items():
             click.echo(f"{name}  {len(data)} bytes")
-    else:
-        click.echo(repr(product))
+        return
+    if product.nbytes <= _READ_BYTES:
+        product.load()
+    click.echo(repr(product))
 
 
 @datastore.command()
