@@ -45,6 +45,7 @@ _HOMES = {
             "Options",
             "Parameter",
             "ParameterSet",
+            "ParameterType",
             "Pipeline",
             "Placeholder",
             "Priority",
@@ -59,6 +60,7 @@ _HOMES = {
             "Secret",
             "Security",
             "SshCompute",
+            "parameter_from_value",
         )
     },
     "Draft": "ziggy_dask.definitions.draft:Draft",

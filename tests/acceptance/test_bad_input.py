@@ -1,5 +1,6 @@
 """Every file of the corpus is refused with its message, and nothing is changed."""
 
+import dataclasses
 import hashlib
 import re
 import sqlite3
@@ -8,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+import ziggy_dask as z
 from tests.conftest import images, store, work_pipeline
 from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.main import ziggy
@@ -168,3 +170,36 @@ def test_to_go_on_with_what_has_ended_changes_nothing(cluster, code, client):
     before = instance.record, instance.task_records
     again = cluster.resume(instance.id, client=client)
     assert (again.record, again.task_records) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda c: c.run("test", process="newest"),
+            "process can't be 'newest'; did you",
+        ),
+        (lambda c: c.restart(1, mode="resub"), "mode can't be 'resub'; did you mean"),
+        (lambda c: c.plan("test", where="dataset=set-1"), "write a list, as in ['data"),
+        (lambda c: c.run("test", parameters={"Set": 3}), "3 names no parameter"),
+        (
+            lambda c: product(c).plot("pixel"),
+            "no variable 'pixel'; did you mean 'pixels'",
+        ),
+        (lambda c: product(c).plot(item=2), "no item 2; it has 2, numbered from 0"),
+    ],
+)
+def test_a_call_that_makes_no_sense_is_refused(cluster, code, call, words):
+    parameters = (z.parameter_from_value("x", 1),)
+    sets = (z.ParameterSet(name="Set", parameters=parameters),)
+    root = code("def work(raw):\n    return raw\n")
+    cluster.register(dataclasses.replace(work_pipeline(root), parameter_sets=sets))
+    store(cluster, {"set-1/L0": images(2)})
+    before = fingerprint(cluster)
+    with pytest.raises(ZiggyError, match=re.escape(words)):
+        call(cluster)
+    assert fingerprint(cluster) == before
+
+
+def product(cluster):
+    return cluster.datastore.product("set-1/L0")

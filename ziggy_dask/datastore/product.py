@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ziggy_dask.datastore.index import Product
+from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import ProductKind
 from ziggy_dask.display import Html, card, markup, section, table
 from ziggy_dask.errors import DatastoreError
@@ -92,7 +93,9 @@ class StoredProduct:
         """Return what `plot` draws, not loaded yet."""
         dataset = self._content
         if isinstance(dataset, xr.DataTree):
-            dataset = list(dataset.children.values())[item].to_dataset()
+            held = list(dataset.children.values())
+            self._require(item, len(held))
+            dataset = held[item].to_dataset()
         if not isinstance(dataset, xr.Dataset):
             raise DatastoreError(f"{self.path}: files can't be drawn; see open()")
         names = [str(k) for k, v in dataset.data_vars.items() if v.dtype.kind in "iufb"]
@@ -100,10 +103,22 @@ class StoredProduct:
             raise DatastoreError(
                 f"{self.path}: has no variable that is made of numbers"
             )
+        if variable is not None and variable not in dataset:
+            raise DatastoreError(
+                f"{self.path}: has no variable {variable!r}{suggestion(variable, names)}"
+            )
         values = dataset[variable or names[0]]
         dimension = self._product.dimension
-        many = values.ndim > 1 and dimension in values.dims
-        return values.isel({dimension: item}) if many else values
+        if values.ndim < 2 or dimension not in values.dims:
+            return values
+        self._require(item, values.sizes[dimension])
+        return values.isel({dimension: item})
+
+    def _require(self, item: int, count: int) -> None:
+        if not -count <= item < count:
+            raise DatastoreError(
+                f"{self.path}: has no item {item}; it has {count}, numbered from 0"
+            )
 
     def __repr__(self) -> str:
         """Say what it is."""

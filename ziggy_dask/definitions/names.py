@@ -5,7 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from enum import Enum
+from typing import TypeVar
 
+from ziggy_dask.errors import DefinitionError
+
+E = TypeVar("E", bound=Enum)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAME = re.compile(r"[^\s/\\\x00-\x1f](?:[^/\\\x00-\x1f]*[^\s/\\\x00-\x1f])?")
 
@@ -52,3 +57,29 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if 0 < len(names) <= 12:
         return f"; there are: {', '.join(names)}"
     return ""
+
+
+def member(kind: type[E], word: E | str, what: str) -> E:
+    """Return the member of an enumeration that has a value.
+
+    Parameters
+    ----------
+    kind
+        The enumeration.
+    word
+        The value, or the member itself.
+    what
+        What is chosen, for the message.
+
+    Raises
+    ------
+    DefinitionError
+        If there is no such member.
+    """
+    try:
+        return kind(word)
+    except ValueError:
+        known = [str(one.value) for one in kind]
+        raise DefinitionError(
+            f"{what} can't be {word!r}{suggestion(str(word), known)}"
+        ) from None

@@ -121,6 +121,11 @@ class ParameterSet:
         DefinitionError
             If a name is unknown or a value does not fit its parameter's type.
         """
+        if not isinstance(changes, Mapping):
+            raise DefinitionError(
+                f"parameter set {self.name!r}: {changes!r} names no parameter; write "
+                "{name: value}"
+            )
         known = {parameter.name: parameter for parameter in self.parameters}
         for name, value in changes.items():
             if name not in known:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from ziggy_dask.definitions import Process
+from ziggy_dask.definitions.names import member
 from ziggy_dask.interface.estimating import (
     Asked,
     Estimates,
@@ -119,6 +120,6 @@ class Plans(Library):
             start=start,
             stop=stop,
             where=Where.parse(where, exclude, stored.pipeline.patterns),
-            process=Process(process) if process else None,
+            process=member(Process, process, "process") if process else None,
             parameters=parameters,
         )

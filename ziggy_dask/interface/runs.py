@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions import DataReceiptStep, Process
+from ziggy_dask.definitions.names import member
 from ziggy_dask.errors import ClusterError, DefinitionError, DeliveryError
 from ziggy_dask.interface.library import Overrides
 from ziggy_dask.interface.objects import Instance
@@ -171,7 +172,7 @@ class Runs(Plans):
             tasks=tasks,
             instance=instance,
             fingerprint=cause,
-            mode=RestartMode(mode) if mode else None,
+            mode=member(RestartMode, mode, "mode") if mode else None,
             changes=parameters or {},
         )
         if client is None and is_served(self._site):

@@ -75,6 +75,9 @@ class Where:
             If a text has another form, an unknown name or a bad expression.
         """
         names = sorted(known)
+        for texts in (include, exclude):
+            if isinstance(texts, str):
+                raise DefinitionError(f"write a list, as in [{texts!r}]")
         return cls(
             include=tuple(_condition(text, names) for text in include),
             exclude=tuple(_condition(text, names) for text in exclude),
