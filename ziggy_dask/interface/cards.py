@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ziggy_dask.display import Html, bar, card, markup, seconds, section, state, table
+from ziggy_dask.records import Database, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
-from ziggy_dask.records.outcomes import FailureGroup, SubtaskRecord
-from ziggy_dask.records.statistics import NodeStatistics
+from ziggy_dask.records.outcomes import SubtaskRecord
+from ziggy_dask.records.statistics import NodeStatistics, statistics
 
 _MOST = 50
 """So many rows of a table are shown."""
@@ -17,7 +18,7 @@ def cluster_card(
     name: str,
     places: Mapping[str, str],
     pipelines: Mapping[str, str],
-    instances: Sequence[InstanceRecord],
+    known: Sequence[InstanceRecord],
 ) -> str:
     """Return a cluster: its places, pipelines with descriptions, and instances."""
     rows = [
@@ -28,61 +29,40 @@ def cluster_card(
             "state": state(one.state.value),
             "made": one.created,
         }
-        for one in reversed(instances[-_MOST:])
+        for one in reversed(known[-_MOST:])
     ]
     where = [
         {"what": key, "where": Html(f"<code>{markup(value)}</code>")}
         for key, value in places.items()
     ]
-    known = [{"pipeline": key, "description": one} for key, one in pipelines.items()]
+    about = [{"pipeline": key, "description": one} for key, one in pipelines.items()]
     return card(
         "Cluster",
         name,
         Html(""),
         [
             section("Places", table(where)),
-            section("Pipelines", table(known), f"({len(known)})", is_open=True),
-            section("Instances", _limited(rows, len(instances)), f"({len(instances)})"),
+            section("Pipelines", table(about), f"({len(about)})", is_open=True),
+            section("Instances", _limited(rows, len(known)), f"({len(known)})"),
         ],
     )
 
 
-def instance_card(
-    record: InstanceRecord,
-    found: Sequence[NodeStatistics],
-    failures: Sequence[FailureGroup],
-    parameters: Mapping[str, Mapping[str, object]],
-) -> str:
+def instance_card(database: Database, instance: int) -> str:
     """Return an instance: its nodes with bars, failures, parameters, versions."""
-    nodes = [
-        {
-            "node": one.node,
-            "progress": bar(one.complete, one.failed, one.subtasks),
-            "complete": one.complete,
-            "failed": one.failed,
-            "subtasks": one.subtasks,
-            "tasks": one.tasks.total,
-            "median": seconds(one.times.percentiles[50]) if one.times else "",
-            "slowest": seconds(one.times.largest) if one.times else "",
-        }
-        for one in found
-    ]
+    record = instances.instance(database, instance)
+    failures = outcomes.failures(database, instance)
     causes = [
         {"subtasks": one.count, "cause": one.cause, "message": one.message}
         for one in failures[:_MOST]
     ]
+    _, sets = instances.instance_pipeline(database, instance)
     values = [
         {"set": name, "parameter": key, "value": str(value)}
-        for name, some in parameters.items()
-        for key, value in some.items()
+        for name, some in sets.items()
+        for key, value in some.values.items()
     ]
-    versions = {
-        f"pipeline {record.pipeline}": f"version {record.version}",
-        "algorithms": record.code_version,
-        "snapshot read": record.base_snapshot,
-        **record.software,
-    }
-    software = [{"what": k, "version": v} for k, v in versions.items()]
+    nodes = _node_rows(statistics(database, instance))
     why = Html(f"<p>{markup(record.message)}</p>") if record.message else Html("")
     title = f"{record.id} {record.name}".strip()
     return card(
@@ -99,9 +79,35 @@ def instance_card(
                 is_open=bool(failures),
             ),
             section("Parameters", table(values), f"({len(values)})"),
-            section("Versions", table(software)),
+            section("Versions", table(_version_rows(record))),
         ],
     )
+
+
+def _node_rows(found: Sequence[NodeStatistics]) -> list[dict[str, object]]:
+    return [
+        {
+            "node": one.node,
+            "progress": bar(one.complete, one.failed, one.subtasks),
+            "complete": one.complete,
+            "failed": one.failed,
+            "subtasks": one.subtasks,
+            "tasks": one.tasks.total,
+            "median": seconds(one.times.percentiles[50]) if one.times else "",
+            "slowest": seconds(one.times.largest) if one.times else "",
+        }
+        for one in found
+    ]
+
+
+def _version_rows(record: InstanceRecord) -> list[dict[str, object]]:
+    versions = {
+        f"pipeline {record.pipeline}": f"version {record.version}",
+        "algorithms": record.code_version,
+        "snapshot read": record.base_snapshot,
+        **record.software,
+    }
+    return [{"what": k, "version": v} for k, v in versions.items()]
 
 
 def task_card(record: TaskRecord, subtasks: Sequence[SubtaskRecord]) -> str:

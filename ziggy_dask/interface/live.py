@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ziggy_dask.interface.cards import instance_card
-
-if TYPE_CHECKING:
-    from ziggy_dask.interface.objects import Instance
+from ziggy_dask.records import Database, InstanceState, instances
+from ziggy_dask.records.statistics import statistics
 
 _LOOK_S = 0.5
 """Least time between two looks at the records, in seconds."""
@@ -25,11 +24,14 @@ class Live:
 
     Parameters
     ----------
+    database
+        Has all that is shown.
     instance
-        The instance.
+        Number of the instance.
     """
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, database: Database, instance: int) -> None:
+        self._database = database
         self._instance = instance
         self._asked_to_stop = threading.Event()
         self._widget = _new_widget()
@@ -40,7 +42,7 @@ class Live:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of the instance; tell whether it has come."""
         self._thread.join(timeout_s)
-        return self._instance.state.is_final
+        return self._state().is_final
 
     def stop(self) -> None:
         """Look no more."""
@@ -52,17 +54,19 @@ class Live:
         pause_s = _LOOK_S
         while not is_over and not self._asked_to_stop.wait(pause_s):
             began = time.monotonic()
-            is_over = self._instance.state.is_final  # before the last look
+            is_over = self._state().is_final  # before the last look
             self._update()
             pause_s = max(_LOOK_S, _PATIENCE * (time.monotonic() - began))
+
+    def _state(self) -> InstanceState:
+        return instances.instance(self._database, self._instance).state
 
     def _update(self) -> None:
         if self._widget is not None:
             self._widget.value = self._repr_html_()
 
     def _repr_html_(self) -> str:
-        one = self._instance
-        return instance_card(one.record, one.statistics, one.failures, one.parameters)
+        return instance_card(self._database, self._instance)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Return the widget, if there can be one."""
@@ -75,9 +79,9 @@ class Live:
         counts = ", ".join(
             f"{one.node} {one.complete}/{one.subtasks}"
             + (f" ({one.failed} failed)" if one.failed else "")
-            for one in self._instance.statistics
+            for one in statistics(self._database, self._instance)
         )
-        return f"<{self._instance.state.value}: {counts or 'nothing yet'}>"
+        return f"<{self._state().value}: {counts or 'nothing yet'}>"
 
 
 def _new_widget() -> Any:

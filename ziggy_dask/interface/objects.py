@@ -119,18 +119,16 @@ class Instance:
 
     def watch(self) -> Live:
         """Return its progress as something that keeps itself up to date when shown."""
-        return Live(self)
+        return Live(self._site.database, self.id)
 
     @property
     def plot(self) -> InstancePlots:
         """Pictures of it: ``plot.timeline()``, ``.durations()``, ``.lineage()``."""
-        return InstancePlots(self)
+        return InstancePlots(self._site.database, self.id)
 
     def _repr_html_(self) -> str:
         """Return it as notebooks show it."""
-        return instance_card(
-            self.record, self.statistics, self.failures, self.parameters
-        )
+        return instance_card(self._site.database, self.id)
 
     def __repr__(self) -> str:
         """Say how it stands."""

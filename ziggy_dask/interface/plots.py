@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions.drawing import PALETTE, arrange
+from ziggy_dask.records import Database, instances
+from ziggy_dask.records.statistics import statistics
+from ziggy_dask.records.timeline import timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from ziggy_dask.interface.objects import Instance
 
 _FAILED = "#d55e00"
 
@@ -19,23 +20,26 @@ class InstancePlots:
 
     Parameters
     ----------
+    database
+        Has all that is drawn.
     instance
-        The instance.
+        Number of the instance.
     """
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, database: Database, instance: int) -> None:
+        self._database = database
         self._instance = instance
 
     def __repr__(self) -> str:
         """Say what can be drawn."""
-        return f"<plots of instance {self._instance.id}: timeline, durations, lineage>"
+        return f"<plots of instance {self._instance}: timeline, durations, lineage>"
 
     def timeline(self, ax: Axes | None = None) -> Axes:
         """Draw when subtasks ran: a row for each worker's thread, time to the right."""
         from matplotlib.patches import Patch
 
-        drawn = self._instance.timeline
-        nodes = [one.node for one in self._instance.statistics]
+        drawn = timeline(self._database, self._instance)
+        nodes = [one.node for one in statistics(self._database, self._instance)]
         palette = {name: PALETTE[n % len(PALETTE)] for n, name in enumerate(nodes)}
         places = {place: n for n, place in enumerate(drawn.rows)}
         axes = _axes(ax, 1.2 + 0.25 * len(places))
@@ -58,7 +62,8 @@ class InstancePlots:
 
     def durations(self, ax: Axes | None = None) -> Axes:
         """Draw times of complete subtasks: extremes, median, 90th percentile."""
-        found = [one for one in self._instance.statistics if one.times is not None]
+        numbers = statistics(self._database, self._instance)
+        found = [one for one in numbers if one.times is not None]
         axes = _axes(ax, 1.2 + 0.4 * len(found))
         for row, one in enumerate(found):
             times = one.times
@@ -81,7 +86,8 @@ class InstancePlots:
 
     def lineage(self, ax: Axes | None = None) -> Axes:
         """Draw where products come from: nodes, and data types that they read and write."""
-        boxes, lines = arrange(self._instance.pipeline)
+        pipeline, _ = instances.instance_pipeline(self._database, self._instance)
+        boxes, lines = arrange(pipeline)
         heights = [sum(b.column == c for b in boxes) for c in range(len(boxes))]
         axes = _axes(ax, 1 + 0.6 * max(heights))
         place = {
