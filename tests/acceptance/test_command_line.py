@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import ziggy_dask as z
 
 pytestmark = pytest.mark.integration
+SAMPLE = Path(__file__).parents[2] / "pipelines" / "sample"
 ZIGGY = [sys.executable, "-m", "ziggy_dask"]
 
 
@@ -47,7 +49,7 @@ def completed(mission, line):
         env={
             **os.environ,
             "COMP_WORDS": words,
-            "COMP_CWORD": str(len(words.split())),
+            "COMP_CWORD": str(len(f"{words}.".split()) - 1),
             "_ZIGGY_COMPLETE": "bash_complete",
         },
     )
@@ -131,61 +133,101 @@ def test_tables_fit_a_narrow_terminal(mission):
     ],
 )
 def test_names_are_completed_from_the_database(mission, line, offered):
-    if not line.endswith(" "):
-        line, _, last = f" {line}".rpartition(" ")
-        assert offered in completed(mission, line)
-        assert offered.startswith(last)
-    else:
-        assert offered in completed(mission, line)
+    found = completed(mission, line)
+    assert offered in found
+    assert all(one.startswith(line.split(" ")[-1]) for one in found)
 
 
 def test_completion_without_a_cluster_offers_nothing_and_says_nothing(tmp_path):
     assert completed(tmp_path, "run ") == []
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_shell_gets_its_script(mission, shell):
-    script = ziggy(mission, "completion", shell)
-    assert script.returncode == 0
-    assert f"_ZIGGY_COMPLETE={shell}_complete" in script.stdout
+SHELLS = {
+    "bash": ["bash", "--norc", "--noprofile", "-i"],
+    "zsh": ["zsh", "-f", "-i"],
+    "fish": ["fish", "--no-config", "-i"],
+}
+SOURCED = {
+    "bash": 'eval "$(ziggy completion bash)"',
+    "zsh": 'autoload -Uz compinit && compinit -D; eval "$(ziggy completion zsh)"',
+    "fish": "ziggy completion fish | source",
+}
+TYPED = {
+    "ziggy subt\t": ["subtasks"],
+    "ziggy run fir\t--na\tx": ["run", "first", "--name", "x"],
+    "ziggy run first --start mea\t": ["run", "first", "--start", "measure"],
+    "ziggy tasks \t": ["tasks", "1"],
+    "ziggy run first --set Mea\t3": ["run", "first", "--set", "Measuring.bias=3"],
+    "ziggy run sample --set Algorithm\\ Parameters.ex\t3": [
+        *("run", "sample", "--set"),
+        "Algorithm Parameters.execution_pause_seconds=3",
+    ],
+}
+"""Words that a shell makes of what is typed, tabs included."""
 
 
-def test_bash_completes_names_when_tab_is_pressed(mission, tmp_path):
-    command = tmp_path / "ziggy"
+@pytest.fixture(scope="module")
+def path(mission, tmp_path_factory):
+    """Where a shell finds ``ziggy``; the cluster also knows a set with a space."""
+    shelf = tmp_path_factory.mktemp("bin")
+    command = shelf / "ziggy"
     command.write_text(f'#!/bin/sh\nexec {" ".join(ZIGGY)} "$@"\n')
     command.chmod(0o755)
+    z.open(mission / "cluster.yaml").register(SAMPLE)
+    return f"{shelf}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_shells_complete_what_is_typed_when_tab_is_pressed(
+    mission, path, shell, tmp_path
+):
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        ["bash", "--norc", "--noprofile", "-i"],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
+        SHELLS[shell],
+        pass_fds=[theirs],
+        preexec_fn=lambda: os.login_tty(theirs),
         cwd=mission,
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "TERM": "dumb"},
-    ) as shell:
+        env={"PATH": path, "HOME": str(tmp_path), "TERM": "dumb", "LANG": "C.UTF-8"},
+    ) as process:
         os.close(theirs)
         try:
             # In two pieces, so that what is typed does not look like what is printed.
-            os.write(ours, b'eval "$(ziggy completion bash)"; echo "rea""dy"\n')
+            os.write(ours, f"{SOURCED[shell]}; echo rea''dy\n".encode())
             read_until(ours, "ready")
-            os.write(ours, b"ziggy run fir\t")
-            read_until(ours, "ziggy run first ")
-            os.write(ours, b"--start mea\t")
-            read_until(ours, "--start measure ")
+            for typed, words in TYPED.items():
+                # To the start of the line, to print the words instead of running them.
+                os.write(ours, f"{typed} e''nd\x01printf '<%s>' \n".encode())
+                shown = read_until(ours, "<end>")
+                assert f"<ziggy><{'><'.join(words)}><end>" in shown
         finally:
-            shell.kill()
+            process.kill()
     os.close(ours)
 
 
+def test_fish_shows_descriptions_whole(mission, path, tmp_path):
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"{SOURCED['fish']}; complete -C 'ziggy event'"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        cwd=mission,
+        env={"PATH": path, "HOME": str(tmp_path), "LANG": "C.UTF-8"},
+    )
+    name, text = done.stdout.splitlines()[0].split("\t")
+    assert name == "event"
+    assert text.startswith("Fire, enable and disable")
+
+
 def read_until(terminal, wanted):
-    """Read what is shown on a terminal until something is among it."""
+    """Read and return what a terminal shows until something is among it."""
     seen = ""
     deadline = time.monotonic() + 120
     while wanted not in seen:
         is_there, _, _ = select.select([terminal], [], [], deadline - time.monotonic())
         assert is_there, seen
         seen += os.read(terminal, 65536).decode(errors="replace")
+    return seen
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,24 @@ if TYPE_CHECKING:
 
 Names = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
+_MENDS = {
+    "bash": {
+        "COMPREPLY+=($value)": r"""[[ $value == *= ]] && compopt -o nospace
+            [[ ${COMP_WORDS[COMP_CWORD]} == [\"\']* ]] || value=$(printf %q "$value")
+            COMPREPLY+=("$value")"""
+    },
+    "zsh": {
+        "-a response\n": "-a response ending\n",
+        "in ${response}; do\n": """in ${response}; do
+        [[ "$key" == *= ]] && ending=(-S "")
+""",
+        "descriptions -U\n": 'descriptions -U "${(@)ending}"\n',
+    },
+    "fish": {'string split ","': 'string split --max 1 ","'},
+}
+"""What is better in click's scripts, by shell: the name of a parameter, which may have
+spaces, is followed by its value and not by a space; descriptions may have commas."""
+
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -29,7 +47,10 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(ctx.find_root().command, {}, "ziggy", "_ZIGGY_COMPLETE").source())
+    script = kind(ctx.find_root().command, {}, "ziggy", "_ZIGGY_COMPLETE").source()
+    for words, better in _MENDS[shell].items():
+        script = script.replace(words, better)
+    click.echo(script)
 
 
 def _pipelines(database: Database, ctx: click.Context) -> list[tuple[str, str]]:
