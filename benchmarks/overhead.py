@@ -17,6 +17,8 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +181,21 @@ def compare(client: Client, count: int, rounds: int, typical_s: float) -> None:
         assert (last == cluster.datastore["set-1/in"]["pixels"][-1].values + 1).all()
 
 
+@contextmanager
+def two_workers() -> Iterator[Client]:
+    """Yield a client of two worker processes of one thread."""
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
+        ) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield client
+
+
 def main() -> None:
     """Read the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -193,15 +210,7 @@ def main() -> None:
     chosen = parser.parse_args()
     counts = [1_000, 10_000, 50_000] if chosen.scaling else [chosen.subtasks]
     for count in counts:
-        with (
-            LocalCluster(
-                n_workers=2,
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=50,
-            ) as local,
-            Client(local, set_as_default=False) as client,
-        ):
+        with two_workers() as client:
             compare(client, count, chosen.rounds, chosen.typical)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(f"peak memory of supervisor and Dask scheduler together: {peak:.0f} MB")

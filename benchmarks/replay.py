@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from distributed import Client, LocalCluster
-from overhead import prepare, run_with_ziggy
+from distributed import Client
+from overhead import prepare, run_with_ziggy, two_workers
 
 import ziggy_dask as z
 from ziggy_dask.records import journal
@@ -69,15 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subtasks", type=int, default=10_000)
     chosen = parser.parse_args()
-    with (
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        ) as local,
-        Client(local, set_as_default=False) as client,
-    ):
+    with two_workers() as client:
         measure(client, chosen.subtasks)
 
 

@@ -1,9 +1,9 @@
 import pytest
 
-from tests.conftest import pipeline
+from tests.conftest import new_instance
 from ziggy_dask.errors import ClusterError
 from ziggy_dask.interface.page.actions import ACTIONS
-from ziggy_dask.records import alerts, instances, library
+from ziggy_dask.records import alerts, instances
 from ziggy_dask.records.states import InstanceState
 
 
@@ -11,19 +11,7 @@ from ziggy_dask.records.states import InstanceState
 def site(cluster):
     """An instance with two tasks that wait, and nobody who supervises."""
     database = cluster._site.database
-    library.register(database, [pipeline(None)])
-    instances.create_instance(
-        database,
-        instances.NewInstance(
-            name="",
-            pipeline_id=library.pipeline(database, "test").id,
-            code_version="",
-            options={},
-            parameters={},
-            software={},
-            base_snapshot="A",
-        ),
-    )
+    new_instance(database)
     new = [
         instances.NewTask(position=n, node="flip", unit=f"[{n}]", plan={}, total=1)
         for n in range(2)

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import select
 
-import ziggy_dask as z
+from tests.conftest import new_instance
 from ziggy_dask.records import (
     TaskStep,
     count_tasks,
@@ -32,20 +32,7 @@ from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
 def database(tmp_path):
     """Records of an instance whose tasks do all that tasks can do."""
     database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
-    library.register(database, [z.Pipeline(name="small")])
-    stored = library.pipeline(database, "small")
-    instances.create_instance(
-        database,
-        instances.NewInstance(
-            name="",
-            pipeline_id=stored.id,
-            code_version="",
-            options={},
-            parameters={},
-            software={},
-            base_snapshot="A",
-        ),
-    )
+    new_instance(database)
     new = [
         instances.NewTask(
             position=n, node=node, unit=f"[{unit}]", plan={"n": n}, total=2

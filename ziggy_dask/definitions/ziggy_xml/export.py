@@ -9,6 +9,8 @@ from ziggy_dask.definitions.location import Location
 from ziggy_dask.definitions.pipeline import (
     DataReceiptStep,
     DataType,
+    EventHandler,
+    ModelType,
     Node,
     Pipeline,
     Priority,
@@ -49,15 +51,7 @@ def library_from_pipeline(pipeline: Pipeline) -> Library:
     children = {child for one in nodes for child in one.children}
     places = list(_places(pipeline))
     return Library(
-        events={
-            one.name: ZiggyEvent(
-                name=one.name,
-                pipeline=pipeline.name,
-                directory=one.directory,
-                is_enabled=one.is_enabled,
-            )
-            for one in pipeline.events
-        },
+        events={one.name: _event(pipeline, one) for one in pipeline.events},
         steps={
             one.name: _step(one)
             for one in pipeline.nodes
@@ -79,21 +73,31 @@ def library_from_pipeline(pipeline: Pipeline) -> Library:
             one.name: ZiggySet(content=one) for one in pipeline.parameter_sets
         },
         file_types={one.name: _file_type(pipeline, one) for one in pipeline.data_types},
-        model_types={
-            one.name: ZiggyModelType(
-                name=one.name,
-                files=one.files,
-                version_group=one.version_group or -1,
-                timestamp_group=one.timestamp_group or -1,
-                semantic_version=one.semantic_version,
-            )
-            for one in pipeline.model_types
-        },
+        model_types={one.name: _model_type(one) for one in pipeline.model_types},
         regexps={
             one.name: ZiggyRegexp(name=one.name, value=one.pattern)
             for one in pipeline.placeholders
         },
         directories={one.path: one for place in places for one in place.directories},
+    )
+
+
+def _event(pipeline: Pipeline, one: EventHandler) -> ZiggyEvent:
+    return ZiggyEvent(
+        name=one.name,
+        pipeline=pipeline.name,
+        directory=one.directory,
+        is_enabled=one.is_enabled,
+    )
+
+
+def _model_type(one: ModelType) -> ZiggyModelType:
+    return ZiggyModelType(
+        name=one.name,
+        files=one.files,
+        version_group=one.version_group or -1,
+        timestamp_group=one.timestamp_group or -1,
+        semantic_version=one.semantic_version,
     )
 
 
