@@ -10,36 +10,30 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from importlib.metadata import entry_points
-from pathlib import PurePosixPath
 
-from ziggy_dask.definitions.batch import (
-    Remote,
+from ziggy_dask.definitions.data_type_check import (
+    data_type_problems,
+    deeper_location,
+    place_problems,
 )
-from ziggy_dask.definitions.location import Location
 from ziggy_dask.definitions.names import (
-    argument_name,
     is_identifier,
     is_name,
     suggestion,
 )
+from ziggy_dask.definitions.node_check import node_problems
 from ziggy_dask.definitions.pipeline import (
     DaskFunctionStep,
     DataReceiptStep,
-    DataType,
     Node,
     Pipeline,
     ProductKind,
     ProgramStep,
     ScriptStep,
-    Step,
 )
-from ziggy_dask.definitions.problem import Problem
+from ziggy_dask.definitions.problem import Problem, compiles, pattern_problems
 from ziggy_dask.definitions.schedule import schedule_faults
 from ziggy_dask.errors import DefinitionError, Fault
-
-COMPRESSIONS = ("zstd", "blosc", "none")
-FILE_FORMATS = ("netcdf", "zarr")
 
 
 def check(pipeline: Pipeline) -> tuple[Problem, ...]:
@@ -49,8 +43,8 @@ def check(pipeline: Pipeline) -> tuple[Problem, ...]:
         for look in (
             _names,
             _placeholders,
-            _data_types,
-            _places,
+            data_type_problems,
+            place_problems,
             _model_types,
             _events,
             _references,
@@ -72,11 +66,6 @@ def require_sound(pipeline: Pipeline) -> None:
         raise DefinitionError(
             [Fault(message=f"{' › '.join(p.where)}: {p.message}") for p in problems]
         )
-
-
-def reader_names() -> tuple[str, ...]:
-    """Return the names of all installed readers."""
-    return tuple(sorted({one.name for one in entry_points(group="ziggy_dask.readers")}))
 
 
 def _names(pipeline: Pipeline) -> Iterator[Problem]:
@@ -111,185 +100,14 @@ def _placeholders(pipeline: Pipeline) -> Iterator[Problem]:
                 where,
                 f"placeholder {one.name!r} must be letters, digits and underscores",
             )
-        yield from _pattern(where, one.pattern)
-
-
-def _pattern(where: tuple[str, ...], pattern: str) -> Iterator[Problem]:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        yield Problem(
-            where,
-            f"{pattern!r} is no regular expression: {error.msg}"
-            + (f" at position {error.pos}" if error.pos is not None else ""),
-        )
-
-
-def _data_types(pipeline: Pipeline) -> Iterator[Problem]:
-    for one in pipeline.data_types:
-        where = ("data_types", one.name)
-        for key, location in (("location", one.location), ("files", _deeper(one))):
-            for name in location.placeholders if location else ():
-                if name not in pipeline.patterns:
-                    yield Problem(
-                        (*where, key),
-                        f"location '{location}' uses the unknown placeholder {name!r}"
-                        + suggestion(name, pipeline.patterns),
-                    )
-            if location:
-                yield from _pins(pipeline, one, location)
-        yield from _storage(one)
-        yield from _delivery(one)
-
-
-def _deeper(one: DataType) -> Location | None:
-    try:
-        return one.deeper
-    except DefinitionError:
-        return None
-
-
-def _pins(pipeline: Pipeline, one: DataType, location: Location) -> Iterator[Problem]:
-    for part in (part for segment in location.segments for part in segment):
-        pattern = pipeline.patterns.get(part.placeholder, "")
-        if part.pin is None or not pattern or not _compiles(pattern):
-            continue
-        if re.fullmatch(pattern, part.pin) is None:
-            yield Problem(
-                ("data_types", one.name, "location"),
-                f"location '{location}' pins {part.placeholder!r} to {part.pin!r}, "
-                f"which does not match its pattern {pattern!r}",
-            )
-
-
-def _storage(one: DataType) -> Iterator[Problem]:
-    where = ("data_types", one.name)
-    if one.chunk < 1:
-        yield Problem(
-            (*where, "chunk"), f"chunk is {one.chunk}, but must be at least 1"
-        )
-    if one.chunk > 1 and not one.subtask:
-        yield Problem(
-            (*where, "chunk"), "chunk needs 'subtask', the dimension that is cut"
-        )
-    if one.chunk > 1 and one.kind is not ProductKind.ARRAY:
-        yield Problem(
-            (*where, "chunk"), f"a {one.kind.value} product has one item per subtask"
-        )
-    for dimension, size in one.chunks:
-        if size < 1 or dimension == one.subtask:
-            yield Problem(
-                (*where, "chunks"),
-                f"chunks: {dimension}: {size} is no size of a stored chunk along "
-                "another dimension than 'subtask' (which has 'chunk')",
-            )
-    if one.compression not in COMPRESSIONS:
-        yield Problem(
-            (*where, "compression"),
-            f"unknown compression {one.compression!r}"
-            + suggestion(one.compression, COMPRESSIONS),
-        )
-
-
-def _delivery(one: DataType) -> Iterator[Problem]:
-    where = ("data_types", one.name)
-    is_file = one.kind is ProductKind.FILE
-    if one.files:
-        yield from _files(where, one)
-    if bool(one.files) is not bool(one.reader) and not (is_file and one.files):
-        has, lacks = ("files", "reader") if one.files else ("reader", "files")
-        yield Problem(
-            (*where, has),
-            f"{has!r} needs {lacks!r}: deliveries want both the pattern of the file "
-            "names and the reader",
-        )
-    if one.reader and one.reader not in reader_names():
-        yield Problem(
-            (*where, "reader"),
-            f"no reader is called {one.reader!r}"
-            + suggestion(one.reader, reader_names()),
-        )
-    if one.file_format not in FILE_FORMATS:
-        yield Problem(
-            (*where, "file_format"),
-            f"unknown file format {one.file_format!r}"
-            + suggestion(one.file_format, FILE_FORMATS),
-        )
-    if one.files and one.subtask and not is_file and _compiles(one.files):
-        groups = re.compile(one.files).groups
-        if not groups:
-            yield Problem(
-                (*where, "files"),
-                f"{one.files!r} has no group, so files can't be told apart along "
-                f"{one.subtask!r}; put parentheses around what names the item",
-            )
-
-
-def _files(where: tuple[str, ...], one: DataType) -> Iterator[Problem]:
-    directory, slash, name = one.files.rpartition("/")
-    yield from _pattern((*where, "files"), name)
-    if not slash:
-        return
-    if one.kind is not ProductKind.FILE:
-        yield Problem(
-            (*where, "files"),
-            f"{one.files!r}: only files of 'kind: file' can be in directories below "
-            "their product",
-        )
-    try:
-        Location(directory)
-    except DefinitionError as error:
-        yield Problem((*where, "files"), str(error))
-
-
-def _compiles(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except re.error:
-        return False
-    return True
-
-
-def _places(pipeline: Pipeline) -> Iterator[Problem]:
-    for number, one in enumerate(pipeline.data_types):
-        for other in pipeline.data_types[:number]:
-            pair = sorted((_shape(pipeline, one), _shape(pipeline, other)), key=len)
-            if pair[1][: len(pair[0])] != pair[0] or _are_different_files(one, other):
-                continue
-            same = len(pair[0]) == len(pair[1])
-            yield Problem(
-                ("data_types", one.name, "location"),
-                f"location '{one.location}' of {one.name!r} "
-                f"{'is also that' if same else 'is nested with that'} of "
-                f"{other.name!r} ('{other.location}'); each product needs its own place",
-            )
-
-
-def _are_different_files(one: DataType, other: DataType) -> bool:
-    """Tell whether two types can share a directory, or lie within each other's."""
-    if {one.kind, other.kind} != {ProductKind.FILE}:
-        return False
-    return (one.location, one.files) != (other.location, other.files)
-
-
-def _shape(pipeline: Pipeline, one: DataType) -> tuple[str, ...]:
-    """Return the location with patterns in place of placeholders' names."""
-    return tuple(
-        "".join(
-            part.text
-            or (f"{{={part.pin}}}" if part.pin is not None else "")
-            or f"{{{pipeline.patterns.get(part.placeholder, part.placeholder)}}}"
-            for part in segment
-        )
-        for segment in one.location.segments
-    )
+        yield from pattern_problems(where, one.pattern)
 
 
 def _model_types(pipeline: Pipeline) -> Iterator[Problem]:
     for one in pipeline.model_types:
         where = ("model_types", one.name)
-        yield from _pattern((*where, "files"), one.files)
-        if not _compiles(one.files):
+        yield from pattern_problems((*where, "files"), one.files)
+        if not compiles(one.files):
             continue
         groups = re.compile(one.files).groups
         for key, group in (
@@ -353,7 +171,7 @@ def _references(pipeline: Pipeline) -> Iterator[Problem]:
                 yield from _known((*where, key), kind, name, known)
                 if times > 1:
                     yield Problem((*where, key), f"{name!r} is named {times} times")
-        yield from _node(node)
+        yield from node_problems(node)
         yield from _times_of_models(pipeline, node)
 
 
@@ -375,95 +193,6 @@ def _known(
     names = list(known)
     if name not in names:
         yield Problem(where, f"unknown {kind} {name!r}{suggestion(name, names)}")
-
-
-def _node(node: Node) -> Iterator[Problem]:
-    where = ("nodes", node.name)
-    if node.max_failed_subtasks < 0:
-        yield Problem(where, "max_failed_subtasks can't be negative")
-    if node.typical_s < 0:
-        yield Problem(where, "typical time can't be negative")
-    if node.limit_s < 0:
-        yield Problem(where, "time limit can't be negative")
-    if node.max_workers < 0:
-        yield Problem(where, "max_workers can't be negative")
-    if node.cores < 1:
-        yield Problem(
-            (*where, "cores"), f"cores is {node.cores}, but must be at least 1"
-        )
-    if node.gpu < 0:
-        yield Problem((*where, "gpu"), "gpu can't be negative")
-    if node.limit_s and node.typical_s > node.limit_s:
-        yield Problem(
-            (*where, "time"),
-            f"the typical time, {node.typical_s:g} s, is longer than the limit, "
-            f"{node.limit_s:g} s",
-        )
-    if node.remote is not None:
-        yield from _remote((*where, "remote"), node, node.remote)
-    if node.retry.times < 0:
-        yield Problem(where, "retry: times can't be negative")
-    if node.retry.memory < 1 or node.retry.time < 1:
-        yield Problem(where, "retry: factors can't be less than 1")
-    if node.retry.memory > 1 and not node.memory_bytes:
-        yield Problem(where, "retry: memory grows only if the node says its 'memory'")
-    if node.retry.time > 1 and not node.limit_s:
-        yield Problem(where, "retry: time grows only if the node has a 'time: limit'")
-    yield from _script(where, node.step)
-    if isinstance(node.step, DataReceiptStep):
-        if node.inputs or node.outputs:
-            yield Problem(
-                where,
-                "data receipt has no inputs or outputs: it brings every data type "
-                "that has 'files' and a 'reader'",
-            )
-        return
-    is_program = isinstance(node.step, ProgramStep | ScriptStep)
-    for key, given in (("inputs", node.inputs), ("outputs", node.outputs)):
-        if not given and not (is_program and key == "outputs"):
-            yield Problem(where, f"node {node.name!r} has no {key}")
-    arguments = Counter(argument_name(one.data_type) for one in node.inputs)
-    for name, times in arguments.items():
-        if times > 1:
-            yield Problem(
-                (*where, "inputs"), f"{times} inputs have the argument name {name!r}"
-            )
-
-
-def _remote(where: tuple[str, ...], node: Node, remote: Remote) -> Iterator[Problem]:
-    if not is_name(remote.environment):
-        yield Problem(
-            (*where, "environment"),
-            f"{remote.environment!r} can't name an environment of the cluster file",
-        )
-    for key, number, least in (
-        ("max_nodes", remote.max_nodes, 0),
-        ("subtasks_per_core", remote.subtasks_per_core, 0),
-        ("min_subtasks", remote.min_subtasks, -1),
-    ):
-        if number < least:
-            yield Problem(
-                (*where, key), f"{key} is {number:g}, but must be at least {least}"
-            )
-    if remote.queue and remote.reserved_queue:
-        yield Problem(
-            (*where, "reserved_queue"), "give 'queue' or 'reserved_queue', not both"
-        )
-    if isinstance(node.step, DataReceiptStep):
-        yield Problem(where, "data receipt runs in the supervisor, never elsewhere")
-
-
-def _script(where: tuple[str, ...], step: Step) -> Iterator[Problem]:
-    if isinstance(step, ProgramStep) and not step.program.strip():
-        yield Problem((*where, "program"), "names no program")
-    if not isinstance(step, ScriptStep):
-        return
-    path = PurePosixPath(step.script)
-    if path.suffix != ".py" or path.is_absolute() or ".." in path.parts:
-        yield Problem(
-            (*where, "script"),
-            f"{step.script!r} is no script; write 'package/module.py'",
-        )
 
 
 def _program_outputs(pipeline: Pipeline) -> Iterator[Problem]:
@@ -578,9 +307,9 @@ def _output_places(pipeline: Pipeline) -> Iterator[Problem]:
             if one.data_type in pipeline.types
         ]
         given = {name for one in inputs for name in one.location.placeholders}
-        deeper = {n for d in map(_deeper, inputs) if d for n in d.placeholders}
+        deeper = {n for d in map(deeper_location, inputs) if d for n in d.placeholders}
         for output in (pipeline.types[o] for o in node.outputs if o in pipeline.types):
-            below = _deeper(output)
+            below = deeper_location(output)
             needs = (
                 (output.location, given),
                 *(((below, given | deeper),) if below else ()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -13,3 +15,24 @@ class Problem:
     """Keys from the top of the definition to the place."""
     message: str
     """What is wrong, and the mend."""
+
+
+def pattern_problems(where: tuple[str, ...], pattern: str) -> Iterator[Problem]:
+    """Yield what is wrong with a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        yield Problem(
+            where,
+            f"{pattern!r} is no regular expression: {error.msg}"
+            + (f" at position {error.pos}" if error.pos is not None else ""),
+        )
+
+
+def compiles(pattern: str) -> bool:
+    """Tell whether a text is a regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
