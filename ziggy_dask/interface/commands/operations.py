@@ -29,10 +29,13 @@ def _numbers(
     return tuple(found)
 
 
-@click.command()
-@click.argument(
+_tasks = click.argument(
     "tasks", callback=_numbers, required=False, shell_complete=complete.TASK
 )
+
+
+@click.command()
+@_tasks
 @click.option(
     "--instance",
     type=int,
@@ -93,9 +96,7 @@ def restart(
 
 
 @click.command()
-@click.argument(
-    "tasks", callback=_numbers, required=False, shell_complete=complete.TASK
-)
+@_tasks
 @click.option(
     "--instance",
     type=int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose nodes and units of work."""
+    """Add the options that choose nodes and units of work, as one argument `choice`."""
     options = (
         click.option(
             "--start",
@@ -53,9 +54,16 @@ def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "pipeline says.",
         ),
     )
+
+    @wraps(function)
+    def chosen(*arguments: Any, **given: Any) -> Any:
+        names = ("start", "stop", "where", "exclude", "process")
+        choice = {name: given.pop(name) for name in names}
+        return function(*arguments, choice=choice, **given)
+
     for option in reversed(options):  # the last one comes first
-        function = option(function)
-    return function
+        chosen = option(chosen)
+    return chosen
 
 
 @click.command()
@@ -67,25 +75,14 @@ def _choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def plan(
     ctx: click.Context,
     pipeline: str,
-    start: str | None,
-    stop: str | None,
-    where: tuple[str, ...],
-    exclude: tuple[str, ...],
-    process: str | None,
+    choice: dict[str, Any],
     subtasks: bool,
     as_json: bool,
 ) -> None:
     """Show all tasks that a run of PIPELINE would have; nothing is changed."""
     from ziggy_dask.interface.output import show
 
-    made = opened_cluster(ctx).plan(
-        pipeline,
-        start=start,
-        stop=stop,
-        where=where,
-        exclude=exclude,
-        process=process,
-    )
+    made = opened_cluster(ctx).plan(pipeline, **choice)
     if subtasks:
         rows: list[dict[str, Any]] = [
             {
@@ -135,23 +132,12 @@ def graph(
     ctx: click.Context,
     pipeline: str,
     output: Path,
-    start: str | None,
-    stop: str | None,
-    where: tuple[str, ...],
-    exclude: tuple[str, ...],
-    process: str | None,
+    choice: dict[str, Any],
 ) -> None:
     """Draw the Dask graph of a run of PIPELINE; nothing is changed."""
     from ziggy_dask.interface.picture import draw_plan
 
-    made = opened_cluster(ctx).plan(
-        pipeline,
-        start=start,
-        stop=stop,
-        where=where,
-        exclude=exclude,
-        process=process,
-    )
+    made = opened_cluster(ctx).plan(pipeline, **choice)
     draw_plan(made, output)
     click.echo(f"{output}: {len(made.tasks)} tasks, {made.subtask_count} subtasks")
 
@@ -191,11 +177,7 @@ def run(
     ctx: click.Context,
     pipeline: str | None,
     name: str,
-    start: str | None,
-    stop: str | None,
-    where: tuple[str, ...],
-    exclude: tuple[str, ...],
-    process: str | None,
+    choice: dict[str, Any],
     changes: tuple[str, ...],
     continues: bool,
     instance: int | None,
@@ -208,7 +190,7 @@ def run(
     """
     from ziggy_dask.interface.commands.records import show_ended
 
-    chosen = (name, start, stop, where, exclude, process, changes, detach)
+    chosen = (name, *choice.values(), changes, detach)
     if continues == (pipeline is not None):
         raise click.UsageError("give either PIPELINE or --continue")
     if continues and any(chosen):
@@ -219,23 +201,15 @@ def run(
     if instance is not None and not continues:
         raise click.UsageError("--instance goes with --continue")
     cluster = opened_cluster(ctx)
-    choice: dict[str, Any] = {
-        "name": name,
-        "start": start,
-        "stop": stop,
-        "where": where,
-        "exclude": exclude,
-        "process": process,
-        "parameters": parse_changes(changes),
-    }
+    asked = {"name": name, "parameters": parse_changes(changes), **choice}
     if detach:
-        click.echo(cluster.run(pipeline or "", **choice, wait=False).id)
+        click.echo(cluster.run(pipeline or "", **asked, wait=False).id)
         return
     with followed(as_json) as listen, interruptible(cluster):
         if continues:
             done = cluster.resume(instance, listen=listen)
         else:
-            done = cluster.run(pipeline or "", **choice, listen=listen)
+            done = cluster.run(pipeline or "", **asked, listen=listen)
     ctx.exit(show_ended([done], as_json=as_json))
 
 
