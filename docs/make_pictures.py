@@ -14,6 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.text import Text
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 from weasyprint import HTML
 
 import ziggy_dask as z
@@ -79,12 +83,33 @@ def draw_report(home: Path) -> None:
     page = "<style>@page {{ size: 190mm 96mm; margin: 6mm }}</style>{}"
     HTML(string=page.format(instance._repr_html_())).write_pdf(home / "card.pdf")
     draw_page(home / "card.pdf", PICTURES / "notebook-instance")
+    draw_console(home / "cluster.yaml")
 
 
 def draw_page(pdf: Path, picture: Path) -> None:
     """Draw the first page of a PDF file as PNG, by Debian's poppler-utils."""
     command = ["pdftoppm", "-png", "-r", "90", "-singlefile", str(pdf), str(picture)]
     subprocess.run(command, check=True)
+
+
+def draw_console(file: Path) -> None:
+    """Draw the top of the page, by Debian's chromium and chromium-driver."""
+    options = Options()
+    for one in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):
+        options.add_argument(one)
+    command = [sys.executable, "-m", "ziggy_dask", "--cluster", str(file), "console"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+        webdriver.Chrome(options, Service("/usr/bin/chromedriver")) as browser,
+    ):
+        assert server.stdout is not None
+        browser.set_window_size(1280, 1500)
+        browser.get(server.stdout.readline().strip().partition("?")[0])
+        WebDriverWait(browser, 60).until(
+            lambda _: "permuter" in browser.find_element("id", "timeline").text
+        )
+        browser.save_screenshot(str(PICTURES / "page.png"))
+        server.terminate()
 
 
 def draw_candidate(home: Path) -> None:
