@@ -12,6 +12,7 @@ import sys
 import time
 from importlib import resources
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -76,13 +77,25 @@ def run_on(tmp_path, root, compute: str):
     return cluster
 
 
+class OwnCluster(LocalCluster):
+    """A class of a mission's own, which notes how it is scaled."""
+
+    scaled: ClassVar[list[int]] = []
+
+    def scale(self, n=0, **resources):
+        self.scaled.append(n)
+        return super().scale(n, **resources)
+
+
 def test_any_class_with_the_interface_of_dask_s_clusters(tmp_path, code):
     lines = (
-        "compute:\n  class:\n    name: distributed:LocalCluster\n    workers: 2\n"
+        f"compute:\n  class:\n    name: {__name__}:OwnCluster\n    workers: 2\n"
         "    options:\n      n_workers: 0\n      threads_per_worker: 1\n"
         "      host: 127.0.0.1\n      dashboard_address: 127.0.0.1:0\n"
     )
+    OwnCluster.scaled.clear()
     run_on(tmp_path, code(ALGORITHMS), lines)
+    assert 2 in OwnCluster.scaled
 
 
 class Crowded(LocalCluster):

@@ -56,7 +56,8 @@ def needs_of(node: Node, remote: Remote | None = None) -> Needs:
     if missing or where is None:
         raise ClusterError(
             f"node {node.name!r} does not say its {' and '.join(missing)}, without which "
-            "nothing can be estimated; add it to the definition, or give it here"
+            "nothing can be estimated; add it to the definition, or give memory, time "
+            "and environment here"
         )
     return Needs(
         memory_bytes=node.memory_bytes,
