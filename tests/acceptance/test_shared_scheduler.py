@@ -23,7 +23,10 @@ def shared():
     """A client of a scheduler of its own."""
     with (
         LocalCluster(
-            n_workers=1, processes=False, dashboard_address=None, silence_logs=50
+            n_workers=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
         ) as running,
         Client(running, set_as_default=False) as client,
     ):

@@ -16,24 +16,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from dask.utils import format_bytes
-from distributed import Future, as_completed
-from distributed.scheduler import KilledWorker
+from distributed import Future
 
-from ziggy_dask.compute import MEMORY, has_places, memory_of_workers
-from ziggy_dask.compute.estimate import estimate
-from ziggy_dask.compute.placing import CLAIM, SECONDS, wants
 from ziggy_dask.datastore import Labels, stored_items
-from ziggy_dask.definitions import Environment, Node
-from ziggy_dask.errors import ClusterError, DatastoreError, MissingError
+from ziggy_dask.errors import DatastoreError, MissingError
 from ziggy_dask.planning import (
-    Batch,
     Calls,
     Feed,
-    Key,
     TaskGraph,
     TaskPlan,
-    batch_size,
     dask_graph,
     followers,
     layout_graph,
@@ -42,17 +33,16 @@ from ziggy_dask.planning import (
 )
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.alerts import Severity
-from ziggy_dask.records.history import node_history
 from ziggy_dask.records.usage import usage_of_nodes, usage_of_tasks
 from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.connection import connected, lost
-from ziggy_dask.supervisor.demand import needed_by
+from ziggy_dask.supervisor.connection import connected
 from ziggy_dask.supervisor.events import (
     Listener,
     Planned,
     Progressed,
     TaskEnded,
 )
+from ziggy_dask.supervisor.flight import Flight
 from ziggy_dask.supervisor.halting import stop_running
 from ziggy_dask.supervisor.handout import (
     InstanceFacts,
@@ -61,14 +51,13 @@ from ziggy_dask.supervisor.handout import (
     work_token,
 )
 from ziggy_dask.supervisor.ledger import Ledger, Progress, recorded_earlier, recorded_of
+from ziggy_dask.supervisor.placement import Placement
 from ziggy_dask.supervisor.publishing import Finished, publish
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.usual import unusual
 from ziggy_dask.workers import (
     BatchResult,
-    Cause,
     Halting,
-    Outcome,
     SubtaskState,
     begin_run,
     code_of,
@@ -118,15 +107,8 @@ class InstanceRun:
         self._token = secrets.token_hex(16)
         self._ledger = Ledger(site.database, facts.number)
         self._recorded = recorded_earlier(site.database, self._ledger, self._token)
-        self._batches: dict[Any, Batch] = {}
-        self._futures: dict[Any, Future[Any]] = {}
-        self._needed: set[Any] = set()
-        self._completed = as_completed([], loop=client.loop)
-        self._slots = sum(client.nthreads().values()) or 1
-        self._memory = memory_of_workers(client)
-        self._has_places = has_places(client)
-        self._longest: dict[str, float] = {}
-        self._durations = outcomes.typical_seconds(site.database, facts.pipeline.name)
+        self._placement = Placement(site, facts, self._ledger, self._recorded, client)
+        self._flight = Flight(client)
         self._usual = usage_of_nodes(site.database, facts.pipeline.name, facts.number)
         self._begun: deque[int] = deque()
 
@@ -139,9 +121,8 @@ class InstanceRun:
                 self._advance()
                 self._hand_out()
                 for futures in self._ended_futures():
-                    results = self._results_of(futures)
-                    needed = {k: results[k] for k in self._needed & results.keys()}
-                    remember(self._client, needed)
+                    results = self._flight.results_of(futures)
+                    remember(self._client, self._flight.needed(results))
                     self._record(list(results.values()))
                     self._advance()
                     self._hand_out()
@@ -232,7 +213,7 @@ class InstanceRun:
             index = task.plan.index
             if not task.blocked or not self._ledger.is_published(task.upstream):
                 continue
-            if any(self._batches[key].task == index for key in self._futures):
+            if index in self._flight.tasks:
                 continue
             self._recorded[index] = recorded_of(self._site.database, task, self._token)
             task.blocked.clear()
@@ -246,13 +227,12 @@ class InstanceRun:
 
     def _end_refused(self) -> bool:
         """End tasks whose environment takes no jobs; return whether there were any."""
-        if not self._has_places:
-            return False
         refusals = dict(self._site.refusals)
+        if not refusals:
+            return False
         found: dict[str, list[Progress]] = {}
         for task in self._ledger.unended():
-            node = self._facts.pipeline.by_name[task.plan.node]
-            environment = self._environment_of(task.plan, node)
+            environment = self._placement.environment_of(task.plan)
             if task.is_handed_out and environment and environment.name in refusals:
                 found.setdefault(environment.name, []).append(task)
         for name, tasks in found.items():
@@ -267,13 +247,7 @@ class InstanceRun:
             self._fail(task, reason)
         indices = {one.plan.index for one in halted}
         indices |= followers((one.plan for one in self._ledger), indices)
-        futures = [
-            future
-            for key, future in self._futures.items()
-            if self._batches[key].task in indices
-        ]
-        for future in futures:
-            del self._futures[future.key]
+        futures = self._flight.give_up(indices)
         tokens = {work_token(self._token, one.number) for one in halted}
         stop_running(self._client, tokens, [future.key for future in futures])
         self._client.cancel(futures, force=True)
@@ -293,7 +267,7 @@ class InstanceRun:
             [task.plan for task in graphed.values()],
             token=self._token,
             recorded=self._recorded,
-            size_of=self._batch_size,
+            size_of=self._placement.size_of,
             lanes_of=lambda plan: self._facts.pipeline.by_name[plan.node].max_workers,
         )
         self._submit(graphs)
@@ -321,7 +295,7 @@ class InstanceRun:
 
     def _is_running(self, node: str) -> bool:
         """Tell whether subtasks of a node were handed out and have not ended."""
-        tasks = {self._batches[key].task for key in self._futures}
+        tasks = self._flight.tasks
         return any(self._ledger[index].plan.node == node for index in tasks)
 
     def _settle_open(self) -> None:
@@ -373,26 +347,9 @@ class InstanceRun:
                 for one in graphs
             },
             calls=_CALLS,
-            annotations_of=self._annotations,
+            annotations_of=self._placement.annotations,
         )
-        batches = {batch.key: batch for graph in graphs for batch in graph.batches}
-        if not batches:
-            return
-        futures = self._client.get(
-            dsk, list(batches), sync=False, priority=self._facts.pipeline.priority.rank
-        )
-        self._batches.update(batches)
-        self._needed.update(
-            key
-            for graph in graphs
-            for waited in (
-                *(batch.waits_for for batch in graph.batches),
-                *graph.merges.values(),
-            )
-            for key in waited
-        )
-        self._futures.update(zip(batches, futures, strict=True))
-        self._completed.update(futures)
+        self._flight.submit(dsk, graphs, self._facts.pipeline.priority.rank)
 
     def _pickled_work(self, plan: TaskPlan, snapshots: Mapping[int, str]) -> bytes:
         task = self._ledger[plan.index]
@@ -412,77 +369,12 @@ class InstanceRun:
         )
         return pickle.dumps(work)
 
-    def _annotations(self, plan: TaskPlan) -> dict[str, Any]:
-        """Return what the scheduler is told of a task's batches: where they may run."""
-        node = self._facts.pipeline.by_name[plan.node]
-        resubmits = self._ledger[plan.index].resubmits
-        environment = self._environment_of(plan, node)
-        if environment is None:
-            memory = self._memory_at_home(node, resubmits)
-            at_home = wants(node, memory, "") if self._has_places else {}
-            needs = at_home or ({MEMORY: memory} if memory else {})
-            return {"resources": needs} if needs else {}
-        needed = needed_by(node, resubmits, environment)
-        estimate(environment, needed, plan.count)
-        return {
-            "resources": wants(node, needed.memory_bytes, environment.name),
-            CLAIM: (self._facts.number, node.name, resubmits),
-            SECONDS: self._longest_s(node) or needed.longest_s,
-        }
-
-    def _longest_s(self, node: Node) -> float:
-        """Return the time in which most subtasks of a node ended so far; 0: not known."""
-        if node.name not in self._longest:
-            history = node_history(
-                self._site.database, self._facts.pipeline.name, node.name
-            )
-            self._longest[node.name] = (
-                history.longest_s.high
-                if history and history.longest_s.is_enough
-                else 0.0
-            )
-        return self._longest[node.name]
-
-    def _environment_of(self, plan: TaskPlan, node: Node) -> Environment | None:
-        """Return where the subtasks of a task run; None: in the home pool."""
-        if node.remote is None or not self._has_places:
-            return None
-        recorded = self._recorded.get(plan.index)
-        left = plan.count - (len(recorded.part_of) if recorded else 0)
-        if left < node.remote.min_subtasks:
-            return None
-        return self._site.cluster.environment(node.remote.environment)
-
-    def _memory_at_home(self, node: Node, resubmits: int) -> float:
-        """Return the memory that a subtask gets in the home pool; 0: nobody counts it."""
-        if not node.memory_bytes or not self._memory:
-            return 0.0
-        if node.memory_bytes <= max(self._memory):
-            return min(
-                node.memory_bytes * node.retry.memory**resubmits, max(self._memory)
-            )
-        raise ClusterError(
-            f"node {node.name!r} needs {format_bytes(node.memory_bytes)} of memory per "
-            f"subtask; the largest worker has {format_bytes(int(max(self._memory)))}. "
-            "Give workers more in the cluster file, or mend the node's 'memory'"
-        )
-
-    def _batch_size(self, plan: TaskPlan) -> int:
-        if self._ledger[plan.index].attempt:
-            return 1  # so that those that fail, or kill their worker, harm no others
-        node = self._facts.pipeline.by_name[plan.node]
-        if self._environment_of(plan, node) is not None:
-            return 1
-        declared = node.typical_s
-        seconds = declared or self._durations.get(plan.node, 0.0)
-        return batch_size(plan.count, seconds, self._slots)
-
     # -- what comes back -------------------------------------------------------
 
     def _ended_futures(self) -> Iterator[list[Future[Any]]]:
         """Yield futures as they end, as many at a time as have gathered meanwhile."""
         heeded = time.monotonic()
-        while self._futures:
+        while self._flight:
             began = time.monotonic()
             if self._site.stop.is_set():
                 raise KeyboardInterrupt
@@ -495,69 +387,14 @@ class InstanceRun:
                 if self._end_refused() or halted:
                     yield []
                     continue
-            ended = self._completed.next_batch(block=False)
-            some = [future for future in ended if future.key in self._futures]
-            if some:
-                yield some
-                if self._futures:
+            if ended := self._flight.ended():
+                yield ended
+                if self._flight:
                     time.sleep(max(0.0, _RECORD_S - (time.monotonic() - began)))
-            elif self._completed.is_empty():
-                raise lost()
-            else:
-                with self._completed.thread_condition:
-                    self._completed.thread_condition.wait(timeout=0.1)
-
-    def _results_of(self, futures: Sequence[Future[Any]]) -> dict[Key, BatchResult]:
-        """Return the results of ended futures by key, and let the futures go."""
-        status = {future.key: future.status for future in futures}
-        if "cancelled" in status.values():
-            raise lost("dropped subtasks")
-        good = [future for future in futures if status[future.key] == "finished"]
-        bad = [future for future in futures if status[future.key] == "error"]
-        # What was lost with its worker since it ended is on its way once more.
-        again = [f for f in futures if status[f.key] in ("pending", "lost")]
-        self._completed.update(again)
-        gathered: list[BatchResult] = self._client.gather(good)
-        results: dict[Any, BatchResult] = {
-            f.key: one for f, one in zip(good, gathered, strict=True)
-        }
-        results.update((future.key, self._lost(future)) for future in bad)
-        for future in (*good, *bad):
-            del self._futures[future.key]
-            future.release()
-        return results
-
-    def _lost(self, future: Future[Any]) -> BatchResult:
-        """Return the outcomes of a batch whose key failed, not its algorithm."""
-        batch = self._batches[future.key]
-        error = future.exception()
-        before = [self._futures.get(key) for key in batch.waits_for]
-        is_blocked = any(one is not None and one.status == "error" for one in before)
-        cause = Cause.WORKER_LOST
-        if isinstance(error, KilledWorker):
-            is_blocked = error.task != future.key
-            if _was_full(error.last_worker):
-                cause = Cause.OUT_OF_MEMORY
-        state = SubtaskState.BLOCKED if is_blocked else SubtaskState.FAILED
-        return BatchResult(
-            index=batch.task,
-            outcomes=tuple(
-                Outcome(
-                    subtask=number,
-                    state=state,
-                    cause=cause,
-                    message=" ".join(str(error).split())[:2000],
-                    started_s=time.time(),
-                )
-                for number in batch.subtasks
-            ),
-        )
 
     def _let_go(self) -> None:
         """Release what is left on the scheduler."""
-        for future in self._futures.values():
-            future.release()
-        self._futures.clear()
+        self._flight.let_go()
         self._client.unsubscribe_topic(f"ziggy-{self._token}")
         if self._client.status == "running":
             with suppress(OSError):  # the scheduler has just gone
@@ -615,12 +452,6 @@ class InstanceRun:
                 message=message,
             )
         )
-
-
-def _was_full(worker: Any) -> bool:
-    """Tell whether a worker that died had used up its memory, as far as it said."""
-    limit = worker.memory_limit
-    return bool(limit) and worker.metrics.get("memory", 0) > _FULL * limit
 
 
 def _why_failed(site: Site, task: Progress) -> str:
