@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,41 +91,55 @@ def run_process(
     Raises
     ------
     OSError
-        If it can't be started.
+        If it can't be started, or its log not be written; nothing of it runs then.
     """
     token = secrets.token_hex(12)
+    with log.open("wb", buffering=0) as file, _adopting_orphans(), _pipe() as ends:
+        process = _started(command, directory, environment, token, into=ends[1])
+        try:
+            _tell_warden("+", process.pid, token, limits.grace_s)
+            output = _Output(ends[0], file.write, limits.log_bytes)
+            cause = _follow(process.pid, output, directory, limits, halt)
+        finally:
+            left, code, peak = _finish(process, token)
+            _tell_warden("-", process.pid, token, limits.grace_s)
+        output.drain()
+    return Ended(exit_code=code, cause=cause, left_behind=left, peak_memory_bytes=peak)
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    """Return both ends of a pipe; the one to read from is closed at the end."""
     out, into = os.pipe2(os.O_CLOEXEC)
-    _adopt_orphans(+1)
     try:
         with contextlib.suppress(OSError):
             fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=directory,
-                env={**environment, warden.VARIABLE: token},
-                stdin=subprocess.DEVNULL,
-                stdout=into,
-                stderr=into,
-                start_new_session=True,
-            )
-        finally:
-            os.close(into)
-        _tell_warden("+", process.pid, token, limits.grace_s)
-        try:
-            with log.open("wb", buffering=0) as file:
-                output = _Output(out, file.write, limits.log_bytes)
-                try:
-                    cause = _follow(process.pid, output, directory, limits, halt)
-                finally:
-                    left, code, peak = _finish(process, token)
-                output.drain()
-        finally:
-            _tell_warden("-", process.pid, token, limits.grace_s)
+        yield out, into
     finally:
-        _adopt_orphans(-1)
         os.close(out)
-    return Ended(exit_code=code, cause=cause, left_behind=left, peak_memory_bytes=peak)
+
+
+def _started(
+    command: Sequence[str],
+    directory: Path,
+    environment: Mapping[str, str],
+    token: str,
+    *,
+    into: int,
+) -> subprocess.Popen[bytes]:
+    """Start a program that writes into a pipe, of which this process keeps no such end."""
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=directory,
+            env={**environment, warden.VARIABLE: token},
+            stdin=subprocess.DEVNULL,
+            stdout=into,
+            stderr=into,
+            start_new_session=True,
+        )
+    finally:
+        os.close(into)
 
 
 class _Output:
@@ -279,8 +293,17 @@ _running = 0
 _running_lock = threading.Lock()
 
 
-def _adopt_orphans(more: int) -> None:
+@contextlib.contextmanager
+def _adopting_orphans() -> Iterator[None]:
     """Be the parent of orphans among the descendants while programs run here."""
+    _adopt_orphans(+1)
+    try:
+        yield
+    finally:
+        _adopt_orphans(-1)
+
+
+def _adopt_orphans(more: int) -> None:
     global _running
     with _running_lock:
         _running += more
