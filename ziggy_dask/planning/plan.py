@@ -216,11 +216,7 @@ def plan_instance(
         found = _plan_node(pipeline, node, available, where, warnings)
         if not found:
             warnings.append(_why_no_units(pipeline, node, available, where))
-        kept = [
-            task
-            for one in found
-            if not is_done(task := only_new(one, pipeline, processed))
-        ]
+        kept = _new_ones(found, pipeline, processed)
         unchanged += len(found) - len(kept)
         made = [
             replace(task, index=len(tasks) + number, after=after)
@@ -381,6 +377,14 @@ def _plan_node(
             )
         made.append(task)
     return made
+
+
+def _new_ones(
+    tasks: Iterable[TaskPlan], pipeline: Pipeline, processed: Processed
+) -> list[TaskPlan]:
+    """Return tasks without what was processed before, but those of which nothing is left."""
+    left = (only_new(one, pipeline, processed) for one in tasks)
+    return [one for one in left if not is_done(one)]
 
 
 def _plan_task(

@@ -117,10 +117,7 @@ def work_of(
         limit_s=node.limit_s * node.retry.time**resubmits,
         root=facts.pipeline.root,
         code_version=facts.code_version,
-        sets=tuple(
-            facts.sets[one.name].with_values(changes.get(one.name, {}))
-            for one in facts.pipeline.sets_of(node)
-        ),
+        sets=_sets(facts, node, changes),
         models=_models(facts, node, task.unit),
         sources=tuple(_source(facts, feed, snapshots) for feed in task.feeds),
         sinks=tuple(_sink(facts, target, allocations) for target in task.targets),
@@ -284,6 +281,16 @@ def _why_no_model(
         f"node {task.node!r} {task.unit.name}: no model of type {model_type.name!r} "
         f"applies to {model_type.observed} "
         f"{dict(task.unit.values)[model_type.observed]!r}; there are {known}"
+    )
+
+
+def _sets(
+    facts: InstanceFacts, node: Node, changes: Mapping[str, Mapping[str, object]]
+) -> tuple[ParameterSet, ...]:
+    """Return the parameter sets of a node, with what was changed for a restart."""
+    return tuple(
+        facts.sets[one.name].with_values(changes.get(one.name, {}))
+        for one in facts.pipeline.sets_of(node)
     )
 
 
