@@ -170,8 +170,7 @@ def text_of(value: object) -> str:
 
 def _line(text: str) -> str:
     """Return text on one line, with nothing that a terminal would obey."""
-    if " " in text or not text.isprintable():
-        text = " ".join(text.split())
+    text = " ".join(text.split())
     if text.isprintable():
         return text
     return "".join(
