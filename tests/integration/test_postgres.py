@@ -8,6 +8,9 @@ import pytest
 from tests.conftest import data_type, images, node, pipeline, states, store
 from tests.integration.killing import ziggy
 from ziggy_dask.records import instances, outcomes
+from ziggy_dask.supervisor.events import unheard
+from ziggy_dask.supervisor.launch import Request, launch
+from ziggy_dask.supervisor.supervise import in_charge, work_on
 
 pytestmark = [pytest.mark.postgres, pytest.mark.integration]
 
@@ -90,3 +93,45 @@ def test_a_server_that_is_killed_in_mid_run_costs_no_subtask(
     assert set(states(instance).values()) == {"COMPLETE"}
     tasks = instances.tasks(cluster._site.database, 1)
     assert [asdict(one)["complete"] for one in tasks] == [one.total for one in tasks]
+
+
+def test_a_server_that_is_gone_when_a_task_is_published_costs_nothing(
+    postgres_cluster, postgres, code, client
+):
+    cluster = postgres_cluster
+    prepare(cluster, code(ALGORITHMS))
+    (cluster._site.cluster.path.parent / "code" / "mended").touch()
+    permit = cluster._site.database.require_lease
+    asked = []
+
+    def killing():
+        asked.append(1)
+        if len(asked) == 3:  # the scaffold was the first
+            postgres.kill()
+            threading.Timer(0.5, postgres.start).start()
+        permit()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster._site.database, "require_lease", killing)
+        instance = cluster.run("test", client=client)
+    assert len(asked) > 3
+    assert instance.state.value == "COMPLETED"
+
+
+def test_a_server_that_is_gone_at_the_end_spoils_nothing(
+    postgres_cluster, postgres, code, client
+):
+    cluster = postgres_cluster
+    prepare(cluster, code(ALGORITHMS))
+    (cluster._site.cluster.path.parent / "code" / "mended").touch()
+
+    site = cluster._site
+    try:
+        with in_charge(site):
+            number = launch(site, Request(pipeline="test"))
+            ended = work_on(site, number, client, unheard)
+            postgres.kill()
+    finally:
+        postgres.start()
+    assert ended.state.value == "COMPLETED"
+    assert instances.instance(site.database, number).state.value == "COMPLETED"

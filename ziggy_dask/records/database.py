@@ -47,6 +47,29 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 logger = logging.getLogger(__name__)
 
 
+def patiently(
+    function: Callable[Concatenate[Database, P], T],
+) -> Callable[Concatenate[Database, P], T]:
+    """Let a function of one transaction begin again when the database goes away.
+
+    Only the supervisor in charge waits; others are told at once.
+    """
+
+    @wraps(function)
+    def patient(database: Database, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return function(database, *args, **kwargs)
+            except ConnectionLostError as error:
+                if database.lease_token is None or time.monotonic() > until:
+                    raise
+                logger.warning("waiting for the database: %s", error)
+                time.sleep(_LOOK_S)
+
+    return patient
+
+
 class Database:
     """An open database.
 
@@ -99,6 +122,7 @@ class Database:
             if not (is_whole and number is not None and _is_kept(self, number)):
                 raise
 
+    @patiently
     def require_lease(self) -> None:
         """Refuse to go on if this is a supervisor that is no longer in charge.
 
@@ -123,29 +147,6 @@ class Database:
             reason = str(getattr(error, "orig", None) or error).strip()
             kind = ConnectionLostError if is_lost(error) else RecordsError
             raise kind(f"database {self.url}: {reason}") from error
-
-
-def patiently(
-    function: Callable[Concatenate[Database, P], T],
-) -> Callable[Concatenate[Database, P], T]:
-    """Let a function of one transaction begin again when the database goes away.
-
-    Only the supervisor in charge waits; others are told at once.
-    """
-
-    @wraps(function)
-    def patient(database: Database, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        until = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return function(database, *args, **kwargs)
-            except ConnectionLostError as error:
-                if database.lease_token is None or time.monotonic() > until:
-                    raise
-                logger.warning("waiting for the database: %s", error)
-                time.sleep(_LOOK_S)
-
-    return patient
 
 
 def create_database(url: str, password_file: Path | None = None) -> Database:

@@ -9,7 +9,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions import DataReceiptStep, Keep, Pipeline
-from ziggy_dask.errors import DefinitionError, LeaseError, RecordsError, ZiggyError
+from ziggy_dask.errors import (
+    ConnectionLostError,
+    DefinitionError,
+    LeaseError,
+    RecordsError,
+    ZiggyError,
+)
 from ziggy_dask.planning import selected_nodes, task_to_json
 from ziggy_dask.records import (
     InstanceState,
@@ -243,7 +249,10 @@ def in_charge(site: Site) -> Iterator[Lease]:
     finally:
         ended.set()
         beat.join()
-        give_back_lease(site.database, lease)
+        try:
+            give_back_lease(site.database, lease)
+        except ConnectionLostError as error:
+            logger.warning("the lease is left to run out: %s", error)
 
 
 def _keep_lease(site: Site, lease: Lease, ended: threading.Event) -> None:
