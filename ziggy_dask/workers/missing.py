@@ -8,7 +8,12 @@ import icechunk
 
 from ziggy_dask.errors import MissingError
 
-_NOT_FOUND = re.compile(r"Object at location (\S+) not found|NoSuchKey|NotFound\b")
+_NOT_FOUND = re.compile(
+    r"Object at location (?P<place>\S+) not found"  # Icechunk 1, on disk
+    r'|object not found(?:.*?path="(?P<path>[^"]+)")?'  # Icechunk 2
+    r"|NoSuchKey|NotFound\b",
+    re.DOTALL,
+)
 
 
 class MissingModel(Exception):
@@ -28,5 +33,7 @@ def missing_object(error: BaseException) -> str:
     found = _NOT_FOUND.search(str(error))
     if not isinstance(error, icechunk.IcechunkError) or found is None:
         return ""
-    place = f": {found[1]}" if found[1] else ""
-    return f"an object is not in the datastore any more{place}"
+    place = found["place"] or found["path"]
+    return "an object is not in the datastore any more" + (
+        f": {place}" if place else ""
+    )
