@@ -19,6 +19,7 @@ from ziggy_dask.supervisor.pools import cancel_left_over
 from ziggy_dask.supervisor.publishing import reconcile
 from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.supervise import in_charge, left_scaffolds
+from ziggy_dask.workers import task_directories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,13 +153,12 @@ def _left_directories(site: Site, records: list[InstanceRecord]) -> Iterator[Fin
     if not programs.work.is_dir() or programs.keep is Keep.ALL:
         return
     states = {one.id: one.state for one in records}
-    for path in sorted(programs.work.iterdir()):
-        first = path.name.partition("-")[0]
-        state = states.get(int(first)) if first.isdigit() else None
+    for path, instance, _ in task_directories(programs.work):
+        state = states.get(instance)
         is_kept = programs.keep is Keep.FAILED and state and state.value != "COMPLETED"
-        if first.isdigit() and not is_kept and (state is None or state.is_final):
+        if not is_kept and (state is None or state.is_final):
             yield Finding(
-                what=f"{path}: is a working directory of instance {first}, which has "
+                what=f"{path}: is a working directory of instance {instance}, which has "
                 "ended",
                 mend="remove it",
                 do=lambda path=path: shutil.rmtree(path),  # type: ignore[misc]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         models_of,
         run_batch,
     )
-    from ziggy_dask.workers.directory import tidy
+    from ziggy_dask.workers.directory import task_directories, tidy
     from ziggy_dask.workers.failures import fingerprint
     from ziggy_dask.workers.halting import Halting, end_works
     from ziggy_dask.workers.lazy import open_lazily
@@ -49,6 +49,7 @@ _HOMES = {
     "load_work": "batch",
     "models_of": "batch",
     "run_batch": "batch",
+    "task_directories": "directory",
     "tidy": "directory",
     "fingerprint": "failures",
     "Halting": "halting",
@@ -99,6 +100,7 @@ __all__ = [
     "remember",
     "run_batch",
     "send_code",
+    "task_directories",
     "tidy",
 ]
 

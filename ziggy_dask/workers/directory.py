@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from ziggy_dask.workers.sources import Inputs
 from ziggy_dask.workers.work import Sink, Source, Work
 
 _SHARED = ".shared-"
+_TASK = re.compile(r"([0-9]+)-([0-9]+)-.+")
+_INNER = re.compile(r"st-[0-9]+|\.shared-[0-9]+")
 _Signature = tuple[int, int, int]
 _shared_files: dict[Path, _Signature] = {}
 _shared_lock = threading.Lock()
@@ -146,14 +149,34 @@ def tidy(root: Path, instance: int, kept: Collection[tuple[int, int]]) -> None:
     kept
         Task and number of the subtasks whose directories stay.
     """
-    for path in root.glob(f"{instance}-*-*"):
-        task = int(path.name.split("-")[1])
+    for path, of_instance, task in task_directories(root):
+        if of_instance != instance:
+            continue
         for inner in path.iterdir():
             number = inner.name.removeprefix("st-")
             if not number.isdigit() or (task, int(number)) not in kept:
                 shutil.rmtree(inner, ignore_errors=True)
         if not any(path.iterdir()):
             path.rmdir()
+
+
+def task_directories(root: Path) -> Iterator[tuple[Path, int, int]]:
+    """Yield the directories of tasks below a directory, with instance and task.
+
+    Others may keep things there too: only what is named and filled as `task_directory`
+    says is one.
+    """
+    for path in sorted(root.iterdir()):
+        named = _TASK.fullmatch(path.name)
+        if named and not path.is_symlink() and _holds_ours(path):
+            yield path, int(named[1]), int(named[2])
+
+
+def _holds_ours(path: Path) -> bool:
+    try:
+        return all(_INNER.fullmatch(one.name) for one in path.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # it may just have been removed
+        return False
 
 
 def _place(
