@@ -234,6 +234,11 @@ def test_a_broken_image_is_refused_with_its_name(cluster, inbox):
     instance = receive(cluster, inbox)
     task = next(t.record for t in instance.tasks if t.record.unit == "[two]")
     assert "f0.png: the reader 'image' can't read it" in task.message
+    file = ["--cluster", str(cluster._site.cluster.path)]
+    shown = CliRunner().invoke(ziggy, [*file, "failures", str(instance.id)])
+    assert shown.exit_code == 0
+    assert f"task {task.id} receive [two]: {task.message}" in shown.output
+    assert "[one]" not in shown.output
 
 
 def test_without_a_manifest_the_directory_stays_as_it_is(cluster, definition, tmp_path):

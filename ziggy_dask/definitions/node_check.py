@@ -35,7 +35,7 @@ def node_problems(node: Node) -> Iterator[Problem]:
         )
     if node.gpu < 0:
         yield Problem((*where, "gpu"), "gpu can't be negative")
-    if node.limit_s and node.typical_s > node.limit_s:
+    if 0 < node.limit_s < node.typical_s:
         yield Problem(
             (*where, "time"),
             f"the typical time, {node.typical_s:g} s, is longer than the limit, "

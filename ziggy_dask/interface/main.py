@@ -3,10 +3,10 @@
 Command modules import what is heavy inside their functions, so that help and
 completion are quick.
 
-Exit codes: 0 all well; 1 the instance ended with failed tasks; 2 the command line
-is wrong; 3 a definition, parameter or delivery is wrong; 4 datastore, database or
-compute environment can't be used, or have not what is asked for; 5 another
-supervisor is in charge; 130 interrupted.
+Exit codes: 0 all well; 1 the instance ended with failed tasks, or a delivery was
+refused; 2 the command line is wrong; 3 a definition, a parameter or a file is wrong,
+and nothing was changed; 4 datastore, database or compute environment can't be used,
+or have not what is asked for; 5 another supervisor is in charge; 130 interrupted.
 """
 
 from __future__ import annotations

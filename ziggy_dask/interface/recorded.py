@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ziggy_dask.records.lease import Lease
     from ziggy_dask.records.library import StoredPipeline, StoredSet
     from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
-    from ziggy_dask.records.overview import TaskLine
+    from ziggy_dask.records.overview import TaskLine, TaskPage
     from ziggy_dask.records.statistics import NodeStatistics
 
 _LOOK_S = 0.5
@@ -164,6 +164,13 @@ class Records:
         """Return the failures of an instance by kind, most frequent first."""
         number = records.instances.instance(self._database, instance).id
         return records.outcomes.failures(self._database, number)
+
+    def failed_tasks(self, instance: int) -> TaskPage:
+        """Return the first tasks of an instance that failed, and how many there are."""
+        overview = records.overview
+        failed = overview.Doing.FAILED
+        query = overview.TaskQuery(instance=instance, doing=failed)
+        return overview.task_page(self._database, query)
 
     @property
     def events(self) -> list[EventRecord]:

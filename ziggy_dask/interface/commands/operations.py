@@ -147,6 +147,15 @@ def failures(ctx: click.Context, instance: int, as_json: bool) -> bool:
     ]
     why = f"; it could not go on: {record.message}" if record.message else ""
     empty = f"no subtask of instance {instance} failed{why}"
+    if not found:
+        failed = records.failed_tasks(instance)
+        lines = [
+            f"task {one.id} {one.node} {one.unit}: {one.message}"
+            for one in failed.tasks
+        ]
+        if failed.total > len(lines):
+            lines.append(f"and {failed.total - len(lines)} more tasks")
+        empty = "\n".join([empty, *lines])
     show(rows, as_json=as_json, empty=empty)
     if found and not as_json:
         task, number = found[0].example
