@@ -12,7 +12,7 @@ import ziggy_dask as z
 from tests.conftest import node
 from ziggy_dask.interface.main import ziggy
 from ziggy_dask.receipt import ChecksumType, generate_manifest, manifest_to_xml
-from ziggy_dask.receipt.manifest import read_acknowledgement
+from ziggy_dask.receipt.reading import read_acknowledgement
 
 ALGORITHMS = """
     def name_of_model(raw, models):

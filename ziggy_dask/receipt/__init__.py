@@ -21,13 +21,12 @@ from ziggy_dask.receipt.manifest import (
     acknowledgement_to_xml,
     generate_manifest,
     manifest_to_xml,
-    read_acknowledgement,
-    read_manifest,
     visible_files,
     write_acknowledgement,
     write_manifest,
 )
 from ziggy_dask.receipt.models import ModelVersion, applicable, name_models
+from ziggy_dask.receipt.reading import read_acknowledgement, read_manifest
 from ziggy_dask.receipt.sorting import SortedDelivery, SortedFile, sort_files
 from ziggy_dask.receipt.storing import model_path, model_versions, store_delivery
 
