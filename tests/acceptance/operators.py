@@ -21,7 +21,8 @@ PATIENCE_S = 300
 Command = tuple[str, ...]
 
 _context = get_context("forkserver")
-_context.set_forkserver_preload([__name__, "ziggy_dask.supervisor", "distributed"])
+# Not Icechunk: its threads start when it is imported, and would be missing after a fork.
+_context.set_forkserver_preload(["alembic.command", "distributed", "xarray", "zarr"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
