@@ -233,11 +233,9 @@ def a_task_is_halted_before_it_begins_and_restarted(mission):
     mission.restart()
 
 
-def what_it_has_begun_to_read_is_made_from_the_beginning(mission):
-    mission.set("broken-set-1-i0")
-    mission.run()
-    mission.unset()
-    mission.restart(mode="from-beginning")
+def a_task_is_halted_before_the_next_one_begins(mission):
+    store(mission.cluster, {"set-2/L0": images(1)})
+    mission.run_meanwhile(lambda: mission.halt(2))
 
 
 def a_delivery_is_taken_in(mission, *, is_good=True):
@@ -412,6 +410,24 @@ def test_one_of_two_tasks_fails_and_the_other_one_completes(mission, stop):
     found = states(instance)
     assert found["work [set-1]"] == "ERROR - WAITING_TO_STORE"
     assert found["work [set-2]"] == "COMPLETE"
+
+
+def test_what_can_not_go_on_waits_until_what_it_reads_is_restarted(mission):
+    mission.set("broken-set-1-i0")
+    instance = mission.run()
+    assert instance.state is InstanceState.ERRORS_STALLED
+    work, follow = (one.record for one in instance.tasks if "set-1" in one.record.unit)
+    assert (work.is_error, work.complete, follow.complete) == (True, 1, 1)
+    assert (follow.state, follow.started) == ("WAITING_TO_RUN", None)
+    mission.unset()
+    mission.restart()
+    assert instance.state is InstanceState.COMPLETED
+    assert mission.moves("task", follow.id)[-4:] == [
+        "QUEUED",
+        "EXECUTING",
+        "STORING",
+        "COMPLETE",
+    ]
 
 
 def test_a_task_goes_on_when_its_own_inputs_are_complete(mission):

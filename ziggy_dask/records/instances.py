@@ -229,6 +229,8 @@ def move_tasks(
     values: dict[str, Any] = {"step": to.value}
     if to is TaskStep.EXECUTING:
         values["started"] = func.coalesce(TaskRow.started, datetime.now(UTC))
+    elif to is TaskStep.WAITING_TO_RUN:
+        values["started"] = None
     changes = [
         update(TaskRow)
         .where(TaskRow.id.in_(some), TaskRow.is_error.is_(False))
@@ -237,7 +239,7 @@ def move_tasks(
         for some in pieces(tasks)
     ]
     with database.writing() as connection:
-        if not set(start) & set(WAITING_STEPS):  # they go on being processed
+        if not {to, *start} & set(WAITING_STEPS):  # they go on being processed
             return sum(connection.execute(one).rowcount for one in changes)
         return len(journal.change(connection, *changes))
 

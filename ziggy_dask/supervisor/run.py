@@ -126,6 +126,7 @@ class InstanceRun:
                     self._record(list(results.values()))
                     self._advance()
                     self._hand_out()
+                self._set_aside()
             finally:
                 self._let_go()
 
@@ -218,6 +219,15 @@ class InstanceRun:
             self._recorded[index] = recorded_of(self._site.database, task, self._token)
             task.blocked.clear()
             task.is_handed_out = False
+
+    def _set_aside(self) -> None:
+        """Let tasks that can't go on, since what they read has failed, wait again."""
+        instances.move_tasks(
+            self._site.database,
+            [one.number for one in self._ledger.unended() if one.is_handed_out],
+            TaskStep.WAITING_TO_RUN,
+            [TaskStep.QUEUED, TaskStep.EXECUTING],
+        )
 
     def _halt(self, numbers: Collection[int]) -> bool:
         """End tasks that an operator halts; return whether there were any."""

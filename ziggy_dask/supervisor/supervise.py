@@ -399,8 +399,7 @@ def _automatic_restart(site: Site, pipeline: Pipeline, number: int) -> Reset | N
         alert(
             site,
             Severity.WARNING,
-            f"{task.node} {task.unit}: {task.failed} subtasks failed and run again: "
-            f"{task.message}",
+            f"{task.node} {task.unit}: {task.failed} failed run again: {task.message}",
             instance=number,
             task=task.id,
         )

@@ -211,5 +211,5 @@ def show_ended(ended: Sequence[Instance], *, as_json: bool) -> int:
     failed = [task for one in ended for task in one.tasks if task.record.is_error]
     if not as_json:
         more = f"; see: ziggy failures {failed[0].record.instance}" if failed else ""
-        click.secho(f"{len(failed)} tasks failed{more}", fg="red", err=True)
+        click.secho(f"failed tasks: {len(failed)}{more}", fg="red", err=True)
     return 1

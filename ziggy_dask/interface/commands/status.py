@@ -77,7 +77,7 @@ def _headline(one: Progress) -> Any:
     name = f"  {record.name}" if record.name else ""
     note = ""
     if one.failed_tasks:
-        note = f"{one.failed_tasks} tasks failed; see: ziggy failures {record.id}"
+        note = f"failed tasks: {one.failed_tasks}; see: ziggy failures {record.id}"
     text = f"{record.id}  {record.pipeline}{name}  {record.state.value}"
     return _line("", text, style="green" if good else "red", note=note)
 
