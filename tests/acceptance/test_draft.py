@@ -124,7 +124,7 @@ def test_functions_in_functions_and_without_source_are_refused():
         draft.to_module()
     other = new_draft()
     space = {}
-    exec("def typed(frame):\n    return frame", space)
+    exec(compile("def typed(frame):\n    return frame", "nowhere", "exec"), space)
     other.node(outputs=["level"])(space["typed"])
     with pytest.raises(DefinitionError, match="source of 'typed' can't be found"):
         other.to_module()

@@ -118,7 +118,10 @@ def _source(one: Any) -> str:
             f"the source of {one.__name__!r} can't be found ({error}); define it in a "
             "cell of its own, or in a module"
         ) from error
-    if not isinstance(tree, ast.FunctionDef | ast.ClassDef):
+    if (
+        not isinstance(tree, ast.FunctionDef | ast.ClassDef)
+        or tree.name != one.__name__
+    ):
         raise DefinitionError(f"{one.__name__!r} is no function that 'def' defines")
     marks = [n for n, d in enumerate(tree.decorator_list) if _is_draft_mark(d)]
     kept = tree.decorator_list[marks[-1] + 1 :] if marks else tree.decorator_list
