@@ -26,7 +26,13 @@ from ziggy_dask.interface.page.drawings import material
 from ziggy_dask.interface.page.panels import panels
 from ziggy_dask.interface.page.view import View
 from ziggy_dask.records import Database, instances, library, outcomes
-from ziggy_dask.records.overview import Order, TaskQuery, scoreboard, task_page
+from ziggy_dask.records.overview import (
+    Order,
+    TaskQuery,
+    scoreboard,
+    task_lines,
+    task_page,
+)
 from ziggy_dask.records.tables import JournalRow, PartRow, SubtaskRow, TaskRow
 
 NODES = 10
@@ -166,7 +172,7 @@ def look(database: Database) -> None:
         "scoreboard": lambda: scoreboard(database, 1),
         "scoreboard of the past": lambda: scoreboard(database, 1, at=now),
         "page of tasks, filtered and sorted": lambda: task_page(database, by_unit),
-        "all tasks, as for 'ziggy tasks'": lambda: instances.tasks(database, 1),
+        "all tasks, as for 'ziggy tasks'": lambda: task_lines(database, 1),
         "failures by cause": lambda: outcomes.failures(database, 1),
         "all panels, as for an update": lambda: panels(database, View(), may_act=True),
         "what pictures are made of": lambda: material(database, 1),
