@@ -83,14 +83,17 @@ def test_what_is_not_told_is_the_first_that_was_seen(database):
 
 @pytest.mark.postgres
 @pytest.mark.parametrize(
-    "act",
+    ("act", "numbers"),
     [
-        lambda database: note_job(database, 1, status(JobState.QUEUED), number="7"),
-        lambda database: node_history(database, "small", "work"),
+        (
+            lambda database: note_job(database, 1, status(JobState.QUEUED), number="7"),
+            ["7"],
+        ),
+        (lambda database: node_history(database, "small", "work"), [""]),
     ],
     ids=["note", "history"],
 )
-def test_a_supervisor_waits_for_the_database_to_look_after_jobs(postgres, act):
+def test_a_supervisor_waits_for_the_database_to_look_after_jobs(postgres, act, numbers):
     database = create_database(postgres.new_database())
     new_instance(database)
     add_job(database, **JOB)
@@ -100,5 +103,6 @@ def test_a_supervisor_waits_for_the_database_to_look_after_jobs(postgres, act):
     back.start()
     act(database)
     back.join()
+    assert [one.number for one in jobs(database)] == numbers
     give_back_lease(database, lease)
     database.close()
