@@ -7,6 +7,8 @@ those that ziggy-dask starts on a laptop.
 Both store with the compression that is each one's default, zstd; ``--compression
 none`` leaves that out, which makes copies in memory and the disk count for more.
 
+A round leaves twice the array on the disk until the end.
+
 Usage: python benchmarks/throughput.py [--gib 4] [--rounds 4] [--compression none]
 """
 

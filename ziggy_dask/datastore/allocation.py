@@ -21,6 +21,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import Layout
+from ziggy_dask.datastore.stores import store_to_write
 
 _LARGEST_CHUNK_BYTES = 64 * 1024 * 1024
 
@@ -81,7 +82,7 @@ def write_whole(
     """Create a product and write all of it."""
     lean = storable(dataset)
     lean.to_zarr(
-        session.store,
+        store_to_write(session),
         group=path,
         mode="w-",
         encoding=_encodings(lean, storage),

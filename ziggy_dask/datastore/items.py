@@ -19,6 +19,7 @@ from zarr.core.sync import sync
 
 from ziggy_dask.datastore.allocation import Storage, write_whole
 from ziggy_dask.datastore.layout import open_dataset
+from ziggy_dask.datastore.stores import store_to_write
 from ziggy_dask.errors import DatastoreError, MissingError
 
 _FILE_CHUNK_BYTES = 16 * 1024 * 1024
@@ -86,7 +87,7 @@ def write_file_item(
     for number, start in enumerate(range(0, len(item.data), chunk)):
         piece = item.data[start : start + chunk].ljust(chunk, b"\0")
         pieces[f"c/{number}"] = _compressor.encode(piece)
-    sync(_store(session.store, f"{path}/{item.name}", pieces))
+    sync(_store(store_to_write(session), f"{path}/{item.name}", pieces))
 
 
 _compressor = Zstd(level=0)

@@ -15,11 +15,10 @@ import icechunk
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.core.array import AsyncArray
-from zarr.storage import StorePath
 
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.stores import bind, store_to_write, write_region
 
 Selection = slice | Sequence[int]
 
@@ -129,7 +128,7 @@ def read_slice(
     coordinates: dict[Hashable, Any] = {}
     for one in layout.variables:
         if one.is_plain:
-            array = _bind(layout, one, session)
+            array = bind(session.store, f"{layout.path}/{one.name}", one.metadata)
             index = _index(layout, one, positions)
             values = (
                 array[index] if isinstance(positions, slice) else array.oindex[index]
@@ -161,14 +160,16 @@ def write_slice(
     """
     stop = start + dataset.sizes[layout.dimension]
     positions = slice(start, stop)
+    store = store_to_write(session)
     for one in layout.variables:
         if one.is_plain:
             values = dataset[one.name].transpose(*one.dims).values
-            _bind(layout, one, session)[_index(layout, one, positions)] = values
+            path, region = f"{layout.path}/{one.name}", _index(layout, one, positions)
+            write_region(store, path, one.metadata, region, values)
     if layout.encoded:
         others = [name for name in dataset.variables if name not in layout.encoded]
         dataset.drop_vars(others).drop_attrs().to_zarr(
-            session.store,
+            store,
             group=layout.path,
             region={layout.dimension: positions},
             mode="r+",
@@ -199,8 +200,3 @@ def _variable(dataset: xr.Dataset, group: zarr.Group, name: str) -> Variable:
         and not scales,
         is_coordinate=name in dataset.coords,
     )
-
-
-def _bind(layout: Layout, one: Variable, session: icechunk.Session) -> zarr.Array[Any]:
-    where = StorePath(session.store, f"{layout.path}/{one.name}")
-    return zarr.Array(AsyncArray(metadata=one.metadata, store_path=where))

@@ -21,6 +21,7 @@ from distributed import worker_client
 from ziggy_dask.datastore import shared_repository, storable
 from ziggy_dask.datastore.allocation import Storage, allocate
 from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.stores import store_to_write, write_region
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.merging import merge_forks
 from ziggy_dask.workers.sources import require_stored
@@ -109,6 +110,7 @@ def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[An
                 data,
                 fork=fork,
                 place=f"{sink.path}/{name}",
+                metadata=stored.metadata,
                 dtype=object,
                 chunks=tuple((1,) * len(sizes) for sizes in data.chunks),
                 meta=np.empty((0,) * data.ndim, dtype=object),
@@ -153,12 +155,13 @@ def _write_block(
     *,
     fork: bytes,
     place: str,
+    metadata: Any,
     block_info: Mapping[int, Mapping[str, Any]],
 ) -> np.ndarray[Any, np.dtype[Any]]:
     """Write one block; return the fork that holds it, as the only element of an array."""
     region = tuple(slice(*ends) for ends in block_info[0]["array-location"])
     session = pickle.loads(fork)
-    zarr.open_array(session.store, path=place, mode="r+")[region] = block
+    write_region(store_to_write(session), place, metadata, region, block)
     written = np.empty((1,) * block.ndim, dtype=object)
     written[(0,) * block.ndim] = pickle.dumps(session)
     return written
