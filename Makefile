@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 SAMPLE := .ziggy/sample
+LOWEST := build/lowest
 PYTEST = $(BIN)/$(if $(COVERED),coverage run -m )pytest -q
 MARKS := (integration or slow or postgres or cloud) and not (slurm or sge or browser)
 PROCESSES := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help sample test check integration coverage docs lock clean
+.PHONY: help sample test lowest check integration coverage docs lock clean
 
 help:  ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,6 +42,13 @@ check: $(STAMP)  ## Lint, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+lowest: $(STAMP)  ## Run the fast tests with the oldest packages that pyproject.toml allows
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(LOWEST)
+	@VIRTUAL_ENV=$(LOWEST) $(BIN)/uv pip install -q --resolution lowest-direct \
+		--all-extras -r pyproject.toml
+	@VIRTUAL_ENV=$(LOWEST) $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
+	@$(LOWEST)/bin/python -m pytest -q -n 2 ziggy_dask tests
 
 integration: $(STAMP)  ## Run the tests that start real things, those of MARKS
 	@$(PYTEST) -n $(PROCESSES) -m "$(MARKS)" tests
