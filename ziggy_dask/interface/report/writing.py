@@ -47,6 +47,6 @@ def _as_pdf(text: str) -> bytes:
         raise DefinitionError(
             f"PDF can't be made here: {error}; install it with: "
             "pip install 'ziggy-dask[report]' and, on Debian, apt-get install "
-            "libpango-1.0-0 libpangoft2-1.0-0"
+            "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
         ) from error
     return bytes(HTML(string=text).write_pdf())
