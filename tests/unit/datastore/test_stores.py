@@ -44,7 +44,8 @@ def test_bytes_are_stored_without_a_copy(store):
 
 def test_a_part_of_bytes_is_stored_as_that_part(store):
     data = np.random.default_rng(0).bytes(10 * MIB)
-    assert peak_of_set(store, Buffer.from_bytes(data)[MIB : 9 * MIB]) >= 8 * MIB
+    part = np.frombuffer(data, dtype="B", count=8 * MIB, offset=MIB)
+    assert peak_of_set(store, Buffer(part)) >= 8 * MIB
     stored = zarr.open_array(store, path="g/a", mode="r")[:]
     assert stored.tobytes() == data[MIB : 9 * MIB]
 
