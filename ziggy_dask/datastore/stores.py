@@ -80,16 +80,14 @@ def write_region(
     values
         What to write; in the shape of the region.
     """
-    array = bind(store, path, metadata)
-    if not _may_be_empty(array, np.asanyarray(values)):
-        array = bind(store, path, metadata, empty_chunks=True)
-    array[region] = values
+    is_filled = not _may_be_empty(metadata, np.asanyarray(values))
+    bind(store, path, metadata, empty_chunks=is_filled)[region] = values
 
 
-def _may_be_empty(array: zarr.Array[Any], values: np.ndarray[Any, Any]) -> bool:
+def _may_be_empty(metadata: Any, values: np.ndarray[Any, Any]) -> bool:
     """Return if some chunk may have nothing but the fill value: its first one tells."""
-    if values.dtype.kind not in "biufc" or values.ndim != array.ndim:
+    if values.dtype.kind not in "biufc" or values.ndim != metadata.ndim:
         return True
-    firsts = values[tuple(slice(None, None, size) for size in array.chunks)]
-    fill = array.fill_value
+    firsts = values[tuple(slice(None, None, size) for size in metadata.chunks)]
+    fill = metadata.fill_value
     return bool(np.any((firsts == fill) | ((firsts != firsts) & (fill != fill))))
