@@ -24,14 +24,14 @@ from distributed import Client, LocalCluster
 from ziggy_dask.datastore import Storage, storable
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.engine.events import unheard
+from ziggy_dask.engine.launch import launch
+from ziggy_dask.engine.run import InstanceRun
+from ziggy_dask.engine.work_orders import instance_facts
 from ziggy_dask.interface.cluster import Cluster, create_cluster
 from ziggy_dask.records import InstanceState, instances, outcomes
 from ziggy_dask.records.restarts import reset_tasks
 from ziggy_dask.supervisor import Request, Restart, plan_restart
-from ziggy_dask.supervisor.events import unheard
-from ziggy_dask.supervisor.handout import instance_facts
-from ziggy_dask.supervisor.launch import launch
-from ziggy_dask.supervisor.run import InstanceRun
 from ziggy_dask.supervisor.supervise import _prepare, in_charge
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
 

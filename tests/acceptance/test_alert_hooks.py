@@ -17,8 +17,8 @@ import yaml
 from aiosmtpd.controller import Controller
 
 import ziggy_dask as z
+from ziggy_dask.engine.alerts import alert
 from ziggy_dask.records.alerts import Severity
-from ziggy_dask.supervisor.alerting import alert
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -14,7 +14,7 @@ from tests.conftest import data_type, images, node, pipeline, store
 from ziggy_dask.definitions import pipeline_from_yaml
 from ziggy_dask.interface.main import ziggy
 from ziggy_dask.records import InstanceState, instances
-from ziggy_dask.supervisor.ready import look_for_events
+from ziggy_dask.supervisor.triggers import look_for_events
 
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -59,7 +59,7 @@ def look_and_die(cluster, where):
         import os, signal, sys
         import sqlalchemy
         import ziggy_dask as z
-        from ziggy_dask.supervisor.ready import look_for_events
+        from ziggy_dask.supervisor.triggers import look_for_events
 
         def die(*arguments):
             os.kill(os.getpid(), signal.SIGKILL)

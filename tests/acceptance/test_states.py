@@ -24,10 +24,10 @@ from tests.acceptance.moves import (
 )
 from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.definitions import Retry
+from ziggy_dask.engine.events import Progressed, TaskEnded
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.cluster import create_cluster
 from ziggy_dask.records import InstanceState, TaskStep, count_tasks, outcomes
-from ziggy_dask.supervisor.events import Progressed, TaskEnded
 
 ALGORITHMS = """
     import time

@@ -4,8 +4,8 @@ import pytest
 
 from tests.conftest import images, store, work_pipeline
 from ziggy_dask.definitions import Alerts
+from ziggy_dask.engine.outliers import unusual
 from ziggy_dask.records.usage import Usage, usage_of_nodes, usage_of_tasks
-from ziggy_dask.supervisor.usual import unusual
 
 ALGORITHMS = """
     import threading

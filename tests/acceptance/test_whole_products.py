@@ -7,8 +7,8 @@ import pytest
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, states, store
-from ziggy_dask.supervisor.events import TaskEnded
-from ziggy_dask.supervisor.launch import Request
+from ziggy_dask.engine.events import TaskEnded
+from ziggy_dask.engine.launch import Request
 from ziggy_dask.supervisor.supervise import run
 
 ALGORITHMS = """

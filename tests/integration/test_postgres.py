@@ -7,9 +7,9 @@ import pytest
 
 from tests.conftest import data_type, images, node, pipeline, states, store
 from tests.integration.killing import ziggy
+from ziggy_dask.engine.events import unheard
+from ziggy_dask.engine.launch import Request, launch
 from ziggy_dask.records import instances, outcomes
-from ziggy_dask.supervisor.events import unheard
-from ziggy_dask.supervisor.launch import Request, launch
 from ziggy_dask.supervisor.supervise import in_charge, work_on
 
 pytestmark = [pytest.mark.postgres, pytest.mark.integration]

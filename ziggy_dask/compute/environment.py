@@ -80,7 +80,7 @@ def open_client(
     ClusterError
         If it can't be started or reached.
     """
-    from ziggy_dask.compute.steady import keep_steady
+    from ziggy_dask.compute.monotonic_clock import keep_steady
 
     keep_steady()
     if not isinstance(compute, AddressCompute | LocalCompute):
@@ -147,7 +147,7 @@ def _started(
     import dask
     from distributed import Client, SpecCluster
 
-    from ziggy_dask.compute.guard import guard_dashboards
+    from ziggy_dask.compute.dashboard_access import guard_dashboards
 
     spec = _spec(compute, scratch, security, environments)
     with dask.config.set(

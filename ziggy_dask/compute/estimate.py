@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from ziggy_dask.compute.figures import clock
+from ziggy_dask.compute.formatting import clock
 from ziggy_dask.compute.needs import Needs, require_sound
 from ziggy_dask.compute.offers import Estimate, Offer, QueueMetrics, best, chosen
 from ziggy_dask.definitions import Architecture, Environment, Queue, Remote

@@ -177,7 +177,7 @@ def open_hosted(
         raise ClusterError(fault)
     call = call_of(compute)
     if isinstance(compute, SshCompute):
-        from ziggy_dask.compute.guard import guard_dashboards
+        from ziggy_dask.compute.dashboard_access import guard_dashboards
 
         with (
             secured(call.arguments, scratch / "certificates") as arguments,

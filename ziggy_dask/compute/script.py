@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ziggy_dask.compute.figures import clock
+from ziggy_dask.compute.formatting import clock
 from ziggy_dask.definitions import (
     Architecture,
     BatchSystem,
@@ -83,7 +83,7 @@ _INSTEAD = {
 
 _UNSEEN = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 """Workers show nothing to other machines; Dask's dashboard shows what they do."""
-STEADY = "ziggy_dask.compute.steady"
+STEADY = "ziggy_dask.compute.monotonic_clock"
 """What workers load first, so that they go on when somebody sets the clock of their node."""
 
 

@@ -22,7 +22,7 @@ from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.requests import RequestKind, RequestState
 from ziggy_dask.supervisor import (
     Finding,
-    Site,
+    OpenCluster,
     create_site,
     examine,
     mend,
@@ -202,10 +202,10 @@ class Cluster(Runs):
         )
 
 
-def _shown(site: Site) -> Cluster:
+def _shown(site: OpenCluster) -> Cluster:
     """Return a cluster whose page stands in the dashboards of what it opens."""
 
-    def show(site: Site, client: Client) -> str:
+    def show(site: OpenCluster, client: Client) -> str:
         from ziggy_dask.interface.page.dashboard import add_to_dashboard
 
         return add_to_dashboard(site, client)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ziggy_dask.compute.estimate import survey
-from ziggy_dask.compute.figures import clock, price
+from ziggy_dask.compute.formatting import clock, price
 from ziggy_dask.compute.metrics import read_nas_metrics
 from ziggy_dask.compute.needs import Needs, needs_of
 from ziggy_dask.compute.offers import Estimate, Offer, chosen

@@ -15,13 +15,13 @@ from ziggy_dask.definitions import (
     require_sound,
 )
 from ziggy_dask.definitions.draft import Draft
+from ziggy_dask.engine.launch import chosen_sets
 from ziggy_dask.errors import DefinitionError, Fault
 from ziggy_dask.interface.importing import export_definition, import_ziggy
 from ziggy_dask.interface.recorded import Records
 from ziggy_dask.records import library
 from ziggy_dask.records.library import Change, Registered
-from ziggy_dask.supervisor import Site
-from ziggy_dask.supervisor.launch import chosen_sets
+from ziggy_dask.supervisor import OpenCluster
 
 Overrides = Mapping[str, Mapping[str, object]]
 _DRAFTS = "drafts"
@@ -37,7 +37,7 @@ class Library(Records):
         The open cluster.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: OpenCluster) -> None:
         super().__init__(site.cluster, site.database)
         self._site = site
 

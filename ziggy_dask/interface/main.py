@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from ziggy_dask.errors import ZiggyError
-from ziggy_dask.interface.commands.here import Commands
+from ziggy_dask.interface.commands.context import Commands
 from ziggy_dask.interface.examples import examples_text
 from ziggy_dask.interface.output import choose_colours, colours
 

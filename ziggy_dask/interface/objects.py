@@ -22,7 +22,7 @@ from ziggy_dask.records.replay import Moment, moment
 from ziggy_dask.records.replay import moments as replayed
 from ziggy_dask.records.statistics import NodeStatistics, statistics
 from ziggy_dask.records.timeline import Timeline, timeline
-from ziggy_dask.supervisor import OpenedSubtask, Site, open_subtask
+from ziggy_dask.supervisor import OpenCluster, OpenedSubtask, open_subtask
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +39,7 @@ class Instance:
         Number of the instance.
     """
 
-    def __init__(self, site: Site, number: int) -> None:
+    def __init__(self, site: OpenCluster, number: int) -> None:
         self._site = site
         self.id = number
 
@@ -151,7 +151,7 @@ class Task:
         Number of the task.
     """
 
-    def __init__(self, site: Site, number: int) -> None:
+    def __init__(self, site: OpenCluster, number: int) -> None:
         self._site = site
         self.id = number
 
@@ -207,7 +207,7 @@ class Subtask:
         What is on record of it.
     """
 
-    def __init__(self, site: Site, record: SubtaskRecord) -> None:
+    def __init__(self, site: OpenCluster, record: SubtaskRecord) -> None:
         self._site = site
         self.record = record
 
@@ -245,7 +245,7 @@ class InstanceDatastore(Datastore):
         The open cluster.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: OpenCluster) -> None:
         super().__init__(site.repository)
         self._site = site
 

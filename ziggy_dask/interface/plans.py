@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ziggy_dask.definitions import Process
 from ziggy_dask.definitions.names import member
+from ziggy_dask.engine.launch import chosen_sets
 from ziggy_dask.interface.estimating import (
     Asked,
     Estimates,
@@ -17,7 +18,6 @@ from ziggy_dask.interface.library import Library, Overrides
 from ziggy_dask.planning import Plan, Where
 from ziggy_dask.records import library
 from ziggy_dask.supervisor import Request, expected_products, plan
-from ziggy_dask.supervisor.launch import chosen_sets
 
 
 class Plans(Library):

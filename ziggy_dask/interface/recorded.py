@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ziggy_dask.records import Database
     from ziggy_dask.records.alerts import Alert
     from ziggy_dask.records.deliveries import DeliveryRecord
-    from ziggy_dask.records.events import EventRecord, HandlerState
     from ziggy_dask.records.instances import InstanceRecord, TaskRecord
     from ziggy_dask.records.jobs import JobRecord
     from ziggy_dask.records.lease import Lease
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
     from ziggy_dask.records.overview import TaskLine, TaskPage
     from ziggy_dask.records.statistics import NodeStatistics
+    from ziggy_dask.records.triggers import EventRecord, HandlerState
 
 _LOOK_S = 0.5
 """Time between two looks at the records, in seconds."""
@@ -175,14 +175,14 @@ class Records:
     @property
     def events(self) -> list[EventRecord]:
         """All events that started instances, oldest first."""
-        return records.events.events(self._database)
+        return records.triggers.events(self._database)
 
     @property
     def handlers(self) -> dict[tuple[str, str], HandlerState]:
         """What is kept of the event handlers of all pipelines, by pipeline and name."""
-        kept = records.events.handler_states(self._database)
+        kept = records.triggers.handler_states(self._database)
         return {
-            (name, one.name): kept.get((name, one.name), records.events.NOTHING_KEPT)
+            (name, one.name): kept.get((name, one.name), records.triggers.NOTHING_KEPT)
             for name, stored in self.pipelines.items()
             for one in stored.pipeline.events
         }
@@ -200,7 +200,7 @@ class Records:
             Its pipeline; needed if several have a handler of that name.
         """
         owner = self._handler_owner(handler, pipeline)
-        records.events.switch_handler(self._database, owner, handler, is_enabled=on)
+        records.triggers.switch_handler(self._database, owner, handler, is_enabled=on)
 
     def _handler_owner(self, handler: str, pipeline: str | None) -> str:
         """Return the pipeline that has a handler."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions import DataReceiptStep, Process
 from ziggy_dask.definitions.names import member
+from ziggy_dask.engine.launch import fired_event
 from ziggy_dask.errors import ClusterError, DefinitionError, DeliveryError
 from ziggy_dask.interface.library import Overrides
 from ziggy_dask.interface.objects import Instance
@@ -31,7 +32,6 @@ from ziggy_dask.supervisor import (
     run,
     unheard,
 )
-from ziggy_dask.supervisor.launch import fired_event
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ziggy_dask.records import (
         alerts,
         deliveries,
-        events,
         instances,
         jobs,
         lease,
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
         overview,
         requests,
         statistics,
+        triggers,
     )
     from ziggy_dask.records.database import (
         Database,
@@ -46,7 +46,7 @@ _HOMES = {
     "instance_state": "states",
     "alerts": "",
     "deliveries": "",
-    "events": "",
+    "triggers": "",
     "instances": "",
     "jobs": "",
     "lease": "",
@@ -66,7 +66,6 @@ __all__ = [
     "count_tasks",
     "create_database",
     "deliveries",
-    "events",
     "instance_state",
     "instances",
     "jobs",
@@ -77,6 +76,7 @@ __all__ = [
     "overview",
     "requests",
     "statistics",
+    "triggers",
 ]
 
 __getattr__ = names_from(__name__, _HOMES)

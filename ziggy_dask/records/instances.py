@@ -12,7 +12,6 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.records import journal
 from ziggy_dask.records.database import Database, patiently, pieces
-from ziggy_dask.records.events import NewEvent, insert_event
 from ziggy_dask.records.states import (
     WAITING_STEPS,
     InstanceState,
@@ -20,6 +19,7 @@ from ziggy_dask.records.states import (
     state_of_task,
 )
 from ziggy_dask.records.tables import InstanceRow, PipelineRow, TaskRow
+from ziggy_dask.records.triggers import NewEvent, insert_event
 
 if TYPE_CHECKING:
     from ziggy_dask.definitions import ParameterSet, Pipeline

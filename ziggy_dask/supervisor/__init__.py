@@ -1,6 +1,6 @@
 """The supervisor: takes in, plans, hands out, records, publishes, recovers."""
 
-from ziggy_dask.supervisor.events import (
+from ziggy_dask.engine.events import (
     Event,
     InstanceEnded,
     Listener,
@@ -11,14 +11,14 @@ from ziggy_dask.supervisor.events import (
     TaskEnded,
     unheard,
 )
-from ziggy_dask.supervisor.following import ask, follow, is_served
-from ziggy_dask.supervisor.health import Finding, examine, mend, restore
-from ziggy_dask.supervisor.intake import expected_products
-from ziggy_dask.supervisor.launch import Request, launch, plan, request_to_json
-from ziggy_dask.supervisor.opening import OpenedSubtask, open_subtask
-from ziggy_dask.supervisor.restart import Restart, RestartMode, plan_restart
+from ziggy_dask.engine.intake import expected_products
+from ziggy_dask.engine.launch import Request, launch, plan, request_to_json
+from ziggy_dask.engine.open_cluster import OpenCluster, create_site, open_site
+from ziggy_dask.engine.reopen import OpenedSubtask, open_subtask
+from ziggy_dask.engine.restart import Restart, RestartMode, plan_restart
+from ziggy_dask.supervisor.doctor import Finding, examine, mend, restore
 from ziggy_dask.supervisor.service import serve
-from ziggy_dask.supervisor.site import Site, create_site, open_site
+from ziggy_dask.supervisor.service_client import ask, follow, is_served
 from ziggy_dask.supervisor.supervise import (
     continue_instance,
     halt_tasks,
@@ -33,6 +33,7 @@ __all__ = [
     "InstanceEnded",
     "Listener",
     "NodeTotals",
+    "OpenCluster",
     "Opened",
     "OpenedSubtask",
     "Planned",
@@ -40,7 +41,6 @@ __all__ = [
     "Request",
     "Restart",
     "RestartMode",
-    "Site",
     "TaskEnded",
     "ask",
     "continue_instance",

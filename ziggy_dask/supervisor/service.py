@@ -11,6 +11,11 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.events import unheard
+from ziggy_dask.engine.launch import launch, request_from_json
+from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.restart import Restart, plan_restart
 from ziggy_dask.errors import (
     ComputeLostError,
     LeaseError,
@@ -18,27 +23,22 @@ from ziggy_dask.errors import (
     ZiggyError,
     error_to_text,
 )
+from ziggy_dask.pools.autoscaler import opened_compute
 from ziggy_dask.records import InstanceState, instances, requests
 from ziggy_dask.records.alerts import Severity
-from ziggy_dask.records.events import forget_faults
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.lease import Lease, invite_requests
 from ziggy_dask.records.requests import RequestKind, RequestRecord, RequestState
 from ziggy_dask.records.restarts import reset_tasks
-from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.events import unheard
-from ziggy_dask.supervisor.launch import launch, request_from_json
-from ziggy_dask.supervisor.pools import opened_compute
-from ziggy_dask.supervisor.ready import LOOK_S, look_for_events, watched_directories
-from ziggy_dask.supervisor.restart import Restart, plan_restart
-from ziggy_dask.supervisor.site import Site
+from ziggy_dask.records.triggers import forget_faults
+from ziggy_dask.supervisor.file_watcher import Watch
 from ziggy_dask.supervisor.supervise import (
     halt_idle,
     in_charge,
     left_scaffolds,
     work_on,
 )
-from ziggy_dask.supervisor.watching import Watch
+from ziggy_dask.supervisor.triggers import LOOK_S, look_for_events, watched_directories
 
 if TYPE_CHECKING:
     from distributed import Client, Security
@@ -50,7 +50,7 @@ _STANDBY_S = 5.0
 """Time between two tries to take over, in seconds."""
 
 
-def serve(site: Site, *, standby: bool = False) -> None:
+def serve(site: OpenCluster, *, standby: bool = False) -> None:
     """Supervise a cluster until ``site.stop`` is set.
 
     Instances that a supervisor before has left are gone on with; what operators ask
@@ -113,7 +113,7 @@ def serve(site: Site, *, standby: bool = False) -> None:
 
 
 @contextmanager
-def _when_free(site: Site, *, standby: bool) -> Iterator[Lease]:
+def _when_free(site: OpenCluster, *, standby: bool) -> Iterator[Lease]:
     """Be in charge, at once or when the one that is has gone."""
     with ExitStack() as stack:
         while True:
@@ -130,7 +130,7 @@ def _when_free(site: Site, *, standby: bool) -> Iterator[Lease]:
 
 
 def _heed(
-    site: Site,
+    site: OpenCluster,
     request: RequestRecord,
     client: Client,
     active: dict[int, _InstanceThread],
@@ -155,7 +155,7 @@ def _heed(
         _begin(site, number, client, active)
 
 
-def _launch(site: Site, request: RequestRecord) -> int:
+def _launch(site: OpenCluster, request: RequestRecord) -> int:
     """Launch what is asked for, unless a supervisor that died at this point has."""
     for record in reversed(instances.instances(site.database)):
         if record.options.get("request") == request.id:
@@ -164,7 +164,7 @@ def _launch(site: Site, request: RequestRecord) -> int:
     return launch(site, asked)
 
 
-def _stop(site: Site, request: RequestRecord) -> tuple[int, ...]:
+def _stop(site: OpenCluster, request: RequestRecord) -> tuple[int, ...]:
     """Stop, unless it was another supervisor that was to."""
     if request.content["token"] == site.database.lease_token:
         site.stop.set()
@@ -172,7 +172,7 @@ def _stop(site: Site, request: RequestRecord) -> tuple[int, ...]:
 
 
 def _restart(
-    site: Site, request: RequestRecord, active: dict[int, _InstanceThread]
+    site: OpenCluster, request: RequestRecord, active: dict[int, _InstanceThread]
 ) -> tuple[int, ...] | None:
     """Reset tasks; return their instances, or None if one is still being worked on."""
     resets = plan_restart(site.database, Restart.from_json(request.content))
@@ -184,7 +184,7 @@ def _restart(
 
 
 def _begin(
-    site: Site, number: int, client: Client, active: dict[int, _InstanceThread]
+    site: OpenCluster, number: int, client: Client, active: dict[int, _InstanceThread]
 ) -> None:
     """Work on an instance in a thread of its own."""
     address = client.scheduler_info(n_workers=0)["address"]
@@ -204,7 +204,7 @@ class _InstanceThread(threading.Thread):
     """Works on an instance."""
 
     def __init__(
-        self, site: Site, number: int, address: str, security: Security
+        self, site: OpenCluster, number: int, address: str, security: Security
     ) -> None:
         super().__init__(name=f"ziggy-instance-{number}")
         self._site = site

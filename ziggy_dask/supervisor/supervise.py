@@ -9,6 +9,26 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions import DataReceiptStep, Keep, Pipeline
+from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.events import (
+    InstanceEnded,
+    Listener,
+    Opened,
+    Planned,
+    unheard,
+)
+from ziggy_dask.engine.intake import receive_deliveries
+from ziggy_dask.engine.launch import Request, launch, plan, request_from_options
+from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.publish import reconcile
+from ziggy_dask.engine.restart import Restart, plan_restart
+from ziggy_dask.engine.run import HALTED, InstanceRun
+from ziggy_dask.engine.work_orders import (
+    instance_facts,
+    require_models,
+    scaffold_name,
+    stored_models,
+)
 from ziggy_dask.errors import (
     ConnectionLostError,
     DefinitionError,
@@ -17,6 +37,7 @@ from ziggy_dask.errors import (
     ZiggyError,
 )
 from ziggy_dask.planning import selected_nodes, task_to_json
+from ziggy_dask.pools.autoscaler import opened_compute
 from ziggy_dask.records import (
     InstanceState,
     TaskStep,
@@ -36,27 +57,6 @@ from ziggy_dask.records.lease import (
     take_lease,
 )
 from ziggy_dask.records.restarts import Reset, reset_tasks
-from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.events import (
-    InstanceEnded,
-    Listener,
-    Opened,
-    Planned,
-    unheard,
-)
-from ziggy_dask.supervisor.handout import (
-    instance_facts,
-    require_models,
-    scaffold_name,
-    stored_models,
-)
-from ziggy_dask.supervisor.intake import receive_deliveries
-from ziggy_dask.supervisor.launch import Request, launch, plan, request_from_options
-from ziggy_dask.supervisor.pools import opened_compute
-from ziggy_dask.supervisor.publishing import reconcile
-from ziggy_dask.supervisor.restart import Restart, plan_restart
-from ziggy_dask.supervisor.run import HALTED, InstanceRun
-from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import SubtaskState, tidy
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(
-    site: Site,
+    site: OpenCluster,
     request: Request,
     *,
     client: Client | None = None,
@@ -103,7 +103,7 @@ def run(
 
 
 def continue_instance(
-    site: Site,
+    site: OpenCluster,
     number: int | None = None,
     *,
     client: Client | None = None,
@@ -137,7 +137,7 @@ def continue_instance(
 
 
 def restart_tasks(
-    site: Site,
+    site: OpenCluster,
     asked: Restart,
     *,
     client: Client | None = None,
@@ -171,7 +171,7 @@ def restart_tasks(
         return [work_on(site, one.instance, client, listen) for one in resets]
 
 
-def halt_tasks(site: Site, numbers: Sequence[int]) -> int:
+def halt_tasks(site: OpenCluster, numbers: Sequence[int]) -> int:
     """End tasks, by whoever supervises them; return how many had not ended.
 
     If nobody does, they are marked as halted at once; else the supervisor is asked,
@@ -182,13 +182,13 @@ def halt_tasks(site: Site, numbers: Sequence[int]) -> int:
     return asked
 
 
-def halt_idle(site: Site, active: Collection[int] = ()) -> None:
+def halt_idle(site: OpenCluster, active: Collection[int] = ()) -> None:
     """Let halts of instances take effect, but of those that are worked on."""
     for number in instances.halting_instances(site.database) - set(active):
         _mark_halted(site, number)
 
 
-def _halt_unsupervised(site: Site) -> None:
+def _halt_unsupervised(site: OpenCluster) -> None:
     """Let halts take effect that no supervisor is there for."""
     while instances.halting_instances(site.database):
         if current_lease(site.database) is not None:
@@ -198,7 +198,7 @@ def _halt_unsupervised(site: Site) -> None:
 
 
 @contextmanager
-def _in_charge_to_the_end(site: Site) -> Iterator[None]:
+def _in_charge_to_the_end(site: OpenCluster) -> Iterator[None]:
     """Be in charge; leave no halt behind that was left to this supervisor."""
     try:
         with in_charge(site):
@@ -207,7 +207,7 @@ def _in_charge_to_the_end(site: Site) -> Iterator[None]:
         _halt_unsupervised(site)
 
 
-def _mark_halted(site: Site, instance: int) -> None:
+def _mark_halted(site: OpenCluster, instance: int) -> None:
     """Let the halts of an instance that nobody works on take effect."""
     for task in instances.halting(site.database, instance):
         instances.fail_task(site.database, task, None, HALTED)
@@ -226,7 +226,7 @@ def _mark_halted(site: Site, instance: int) -> None:
 
 
 @contextmanager
-def in_charge(site: Site) -> Iterator[Lease]:
+def in_charge(site: OpenCluster) -> Iterator[Lease]:
     """Be the supervisor of a cluster for a while.
 
     Raises
@@ -255,7 +255,7 @@ def in_charge(site: Site) -> Iterator[Lease]:
             logger.warning("the lease is left to run out: %s", error)
 
 
-def _keep_lease(site: Site, lease: Lease, ended: threading.Event) -> None:
+def _keep_lease(site: OpenCluster, lease: Lease, ended: threading.Event) -> None:
     while not ended.wait(REFRESH_S):
         try:
             refresh_lease(site.database, lease)
@@ -267,7 +267,7 @@ def _keep_lease(site: Site, lease: Lease, ended: threading.Event) -> None:
             logger.warning("the lease could not be refreshed, trying again: %s", error)
 
 
-def _newest_unended(site: Site) -> int:
+def _newest_unended(site: OpenCluster) -> int:
     unended = [i for i in instances.instances(site.database) if not i.state.is_final]
     if not unended:
         raise RecordsError("no instance is left to go on with: all have ended")
@@ -275,7 +275,7 @@ def _newest_unended(site: Site) -> int:
 
 
 def work_on(
-    site: Site, number: int, client: Client | None, listen: Listener
+    site: OpenCluster, number: int, client: Client | None, listen: Listener
 ) -> InstanceRecord:
     """Bring an instance as far as it gets; for whoever is in charge."""
     record = instances.instance(site.database, number)
@@ -298,7 +298,7 @@ def work_on(
     return _settle_state(site, number, listen)
 
 
-def _prepare(site: Site, number: int, listen: Listener) -> bool:
+def _prepare(site: OpenCluster, number: int, listen: Listener) -> bool:
     """Take in deliveries and make the tasks; return whether there is more to do."""
     record = instances.instance(site.database, number)
     if record.is_planned:
@@ -355,7 +355,7 @@ def _receives_only(pipeline: Pipeline, request: Request) -> bool:
     return all(isinstance(pipeline.by_name[n].step, DataReceiptStep) for n in names)
 
 
-def _has_work(site: Site, number: int) -> bool:
+def _has_work(site: OpenCluster, number: int) -> bool:
     return any(
         task.step is not TaskStep.COMPLETE and not task.is_error
         for task in instances.tasks(site.database, number)
@@ -363,7 +363,7 @@ def _has_work(site: Site, number: int) -> bool:
 
 
 def _run_tasks(
-    site: Site, number: int, client: Client | None, listen: Listener
+    site: OpenCluster, number: int, client: Client | None, listen: Listener
 ) -> None:
     record = instances.instance(site.database, number)
     facts = instance_facts(site, record)
@@ -388,7 +388,9 @@ def _run_tasks(
         _tidy_up(site, number)
 
 
-def _automatic_restart(site: Site, pipeline: Pipeline, number: int) -> Reset | None:
+def _automatic_restart(
+    site: OpenCluster, pipeline: Pipeline, number: int
+) -> Reset | None:
     """Return the restart of what failed and may run once more by itself."""
     again = [
         task
@@ -410,7 +412,7 @@ def _automatic_restart(site: Site, pipeline: Pipeline, number: int) -> Reset | N
     return reset
 
 
-def _may_run_again(site: Site, pipeline: Pipeline, task: TaskRecord) -> bool:
+def _may_run_again(site: OpenCluster, pipeline: Pipeline, task: TaskRecord) -> bool:
     """Tell whether a task has a restart left.
 
     A batch that was lost with its worker always has one, in which every subtask runs
@@ -424,7 +426,7 @@ def _may_run_again(site: Site, pipeline: Pipeline, task: TaskRecord) -> bool:
     )
 
 
-def _tidy_up(site: Site, instance: int) -> None:
+def _tidy_up(site: OpenCluster, instance: int) -> None:
     """Remove working directories, but for those that are to stay."""
     site.database.require_lease()  # or another supervisor's programs run in them
     programs = site.cluster.programs
@@ -441,7 +443,7 @@ def _tidy_up(site: Site, instance: int) -> None:
     tidy(programs.work, instance, kept)
 
 
-def _settle_state(site: Site, number: int, listen: Listener) -> InstanceRecord:
+def _settle_state(site: OpenCluster, number: int, listen: Listener) -> InstanceRecord:
     tasks = instances.tasks(site.database, number)
     counts = count_tasks((task.step, task.is_error) for task in tasks)
     state = instance_state(counts, can_go_on=False)
@@ -450,13 +452,13 @@ def _settle_state(site: Site, number: int, listen: Listener) -> InstanceRecord:
     return instances.instance(site.database, number)
 
 
-def left_scaffolds(site: Site, records: Sequence[InstanceRecord]) -> list[str]:
+def left_scaffolds(site: OpenCluster, records: Sequence[InstanceRecord]) -> list[str]:
     """Return the scaffolds of instances that have ended; a supervisor that dies leaves them."""
     open_ = {scaffold_name(one.id) for one in records if not one.state.is_final}
     return [name for name in site.repository.scaffolds if name not in open_]
 
 
-def _set_state(site: Site, number: int, state: InstanceState) -> None:
+def _set_state(site: OpenCluster, number: int, state: InstanceState) -> None:
     """Set the state of an instance; a restart makes its scaffold anew."""
     instances.set_instance_state(site.database, number, state)
     if state.is_final:

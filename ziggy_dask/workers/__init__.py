@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ziggy_dask.lazily import names_from
 
 if TYPE_CHECKING:
-    from ziggy_dask.workers.agreement import begin_run, end_run, remember
     from ziggy_dask.workers.algorithms import code_of, send_code
+    from ziggy_dask.workers.allocation_broker import begin_run, end_run, remember
     from ziggy_dask.workers.batch import (
         Context,
         bound_algorithm,
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from ziggy_dask.workers.directory import task_directories, tidy
     from ziggy_dask.workers.failures import fingerprint
     from ziggy_dask.workers.halting import Halting, end_works
+    from ziggy_dask.workers.inputs import Inputs
     from ziggy_dask.workers.lazy import open_lazily
     from ziggy_dask.workers.merging import merge_forks, merge_results
     from ziggy_dask.workers.programs import prepare_program
-    from ziggy_dask.workers.sources import Inputs
     from ziggy_dask.workers.work import (
         BatchResult,
         Cause,
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "begin_run": "agreement",
-    "end_run": "agreement",
-    "remember": "agreement",
+    "begin_run": "allocation_broker",
+    "end_run": "allocation_broker",
+    "remember": "allocation_broker",
     "code_of": "algorithms",
     "send_code": "algorithms",
     "Context": "batch",
@@ -58,7 +58,7 @@ _HOMES = {
     "merge_forks": "merging",
     "merge_results": "merging",
     "prepare_program": "programs",
-    "Inputs": "sources",
+    "Inputs": "inputs",
     "BatchResult": "work",
     "Cause": "work",
     "Merged": "work",

@@ -37,13 +37,13 @@ from ziggy_dask.definitions import (
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.capture import captured
 from ziggy_dask.workers.halting import is_halted
+from ziggy_dask.workers.inputs import BlockedSubtask, Given, Inputs, MissingItems
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
 from ziggy_dask.workers.limit import Limited, TimeLimit
 from ziggy_dask.workers.memory import peak_bytes, reset_peak
 from ziggy_dask.workers.missing import MissingModel, missing_object
+from ziggy_dask.workers.outputs import Outputs
 from ziggy_dask.workers.programs import ProgramFailure, run_program
-from ziggy_dask.workers.sinks import Outputs
-from ziggy_dask.workers.sources import BlockedSubtask, Given, Inputs, MissingItems
 from ziggy_dask.workers.work import (
     BatchResult,
     Cause,

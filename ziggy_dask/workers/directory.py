@@ -17,7 +17,7 @@ from ziggy_dask.datastore.view import as_netcdf
 from ziggy_dask.definitions import Keep, ProductKind
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.description import describe, interface_name
-from ziggy_dask.workers.sources import Inputs
+from ziggy_dask.workers.inputs import Inputs
 from ziggy_dask.workers.work import Sink, Source, Work
 
 _SHARED = ".shared-"

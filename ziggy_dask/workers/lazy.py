@@ -23,8 +23,8 @@ from ziggy_dask.datastore.allocation import Storage, allocate
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.datastore.stores import store_to_write, write_region
 from ziggy_dask.errors import TaskError
+from ziggy_dask.workers.inputs import require_stored
 from ziggy_dask.workers.merging import merge_forks
-from ziggy_dask.workers.sources import require_stored
 from ziggy_dask.workers.work import Sink, Source, Work
 
 _SMALL_BYTES = 4 * 1024 * 1024

@@ -3,7 +3,7 @@
 It gets a session of its own. When it has ended, or has to, everything that it
 started ends with it: its process group, and also what left the group, which is
 found by a mark in its environment, since orphans become children of the worker.
-If the worker dies, a warden does the same.
+If the worker dies, the reaper does the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ziggy_dask.workers import warden
+from ziggy_dask.workers import reaper
 from ziggy_dask.workers.work import Cause
 
 _PIPE_BYTES = 1 << 20
@@ -97,12 +97,12 @@ def run_process(
     with log.open("wb", buffering=0) as file, _adopting_orphans(), _pipe() as ends:
         process = _started(command, directory, environment, token, into=ends[1])
         try:
-            _tell_warden("+", process.pid, token, limits.grace_s)
+            _tell_reaper("+", process.pid, token, limits.grace_s)
             output = _Output(ends[0], file.write, limits.log_bytes)
             cause = _follow(process.pid, output, directory, limits, halt)
         finally:
             left, code, peak = _finish(process, token)
-            _tell_warden("-", process.pid, token, limits.grace_s)
+            _tell_reaper("-", process.pid, token, limits.grace_s)
         output.drain()
     return Ended(exit_code=code, cause=cause, left_behind=left, peak_memory_bytes=peak)
 
@@ -132,7 +132,7 @@ def _started(
         return subprocess.Popen(
             command,
             cwd=directory,
-            env={**environment, warden.VARIABLE: token},
+            env={**environment, reaper.VARIABLE: token},
             stdin=subprocess.DEVNULL,
             stdout=into,
             stderr=into,
@@ -286,7 +286,7 @@ def _has_token(process: int, token: str) -> bool:
         variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
-    return f"{warden.VARIABLE}={token}".encode() in variables
+    return f"{reaper.VARIABLE}={token}".encode() in variables
 
 
 _running = 0
@@ -310,16 +310,16 @@ def _adopt_orphans(more: int) -> None:
         ctypes.CDLL(None).prctl(_SUBREAPER, int(_running > 0), 0, 0, 0)
 
 
-_warden_lock = threading.Lock()
-_wardens: list[subprocess.Popen[bytes]] = []
+_reaper_lock = threading.Lock()
+_reapers: list[subprocess.Popen[bytes]] = []
 
 
-def _tell_warden(sign: str, group: int, token: str, grace_s: float) -> None:
+def _tell_reaper(sign: str, group: int, token: str, grace_s: float) -> None:
     line = f"{sign} {group} {token}\n".encode()
-    with _warden_lock:
-        if not _wardens or _wardens[0].poll() is not None:
-            _wardens[:] = [_start_warden(grace_s)]
-        pipe = _wardens[0].stdin
+    with _reaper_lock:
+        if not _reapers or _reapers[0].poll() is not None:
+            _reapers[:] = [_start_warden(grace_s)]
+        pipe = _reapers[0].stdin
         assert pipe is not None
         with contextlib.suppress(BrokenPipeError):
             pipe.write(line)
@@ -327,8 +327,8 @@ def _tell_warden(sign: str, group: int, token: str, grace_s: float) -> None:
 
 @atexit.register
 def _end_warden() -> None:
-    """Let the warden go; it has nothing to end any more."""
-    for process in _wardens:
+    """Let the reaper go; it has nothing left to end."""
+    for process in _reapers:
         if process.stdin is not None:
             process.stdin.close()
         process.wait()
@@ -336,7 +336,7 @@ def _end_warden() -> None:
 
 def _start_warden(grace_s: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", warden.__file__, str(grace_s)],
+        [sys.executable, "-I", "-S", reaper.__file__, str(grace_s)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -27,8 +27,8 @@ from ziggy_dask.workers.directory import (
     working_path,
 )
 from ziggy_dask.workers.halting import haltable
+from ziggy_dask.workers.inputs import Inputs
 from ziggy_dask.workers.process import Ended, Limits, run_process
-from ziggy_dask.workers.sources import Inputs
 from ziggy_dask.workers.work import Cause, Work
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"

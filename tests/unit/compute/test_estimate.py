@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import ziggy_dask as z
 from ziggy_dask.compute.estimate import estimate, survey
-from ziggy_dask.compute.figures import clock, price
+from ziggy_dask.compute.formatting import clock, price
 from ziggy_dask.compute.metrics import NasMetrics, QueueState, read_nas_metrics
 from ziggy_dask.compute.needs import Needs, needs_of
 from ziggy_dask.compute.offers import Estimate, chosen, least_depth, most_cores

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ziggy_dask.errors import LeaseError
-from ziggy_dask.interface.commands.here import Commands, cluster_file, remember
+from ziggy_dask.interface.commands.context import Commands, cluster_file, remember
 
 
 @click.group(cls=Commands)

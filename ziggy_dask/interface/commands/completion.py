@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ziggy_dask.errors import ZiggyError
-from ziggy_dask.interface.commands.here import cluster_file
+from ziggy_dask.interface.commands.context import cluster_file
 
 if TYPE_CHECKING:
     from ziggy_dask.records.database import Database

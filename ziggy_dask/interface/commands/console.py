@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ziggy_dask.interface.commands.here import opened_cluster
+from ziggy_dask.interface.commands.context import opened_cluster
 
 
 @click.command()

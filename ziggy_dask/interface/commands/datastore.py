@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ziggy_dask.interface.commands.here import Commands, json_option, opened_cluster
+from ziggy_dask.interface.commands.context import Commands, json_option, opened_cluster
 from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import opened_cluster
+from ziggy_dask.interface.commands.context import opened_cluster
 
 if TYPE_CHECKING:
     from ziggy_dask.supervisor import OpenedSubtask

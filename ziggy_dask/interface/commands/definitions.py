@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import (
+from ziggy_dask.interface.commands.context import (
     json_option,
     opened_cluster,
     opened_records,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.context import json_option, opened_cluster
 
 if TYPE_CHECKING:
     from ziggy_dask.interface.estimating import Estimates
@@ -102,7 +102,7 @@ def estimate(
 
 
 def _say(made: Estimates) -> None:
-    from ziggy_dask.compute.figures import clock
+    from ziggy_dask.compute.formatting import clock
 
     needs = made.needs
     click.echo(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ziggy_dask.interface.commands.here import (
+from ziggy_dask.interface.commands.context import (
     Commands,
     json_option,
     opened_cluster,

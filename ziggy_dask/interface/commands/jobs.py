@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import opened_records
+from ziggy_dask.interface.commands.context import opened_records
 from ziggy_dask.interface.commands.watching import watchable
 
 
@@ -15,7 +15,7 @@ from ziggy_dask.interface.commands.watching import watchable
 @click.pass_context
 def jobs(ctx: click.Context, instance: int | None, as_json: bool) -> bool:
     """List the jobs of batch systems, of one instance or of all."""
-    from ziggy_dask.compute.figures import price
+    from ziggy_dask.compute.formatting import price
     from ziggy_dask.interface.output import show
 
     records = opened_records(ctx)

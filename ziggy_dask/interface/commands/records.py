@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import json_option, opened_records
+from ziggy_dask.interface.commands.context import json_option, opened_records
 from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:

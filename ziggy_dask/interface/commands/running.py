@@ -13,7 +13,7 @@ import click
 
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.here import json_option, opened_cluster
+from ziggy_dask.interface.commands.context import json_option, opened_cluster
 
 if TYPE_CHECKING:
     from ziggy_dask.interface.cluster import Cluster

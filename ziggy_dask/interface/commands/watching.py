@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ziggy_dask.interface.commands.here import json_option
+from ziggy_dask.interface.commands.context import json_option
 
 PERIOD_S = 1.0
 """Time between two looks, in seconds."""

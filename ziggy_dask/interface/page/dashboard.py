@@ -9,15 +9,15 @@ from urllib.parse import urljoin
 
 from bokeh.server.tornado import BokehTornado
 
+from ziggy_dask.interface.page.plot_cache import PlotCache
 from ziggy_dask.interface.page.server import open_page, origins
-from ziggy_dask.interface.page.sketchbook import Sketchbook
-from ziggy_dask.supervisor import Site
+from ziggy_dask.supervisor import OpenCluster
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
-def add_to_dashboard(site: Site, client: Client) -> str:
+def add_to_dashboard(site: OpenCluster, client: Client) -> str:
     """Serve the page in the dashboard of a client's scheduler, to be read only.
 
     Returns the page's address. Nothing is done, and there is none, where the scheduler
@@ -32,13 +32,13 @@ def add_to_dashboard(site: Site, client: Client) -> str:
     return urljoin(client.dashboard_link or "", "ziggy")
 
 
-async def _add(site: Site, scheduler: Any) -> None:
+async def _add(site: OpenCluster, scheduler: Any) -> None:
     """Add the page where the scheduler's own are, and to their navigation."""
     from distributed.dashboard.scheduler import template_variables
     from tornado.ioloop import IOLoop
 
     pages: Any = BokehTornado(
-        {"/ziggy": partial(open_page, site, Sketchbook(site.database), None)},
+        {"/ziggy": partial(open_page, site, PlotCache(site.database), None)},
         use_index=False,
         extra_websocket_origins=origins(scheduler.http_server.port),
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ziggy_dask.definitions import Pipeline
 from ziggy_dask.definitions.drawing import PALETTE, lineage_svg
-from ziggy_dask.interface.page.machines import workers_panel
 from ziggy_dask.interface.page.memory import PARTS, memory_counts_svg, memory_svg
+from ziggy_dask.interface.page.workers_and_jobs import workers_panel
 from ziggy_dask.interface.report.drawings import FAILED, durations_svg, timeline_svg
 from ziggy_dask.records import Database, instances
 from ziggy_dask.records.overview import NodeScore

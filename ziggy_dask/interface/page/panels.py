@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from html import escape
 
+from ziggy_dask.engine.restart import is_restartable
 from ziggy_dask.interface.page import parts
 from ziggy_dask.interface.page.lights import light_colours, lights
-from ziggy_dask.interface.page.machines import jobs_panel
 from ziggy_dask.interface.page.view import PAGE, View
+from ziggy_dask.interface.page.workers_and_jobs import jobs_panel
 from ziggy_dask.records import Database, alerts, deliveries, instances, jobs, outcomes
 from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
@@ -25,7 +26,6 @@ from ziggy_dask.records.overview import (
 from ziggy_dask.records.replay import span
 from ziggy_dask.records.states import Counts, InstanceState, TaskStep
 from ziggy_dask.records.workers import workers_now
-from ziggy_dask.supervisor.restart import is_restartable
 
 _MOST = 50
 """Rows of a list that is not paged."""

@@ -16,24 +16,24 @@ from bokeh.models import ColumnDataSource, CustomJS
 from bokeh.server.server import Server
 from jinja2 import Template
 
-from ziggy_dask.compute.guard import guard
+from ziggy_dask.compute.dashboard_access import guard
 from ziggy_dask.datastore import Datastore
 from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.page.actions import ACTIONS
 from ziggy_dask.interface.page.drawings import Material, drawings
 from ziggy_dask.interface.page.panels import chosen_instance, chosen_moment, panels
-from ziggy_dask.interface.page.sketchbook import Sketchbook
+from ziggy_dask.interface.page.plot_cache import PlotCache
 from ziggy_dask.interface.page.store import store_panel
 from ziggy_dask.interface.page.token import is_token, page_token
 from ziggy_dask.interface.page.view import View, changed
 from ziggy_dask.records.overview import scoreboard
-from ziggy_dask.supervisor import Site
+from ziggy_dask.supervisor import OpenCluster
 
 _UPDATE_MS = 1000
 _TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def page_server(site: Site, port: int = 0) -> tuple[Server, str]:
+def page_server(site: OpenCluster, port: int = 0) -> tuple[Server, str]:
     """Return a server of the page that has not begun, and the address with the token.
 
     Only this user of this machine reaches it, and only pages of its own may open
@@ -41,7 +41,7 @@ def page_server(site: Site, port: int = 0) -> tuple[Server, str]:
     """
     token = page_token(site.cluster.home)
     server = Server(
-        {"/ziggy": partial(open_page, site, Sketchbook(site.database), token)},
+        {"/ziggy": partial(open_page, site, PlotCache(site.database), token)},
         port=port,
         address="127.0.0.1",
         use_xheaders=False,
@@ -58,7 +58,7 @@ def origins(port: int | None) -> list[str]:
 
 
 def open_page(
-    site: Site, book: Sketchbook, token: str | None, document: Document
+    site: OpenCluster, book: PlotCache, token: str | None, document: Document
 ) -> None:
     """Make the document of one browser.
 
@@ -101,7 +101,7 @@ class Visit:
     """
 
     def __init__(
-        self, site: Site, book: Sketchbook, document: Document, *, may_act: bool
+        self, site: OpenCluster, book: PlotCache, document: Document, *, may_act: bool
     ) -> None:
         self._site = site
         self._book = book
@@ -199,7 +199,7 @@ class Visit:
 
     @without_document_lock
     async def _draw(self) -> None:
-        """Draw in the sketchbook's thread, so that what takes long delays no look."""
+        """Draw in a thread of its own, so that a slow drawing delays no update."""
         await self._look_apart(self._book.thread, self._picture)
 
     @without_document_lock

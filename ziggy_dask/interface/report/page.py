@@ -5,7 +5,7 @@ Every number on it is a ``data`` element that holds the value in full.
 
 from __future__ import annotations
 
-from ziggy_dask.compute.figures import price
+from ziggy_dask.compute.formatting import price
 from ziggy_dask.definitions.drawing import lineage_svg
 from ziggy_dask.display import (
     STYLE,

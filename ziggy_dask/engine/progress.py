@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ziggy_dask.datastore import Labels
+from ziggy_dask.engine.events import NodeTotals
 from ziggy_dask.planning import OURS, Key, Recorded, TaskPlan, task_from_json
 from ziggy_dask.records import Database, instances, outcomes
-from ziggy_dask.supervisor.events import NodeTotals
 from ziggy_dask.workers import BatchResult, SubtaskState
 
 

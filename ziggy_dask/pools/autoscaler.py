@@ -36,15 +36,15 @@ from ziggy_dask.definitions import (
     Node,
 )
 from ziggy_dask.definitions.compute import kind_of
+from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.demand import missing_jobs, needed_by, surplus_jobs
+from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import ClusterError
+from ziggy_dask.pools.circuit_breaker import Refusals
+from ziggy_dask.pools.job_monitor import Asking
 from ziggy_dask.records import instances
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.jobs import JobRecord, add_job, jobs, note_job
-from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.asking import Asking
-from ziggy_dask.supervisor.demand import missing_jobs, needed_by, surplus_jobs
-from ziggy_dask.supervisor.refusing import Refusals
-from ziggy_dask.supervisor.site import Site
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -64,7 +64,7 @@ def untold(words: str) -> None:
 
 @contextmanager
 def opened_compute(
-    site: Site, tell: Callable[[str], None] = untold
+    site: OpenCluster, tell: Callable[[str], None] = untold
 ) -> Iterator[Client]:
     """Start or reach the cluster's compute, and keep its pools while it is open.
 
@@ -88,7 +88,7 @@ def opened_compute(
 class _Waiting:
     """Tells once that the first worker is long in coming; heeds an interrupt meanwhile."""
 
-    def __init__(self, site: Site, tell: Callable[[str], None]) -> None:
+    def __init__(self, site: OpenCluster, tell: Callable[[str], None]) -> None:
         self._site = site
         self._tell = tell
         self._is_told = False
@@ -107,7 +107,7 @@ class _Waiting:
 
 
 @contextmanager
-def pools(site: Site, client: Client) -> Iterator[None]:
+def pools(site: OpenCluster, client: Client) -> Iterator[None]:
     """Keep the jobs that the work on a scheduler asks for; none is left at the end."""
     if not site.cluster.environments:
         yield
@@ -125,7 +125,7 @@ def pools(site: Site, client: Client) -> Iterator[None]:
         keeper.asking.settle()
 
 
-def cancel_left_over(site: Site) -> int:
+def cancel_left_over(site: OpenCluster) -> int:
     """Cancel all jobs that have not ended; return how many that were."""
     left = jobs(site.database, only_open=True)
     Asking(site, Refusals(site)).end(left)
@@ -135,7 +135,7 @@ def cancel_left_over(site: Site) -> int:
 class _Keeper:
     """Looks at the work and at the jobs, again and again, in a thread of its own."""
 
-    def __init__(self, site: Site, client: Client) -> None:
+    def __init__(self, site: OpenCluster, client: Client) -> None:
         self._site = site
         self._client = client
         self._refusals = Refusals(site)

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from ziggy_dask.compute.batch import Commands, Told, commands_of
 from ziggy_dask.compute.jobs import ask, cancel
 from ziggy_dask.definitions import JobCause, JobState, JobStatus
+from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.pools.circuit_breaker import Refusals
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.jobs import JobRecord, jobs, note_job
-from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.refusing import Refusals
-from ziggy_dask.supervisor.site import Site
 
 _ASK_S = 3.0
 """Least time between two queries of a batch system, in seconds."""
@@ -34,7 +34,7 @@ class Asking:
     A job that has left the queue has ended; how, its batch system may tell later.
     """
 
-    def __init__(self, site: Site, refusals: Refusals) -> None:
+    def __init__(self, site: OpenCluster, refusals: Refusals) -> None:
         self._site = site
         self._refusals = refusals
         self._environments = {one.name: one for one in site.cluster.environments}

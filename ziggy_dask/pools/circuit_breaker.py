@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.records.alerts import Severity
-from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.site import Site
 
 _FUTILE = 3
 """So many jobs in a row that do nothing close an environment."""
@@ -15,7 +15,7 @@ _FUTILE = 3
 class Refusals:
     """Counts jobs that did nothing; tasks of an environment that is refused fail."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: OpenCluster) -> None:
         self._site = site
         self._futile: dict[str, int] = {}
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from ziggy_dask.datastore import Publication, Repository
 from ziggy_dask.definitions import DataType, ProductKind
+from ziggy_dask.engine.work_orders import InstanceFacts
 from ziggy_dask.planning import Target, TaskPlan
 from ziggy_dask.records import Database, TaskStep, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord
-from ziggy_dask.supervisor.handout import InstanceFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from ziggy_dask.errors import DeliveryError
-from ziggy_dask.supervisor.ready import Ready, ready_events
+from ziggy_dask.supervisor.triggers import Ready, ready_events
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from dask.highlevelgraph import HighLevelGraph
 from distributed import Future, as_completed
 from distributed.scheduler import KilledWorker
 
+from ziggy_dask.engine.connection import lost
 from ziggy_dask.planning import Batch, Key, TaskGraph
-from ziggy_dask.supervisor.connection import lost
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
 
 if TYPE_CHECKING:

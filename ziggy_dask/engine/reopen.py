@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ziggy_dask.definitions import DaskFunctionStep, FunctionStep, code_version
+from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.progress import Ledger
+from ziggy_dask.engine.work_orders import instance_facts, work_of
 from ziggy_dask.errors import RecordsError, TaskError
 from ziggy_dask.records import instances
-from ziggy_dask.supervisor.handout import instance_facts, work_of
-from ziggy_dask.supervisor.ledger import Ledger
-from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import (
     Inputs,
     Work,
@@ -92,7 +92,7 @@ class OpenedSubtask:
         )
 
 
-def open_subtask(site: Site, task: int, number: int) -> OpenedSubtask:
+def open_subtask(site: OpenCluster, task: int, number: int) -> OpenedSubtask:
     """Return a subtask with its very inputs; no compute environment is needed.
 
     Parameters

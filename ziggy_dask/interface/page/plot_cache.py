@@ -1,4 +1,4 @@
-"""The sketchbook: what pictures are made of, looked up once for all browsers."""
+"""What pictures are made of, looked up once for all browsers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Page:
     """It is not looked up again before that, on the monotonic clock."""
 
 
-class Sketchbook:
+class PlotCache:
     """What pictures of instances are made of; only its one thread may ask for it.
 
     Many subtasks take the database seconds. So one thread does it, after all others

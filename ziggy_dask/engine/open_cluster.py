@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-def unshown(site: Site, client: Client) -> str:
+def unshown(site: OpenCluster, client: Client) -> str:
     """Show a compute environment nowhere."""
     return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class OpenCluster:
     """Where a cluster keeps things."""
 
     cluster: ClusterFile
@@ -34,27 +34,27 @@ class Site:
     """Held by whoever of this process changes the datastore's history."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set: whoever supervises here stops, as after an interrupt."""
-    show: Callable[[Site, Client], str] = unshown
+    show: Callable[[OpenCluster, Client], str] = unshown
     """Is called with the client of each compute environment that is opened here; returns
     the address where it is shown."""
     refusals: dict[str, str] = field(default_factory=dict)
     """Environments that take no jobs at present, with the reason."""
 
 
-def create_site(cluster: ClusterFile) -> Site:
+def create_site(cluster: ClusterFile) -> OpenCluster:
     """Create what is missing of a cluster's datastore, database and directories."""
     cluster.home.mkdir(parents=True, exist_ok=True)
     cluster.receipt.mkdir(parents=True, exist_ok=True)
-    return Site(
+    return OpenCluster(
         cluster=cluster,
         repository=create_repository(cluster.datastore),
         database=create_database(cluster.database.url, cluster.database.password_file),
     )
 
 
-def open_site(cluster: ClusterFile) -> Site:
+def open_site(cluster: ClusterFile) -> OpenCluster:
     """Open a cluster that was created before."""
-    return Site(
+    return OpenCluster(
         cluster=cluster,
         repository=open_repository(cluster.datastore),
         database=open_database(cluster.database.url, cluster.database.password_file),

@@ -12,7 +12,7 @@ import pytest
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store
 from ziggy_dask.supervisor import service
-from ziggy_dask.supervisor.watching import Watch
+from ziggy_dask.supervisor.file_watcher import Watch
 
 
 def hears_of(watch, directory, at_most_s=60):
@@ -48,7 +48,7 @@ def test_nothing_to_watch_is_no_news(tmp_path):
 def test_a_machine_that_can_not_watch_says_so_and_goes_on(tmp_path):
     script = f"""
         import logging, os, pathlib, resource, threading
-        from ziggy_dask.supervisor.watching import Watch
+        from ziggy_dask.supervisor.file_watcher import Watch
 
         logging.basicConfig()
         watch = Watch()

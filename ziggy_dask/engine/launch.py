@@ -12,6 +12,8 @@ from typing import Any
 from ziggy_dask.datastore import Labels
 from ziggy_dask.definitions import ParameterSet, Pipeline, Process, code_version
 from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.engine.history import to_leave_out
+from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.planning import (
     Holding,
@@ -22,10 +24,8 @@ from ziggy_dask.planning import (
     stored_holdings,
 )
 from ziggy_dask.records import instances, library
-from ziggy_dask.records.events import NewEvent
 from ziggy_dask.records.library import StoredPipeline, StoredSet
-from ziggy_dask.supervisor.history import to_leave_out
-from ziggy_dask.supervisor.site import Site
+from ziggy_dask.records.triggers import NewEvent
 
 _PACKAGES = ("ziggy-dask", "icechunk", "zarr", "xarray", "dask", "distributed", "numpy")
 
@@ -63,7 +63,7 @@ class Request:
     """Whether deliveries must have manifests."""
 
 
-def launch(site: Site, request: Request) -> int:
+def launch(site: OpenCluster, request: Request) -> int:
     """Make an instance; return its number. Nothing runs yet.
 
     Raises
@@ -99,7 +99,7 @@ def launch(site: Site, request: Request) -> int:
 
 
 def chosen_sets(
-    site: Site, stored: StoredPipeline, overrides: Overrides
+    site: OpenCluster, stored: StoredPipeline, overrides: Overrides
 ) -> dict[str, tuple[StoredSet, ParameterSet]]:
     """Return the newest version of each set of a pipeline, and its values for a run.
 
@@ -130,7 +130,7 @@ def _with_values(
 
 
 def plan(
-    site: Site,
+    site: OpenCluster,
     pipeline: Pipeline,
     request: Request,
     expected: Mapping[str, list[Holding]],

@@ -18,6 +18,9 @@ from ziggy_dask.definitions import (
     Programs,
 )
 from ziggy_dask.definitions.names import argument_name
+from ziggy_dask.engine.history import to_leave_out
+from ziggy_dask.engine.launch import request_from_options
+from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.planning import (
     Feed,
@@ -32,9 +35,6 @@ from ziggy_dask.planning import (
 from ziggy_dask.receipt import ModelVersion, applicable, model_path, model_versions
 from ziggy_dask.records import instances
 from ziggy_dask.records.instances import InstanceRecord
-from ziggy_dask.supervisor.history import to_leave_out
-from ziggy_dask.supervisor.launch import request_from_options
-from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import ModelFile, Sink, Source, Work
 
 NO_CHANGES: Mapping[str, Mapping[str, object]] = MappingProxyType({})
@@ -202,7 +202,7 @@ def _sink(facts: InstanceFacts, target: Target, allocations: Mapping[str, Any]) 
 
 
 def instance_facts(
-    site: Site, record: InstanceRecord, *, with_scaffold: bool = True
+    site: OpenCluster, record: InstanceRecord, *, with_scaffold: bool = True
 ) -> InstanceFacts:
     """Return what the tasks of an instance have in common.
 

@@ -12,9 +12,9 @@ import pytest
 from tests.conftest import new_instance
 from ziggy_dask.definitions import JobCause, JobState, JobStatus
 from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.pools.circuit_breaker import Refusals
+from ziggy_dask.pools.job_monitor import Asking
 from ziggy_dask.records.jobs import JobRecord, add_job, jobs, note_job
-from ziggy_dask.supervisor.asking import Asking
-from ziggy_dask.supervisor.refusing import Refusals
 
 CLUSTER = """
 cluster: test
@@ -96,7 +96,7 @@ def lab(tmp_path, monkeypatch) -> Lab:
 @pytest.fixture
 def asking(lab, monkeypatch) -> Asking:
     """Asks at each look."""
-    monkeypatch.setattr("ziggy_dask.supervisor.asking._ASK_S", 0.0)
+    monkeypatch.setattr("ziggy_dask.pools.job_monitor._ASK_S", 0.0)
     return Asking(lab.site, Refusals(lab.site))
 
 

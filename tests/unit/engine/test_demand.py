@@ -13,8 +13,8 @@ import ziggy_dask as z
 from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import Load
 from ziggy_dask.definitions import JobCause, JobState
+from ziggy_dask.engine.demand import QUIET_S, missing_jobs, surplus_jobs
 from ziggy_dask.records.jobs import JobRecord
-from ziggy_dask.supervisor.demand import QUIET_S, missing_jobs, surplus_jobs
 
 NOW = 1000.0
 NODE = z.Architecture(name="node", cores=4, memory_bytes=8_000_000_000)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from ziggy_dask.compute.figures import price
+from ziggy_dask.compute.formatting import price
 from ziggy_dask.interface.page import parts
 from ziggy_dask.records.jobs import JobRecord
 from ziggy_dask.records.timeline import Timeline

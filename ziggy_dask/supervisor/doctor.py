@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ziggy_dask.definitions import Keep
+from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.publish import reconcile
 from ziggy_dask.errors import RecordsError
+from ziggy_dask.pools.autoscaler import cancel_left_over
 from ziggy_dask.records import TaskStep, instances, outcomes, requests
 from ziggy_dask.records.backup import read_backup, require_empty, restore_backup
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.jobs import jobs
 from ziggy_dask.records.lease import current_lease
-from ziggy_dask.supervisor.pools import cancel_left_over
-from ziggy_dask.supervisor.publishing import reconcile
-from ziggy_dask.supervisor.site import Site
 from ziggy_dask.supervisor.supervise import in_charge, left_scaffolds
 from ziggy_dask.workers import task_directories
 
@@ -34,7 +34,7 @@ class Finding:
     """Does it; None: only an operator can."""
 
 
-def examine(site: Site) -> list[Finding]:
+def examine(site: OpenCluster) -> list[Finding]:
     """Compare records, datastore and directories; return what does not fit.
 
     Nothing is changed. While a supervisor is in charge, what it is busy with is left
@@ -53,7 +53,7 @@ def examine(site: Site) -> list[Finding]:
     ]
 
 
-def mend(site: Site, findings: list[Finding]) -> int:
+def mend(site: OpenCluster, findings: list[Finding]) -> int:
     """Do what can be done about findings; return how many that were.
 
     Raises
@@ -70,7 +70,9 @@ def mend(site: Site, findings: list[Finding]) -> int:
     return len(able)
 
 
-def _lost_products(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
+def _lost_products(
+    site: OpenCluster, records: list[InstanceRecord]
+) -> Iterator[Finding]:
     """Find tasks whose products the datastore knows nothing of."""
     known = {commit.snapshot for commit in site.repository.history()}
     for record in records:
@@ -84,7 +86,7 @@ def _lost_products(site: Site, records: list[InstanceRecord]) -> Iterator[Findin
 
 
 def _unrecorded_commits(
-    site: Site, records: list[InstanceRecord], *, is_supervised: bool
+    site: OpenCluster, records: list[InstanceRecord], *, is_supervised: bool
 ) -> Iterator[Finding]:
     """Find stored tasks of which the records do not know yet."""
     numbers = {record.id: record for record in records}
@@ -120,7 +122,7 @@ def _unrecorded_commits(
             )
 
 
-def _abandoned(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
+def _abandoned(site: OpenCluster, records: list[InstanceRecord]) -> Iterator[Finding]:
     """Find what waits for a supervisor that is not there."""
     for record in records:
         if not record.state.is_final:
@@ -138,7 +140,9 @@ def _abandoned(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
         )
 
 
-def _left_scaffolds(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
+def _left_scaffolds(
+    site: OpenCluster, records: list[InstanceRecord]
+) -> Iterator[Finding]:
     for name in left_scaffolds(site, records):
         yield Finding(
             what=f"branch {name!r} of the datastore serves no instance any more",
@@ -147,7 +151,9 @@ def _left_scaffolds(site: Site, records: list[InstanceRecord]) -> Iterator[Findi
         )
 
 
-def _left_directories(site: Site, records: list[InstanceRecord]) -> Iterator[Finding]:
+def _left_directories(
+    site: OpenCluster, records: list[InstanceRecord]
+) -> Iterator[Finding]:
     """Find working directories of instances that have ended, but those to keep."""
     programs = site.cluster.programs
     if not programs.work.is_dir() or programs.keep is Keep.ALL:
@@ -165,7 +171,7 @@ def _left_directories(site: Site, records: list[InstanceRecord]) -> Iterator[Fin
             )
 
 
-def _left_jobs(site: Site) -> Iterator[Finding]:
+def _left_jobs(site: OpenCluster) -> Iterator[Finding]:
     """Find jobs of batch systems that a supervisor left when it died."""
     for one in jobs(site.database, only_open=True):
         yield Finding(
@@ -176,7 +182,7 @@ def _left_jobs(site: Site) -> Iterator[Finding]:
         )
 
 
-def _left_data(site: Site) -> Iterator[Finding]:
+def _left_data(site: OpenCluster) -> Iterator[Finding]:
     count = outcomes.superfluous_change_sets(site.database)
     if count:
         yield Finding(
@@ -186,7 +192,7 @@ def _left_data(site: Site) -> Iterator[Finding]:
         )
 
 
-def restore(site: Site, file: Path) -> str:
+def restore(site: OpenCluster, file: Path) -> str:
     """Take all records from a backup, and take the datastore back to its snapshot.
 
     Returns

@@ -13,6 +13,16 @@ from pathlib import Path
 
 from ziggy_dask.datastore import Labels
 from ziggy_dask.definitions import DataReceiptStep, Pipeline
+from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.events import (
+    Listener,
+    NodeTotals,
+    Planned,
+    Progressed,
+    TaskEnded,
+)
+from ziggy_dask.engine.launch import Request
+from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DatastoreError, DeliveryError
 from ziggy_dask.planning import Holding, selected_nodes
 from ziggy_dask.receipt import (
@@ -37,16 +47,6 @@ from ziggy_dask.records import TaskStep, deliveries, instances, outcomes
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.instances import NewTask, TaskRecord
-from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.events import (
-    Listener,
-    NodeTotals,
-    Planned,
-    Progressed,
-    TaskEnded,
-)
-from ziggy_dask.supervisor.launch import Request
-from ziggy_dask.supervisor.site import Site
 from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Accepted:
 
 
 def receive_deliveries(
-    site: Site,
+    site: OpenCluster,
     instance: int,
     pipeline: Pipeline,
     listen: Listener,
@@ -145,7 +145,7 @@ def deliveries_in(directory: Path, needs_manifest: bool) -> Sequence[Delivery]:
 
 
 def _new_task(
-    site: Site, instance: int, node: str, unit: str, place: int
+    site: OpenCluster, instance: int, node: str, unit: str, place: int
 ) -> TaskRecord:
     number = instances.create_task(
         site.database,
@@ -156,7 +156,7 @@ def _new_task(
 
 
 def _receive(
-    site: Site,
+    site: OpenCluster,
     pipeline: Pipeline,
     task: TaskRecord,
     delivery: Delivery | None,
@@ -192,7 +192,7 @@ def _receive(
     return True
 
 
-def accept(site: Site, delivery: Delivery, needs_manifest: bool) -> Accepted:
+def accept(site: OpenCluster, delivery: Delivery, needs_manifest: bool) -> Accepted:
     """Check a delivery whole; write its acknowledgement.
 
     Raises
@@ -241,7 +241,11 @@ def _refuse_invalid(path: Path, acknowledgement: Acknowledgement) -> None:
 
 
 def _store(
-    site: Site, pipeline: Pipeline, task: TaskRecord, accepted: Accepted, began: float
+    site: OpenCluster,
+    pipeline: Pipeline,
+    task: TaskRecord,
+    accepted: Accepted,
+    began: float,
 ) -> None:
     """Put a delivery into the datastore: one commit, then the records."""
     manifest = accepted.manifest
@@ -282,7 +286,7 @@ def _store(
     outcomes.publish(site.database, snapshot, {task.id: {}})
 
 
-def _record_late(site: Site, task: TaskRecord, delivery: Delivery) -> None:
+def _record_late(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> None:
     """Record a delivery whose commit was made just before the supervisor died."""
     path = manifest_path(delivery.directory)
     if path is None or deliveries.is_task_recorded(site.database, task.id):
@@ -316,7 +320,7 @@ def _text_of(path: Path, manifest: Manifest) -> str:
         raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
 
 
-def _record_outcome(site: Site, task: TaskRecord, began: float) -> None:
+def _record_outcome(site: OpenCluster, task: TaskRecord, began: float) -> None:
     outcome = Outcome(
         subtask=0,
         state=SubtaskState.COMPLETE,
@@ -327,7 +331,7 @@ def _record_outcome(site: Site, task: TaskRecord, began: float) -> None:
     outcomes.record(site.database, [(task.id, result)])
 
 
-def _clear_away(site: Site, task: TaskRecord, delivery: Delivery) -> None:
+def _clear_away(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> None:
     """Keep manifest and acknowledgement, and remove what was taken in.
 
     It is stored, whatever becomes of this; what can't be removed is for operators.
@@ -371,7 +375,7 @@ def _tell(listen: Listener, task: TaskRecord, message: str) -> None:
 
 
 def expected_products(
-    site: Site, pipeline: Pipeline, request: Request
+    site: OpenCluster, pipeline: Pipeline, request: Request
 ) -> dict[str, list[Holding]]:
     """Return the products that the waiting deliveries will bring, by data type.
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from ziggy_dask.definitions import EventHandler, Pipeline
 from ziggy_dask.definitions.schedule import latest_due
+from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.launch import Request, launch
+from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DatastoreError, DefinitionError, DeliveryError
-from ziggy_dask.records import events, instances, library
+from ziggy_dask.records import instances, library, triggers
 from ziggy_dask.records.alerts import Severity
-from ziggy_dask.records.events import HandlerState, NewEvent, ReadyFile
-from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.launch import Request, launch
-from ziggy_dask.supervisor.site import Site
+from ziggy_dask.records.triggers import HandlerState, NewEvent, ReadyFile
 
 LOOK_S = 10.0
 """Time between two looks for ready files, in seconds."""
@@ -92,7 +92,7 @@ def _is_complete(name: str, files: list[re.Match[str]]) -> bool:
     return len(files) == count
 
 
-def look_for_events(site: Site, now: datetime | None = None) -> Iterator[int]:
+def look_for_events(site: OpenCluster, now: datetime | None = None) -> Iterator[int]:
     """Launch what ready files and schedules ask for; yield the instances.
 
     A handler whose directory can't be read, or holds files that make no sense, is
@@ -105,11 +105,11 @@ def look_for_events(site: Site, now: datetime | None = None) -> Iterator[int]:
     now
         The time for schedules; None: as the clock says.
     """
-    states = events.handler_states(site.database)
+    states = triggers.handler_states(site.database)
     for stored in library.pipelines(site.database):
         pipeline = stored.pipeline
         for handler in pipeline.events:
-            state = states.get((pipeline.name, handler.name), events.NOTHING_KEPT)
+            state = states.get((pipeline.name, handler.name), triggers.NOTHING_KEPT)
             if not state.is_on(handler.is_enabled):
                 continue
             try:
@@ -123,9 +123,9 @@ def look_for_events(site: Site, now: datetime | None = None) -> Iterator[int]:
 
 
 def _turn_off(
-    site: Site, pipeline: Pipeline, handler: EventHandler, error: Exception
+    site: OpenCluster, pipeline: Pipeline, handler: EventHandler, error: Exception
 ) -> None:
-    events.note_fault(site.database, pipeline.name, handler.name, str(error))
+    triggers.note_fault(site.database, pipeline.name, handler.name, str(error))
     alert(
         site,
         Severity.WARNING,
@@ -135,7 +135,9 @@ def _turn_off(
     )
 
 
-def _look(site: Site, pipeline: Pipeline, handler: EventHandler) -> Iterator[int]:
+def _look(
+    site: OpenCluster, pipeline: Pipeline, handler: EventHandler
+) -> Iterator[int]:
     """Fire the events of a directory.
 
     Each is on record with its instance before its files are removed. What was not
@@ -158,7 +160,7 @@ def _look(site: Site, pipeline: Pipeline, handler: EventHandler) -> Iterator[int
     _remove_fired(site, pipeline, handler, directory)
 
 
-def watched_directories(site: Site) -> list[Path]:
+def watched_directories(site: OpenCluster) -> list[Path]:
     """Return the directories where ready files are looked for."""
     return [
         _directory(site, handler)
@@ -168,7 +170,7 @@ def watched_directories(site: Site) -> list[Path]:
     ]
 
 
-def _directory(site: Site, handler: EventHandler) -> Path:
+def _directory(site: OpenCluster, handler: EventHandler) -> Path:
     return site.cluster.path.parent / os.path.expandvars(handler.directory)
 
 
@@ -184,20 +186,20 @@ def _identity(name: str, status: os.stat_result) -> ReadyFile:
 
 
 def _remove_fired(
-    site: Site, pipeline: Pipeline, handler: EventHandler, directory: Path
+    site: OpenCluster, pipeline: Pipeline, handler: EventHandler, directory: Path
 ) -> None:
     """Remove the ready files of events that are on record, but none that came since."""
-    left = events.unsettled(site.database, pipeline.name, handler.name)
+    left = triggers.unsettled(site.database, pipeline.name, handler.name)
     for key, files in left.items():
         for one in files:
             path = directory / one.name
             with suppress(FileNotFoundError):
                 if _identity(one.name, path.stat()) == one:
                     path.unlink()
-        events.settle_event(site.database, key)
+        triggers.settle_event(site.database, key)
 
 
-def fire(site: Site, event: NewEvent) -> int:
+def fire(site: OpenCluster, event: NewEvent) -> int:
     """Launch the instance of an event, on record together; return its number."""
     labels = event.labels if event.due is None else None
     number = launch(site, Request(pipeline=event.pipeline, labels=labels, event=event))
@@ -211,7 +213,7 @@ def fire(site: Site, event: NewEvent) -> int:
 
 
 def look_at_clock(
-    site: Site,
+    site: OpenCluster,
     pipeline: Pipeline,
     handler: EventHandler,
     state: HandlerState,
@@ -226,20 +228,20 @@ def look_at_clock(
     names = pipeline.name, handler.name
     if state.until is None or state.schedule != schedule or state.until > now:
         # It is new, or the clock was put back: what has passed by now is over.
-        events.note_schedule(site.database, *names, schedule, now)
+        triggers.note_schedule(site.database, *names, schedule, now)
         return
     due = latest_due(handler.schedule, handler.timezone, now)
     if due is None or due <= state.until:
         return
-    if events.last_event(site.database, *names, due) is not None:
-        events.note_schedule(site.database, *names, schedule, due)
+    if triggers.last_event(site.database, *names, due) is not None:
+        triggers.note_schedule(site.database, *names, schedule, due)
         return
-    before = events.last_event(site.database, *names)
+    before = triggers.last_event(site.database, *names)
     if before is None or _has_ended(site, before.instance):
         yield fire(
             site, NewEvent(pipeline=pipeline.name, handler=handler.name, due=due)
         )
 
 
-def _has_ended(site: Site, number: int) -> bool:
+def _has_ended(site: OpenCluster, number: int) -> bool:
     return instances.instance(site.database, number).state.is_final

@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from tests.conftest import data_type, images, node, pipeline, store
-from ziggy_dask.interface.page import sketchbook
-from ziggy_dask.interface.page.sketchbook import Sketchbook
+from ziggy_dask.interface.page import plot_cache
+from ziggy_dask.interface.page.plot_cache import PlotCache
 from ziggy_dask.records.overview import scoreboard
 
 
@@ -24,7 +24,7 @@ def database(cluster, code, client):
 
 
 def test_what_has_not_changed_is_not_looked_up_again(database):
-    book = Sketchbook(database)
+    book = PlotCache(database)
     scores = scoreboard(database, 1)
     made = book.material(1, scores)
     assert made.ran.subtasks == 1
@@ -34,21 +34,21 @@ def test_what_has_not_changed_is_not_looked_up_again(database):
 
 
 def test_what_has_changed_is_looked_up_again_after_a_rest(database, monkeypatch):
-    monkeypatch.setattr(sketchbook, "_REST", 0)
-    book = Sketchbook(database)
+    monkeypatch.setattr(plot_cache, "_REST", 0)
+    book = PlotCache(database)
     made = book.material(1, ())
     assert book.material(1, scoreboard(database, 1)) is not made
 
 
 def test_few_instances_are_kept(database):
-    book = Sketchbook(database)
+    book = PlotCache(database)
     made = {number: book.material(number, ()) for number in range(1, 6)}
     kept = {n: book.material(n, ()) is made[n] for n in range(5, 0, -1)}
     assert kept == {5: True, 4: True, 3: True, 2: True, 1: False}
 
 
 def test_the_thread_that_draws_lets_others_go_first(database):
-    book = Sketchbook(database)
+    book = PlotCache(database)
     niceness = book.thread.submit(_niceness).result()
     assert niceness == min(_niceness() + 10, 19)
 

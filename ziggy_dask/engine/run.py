@@ -19,6 +19,27 @@ from typing import TYPE_CHECKING, Any
 from distributed import Future
 
 from ziggy_dask.datastore import Labels, stored_items
+from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.connection import connected
+from ziggy_dask.engine.events import (
+    Listener,
+    Planned,
+    Progressed,
+    TaskEnded,
+)
+from ziggy_dask.engine.halting import stop_running
+from ziggy_dask.engine.in_flight import Flight
+from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.outliers import unusual
+from ziggy_dask.engine.placement import Placement
+from ziggy_dask.engine.progress import Ledger, Progress, recorded_earlier, recorded_of
+from ziggy_dask.engine.publish import Finished, publish
+from ziggy_dask.engine.work_orders import (
+    InstanceFacts,
+    input_snapshots,
+    work_of,
+    work_token,
+)
 from ziggy_dask.errors import DatastoreError, MissingError
 from ziggy_dask.planning import (
     Calls,
@@ -34,27 +55,6 @@ from ziggy_dask.planning import (
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.usage import usage_of_nodes, usage_of_tasks
-from ziggy_dask.supervisor.alerting import alert
-from ziggy_dask.supervisor.connection import connected
-from ziggy_dask.supervisor.events import (
-    Listener,
-    Planned,
-    Progressed,
-    TaskEnded,
-)
-from ziggy_dask.supervisor.flight import Flight
-from ziggy_dask.supervisor.halting import stop_running
-from ziggy_dask.supervisor.handout import (
-    InstanceFacts,
-    input_snapshots,
-    work_of,
-    work_token,
-)
-from ziggy_dask.supervisor.ledger import Ledger, Progress, recorded_earlier, recorded_of
-from ziggy_dask.supervisor.placement import Placement
-from ziggy_dask.supervisor.publishing import Finished, publish
-from ziggy_dask.supervisor.site import Site
-from ziggy_dask.supervisor.usual import unusual
 from ziggy_dask.workers import (
     BatchResult,
     Halting,
@@ -98,7 +98,7 @@ class InstanceRun:
     """
 
     def __init__(
-        self, site: Site, facts: InstanceFacts, client: Client, listen: Listener
+        self, site: OpenCluster, facts: InstanceFacts, client: Client, listen: Listener
     ) -> None:
         self._site = site
         self._facts = facts
@@ -464,7 +464,7 @@ class InstanceRun:
         )
 
 
-def _why_failed(site: Site, task: Progress) -> str:
+def _why_failed(site: OpenCluster, task: Progress) -> str:
     failures = outcomes.subtasks(site.database, task.number, SubtaskState.FAILED)
     first = failures[0]
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""

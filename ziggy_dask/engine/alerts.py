@@ -6,13 +6,13 @@ import json
 import os
 import socket
 
+from ziggy_dask.engine.alert_hooks import send
+from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.records.alerts import Severity, raise_alert
-from ziggy_dask.supervisor.sending import send
-from ziggy_dask.supervisor.site import Site
 
 
 def alert(
-    site: Site,
+    site: OpenCluster,
     severity: Severity,
     message: str,
     *,

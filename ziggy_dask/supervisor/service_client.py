@@ -6,12 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ziggy_dask.errors import ClusterError, error_from_text
-from ziggy_dask.records import TaskStep, instances, requests
-from ziggy_dask.records.instances import InstanceRecord, TaskRecord
-from ziggy_dask.records.lease import current_lease
-from ziggy_dask.records.requests import RequestKind, RequestState
-from ziggy_dask.supervisor.events import (
+from ziggy_dask.engine.events import (
     InstanceEnded,
     Listener,
     NodeTotals,
@@ -19,7 +14,12 @@ from ziggy_dask.supervisor.events import (
     Progressed,
     TaskEnded,
 )
-from ziggy_dask.supervisor.site import Site
+from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.errors import ClusterError, error_from_text
+from ziggy_dask.records import TaskStep, instances, requests
+from ziggy_dask.records.instances import InstanceRecord, TaskRecord
+from ziggy_dask.records.lease import current_lease
+from ziggy_dask.records.requests import RequestKind, RequestState
 
 _LOOK_S = 0.25
 """Time between two looks at the records, in seconds."""
@@ -27,13 +27,15 @@ _ABSENT_S = 15.0
 """So long may there be no supervisor, in seconds."""
 
 
-def is_served(site: Site) -> bool:
+def is_served(site: OpenCluster) -> bool:
     """Tell whether a supervisor runs that does what others ask it to."""
     holder = current_lease(site.database)
     return holder is not None and holder.takes_requests
 
 
-def ask(site: Site, kind: RequestKind, content: Mapping[str, Any]) -> tuple[int, ...]:
+def ask(
+    site: OpenCluster, kind: RequestKind, content: Mapping[str, Any]
+) -> tuple[int, ...]:
     """Ask the supervisor for something; return the instances that it led to.
 
     Raises
@@ -55,7 +57,7 @@ def ask(site: Site, kind: RequestKind, content: Mapping[str, Any]) -> tuple[int,
         time.sleep(_LOOK_S)
 
 
-def follow(site: Site, number: int, listen: Listener) -> InstanceRecord:
+def follow(site: OpenCluster, number: int, listen: Listener) -> InstanceRecord:
     """Wait for the end of an instance; tell what becomes of it.
 
     Raises
@@ -80,7 +82,7 @@ def follow(site: Site, number: int, listen: Listener) -> InstanceRecord:
 class _Watch:
     """Watches that there is a supervisor; another one may need a while to take over."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: OpenCluster) -> None:
         self._site = site
         self._seen = time.monotonic()
 

@@ -25,7 +25,7 @@ from ziggy_dask.datastore.items import write_dataset_item, write_file_item
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.definitions.names import argument_name
 from ziggy_dask.errors import DatastoreError, TaskError
-from ziggy_dask.workers.agreement import agree_on, agreed
+from ziggy_dask.workers.allocation_broker import agree_on, agreed
 from ziggy_dask.workers.work import Sink, Work
 
 _allocations: dict[str, tuple[bytes, Layout | None]] = {}

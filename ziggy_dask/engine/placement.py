@@ -11,14 +11,14 @@ from ziggy_dask.compute import MEMORY, has_places, memory_of_workers
 from ziggy_dask.compute.estimate import estimate
 from ziggy_dask.compute.placing import CLAIM, SECONDS, wants
 from ziggy_dask.definitions import Environment, Node
+from ziggy_dask.engine.demand import needed_by
+from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.progress import Ledger
+from ziggy_dask.engine.work_orders import InstanceFacts
 from ziggy_dask.errors import ClusterError
 from ziggy_dask.planning import Recorded, TaskPlan, batch_size
 from ziggy_dask.records import outcomes
 from ziggy_dask.records.history import node_history
-from ziggy_dask.supervisor.demand import needed_by
-from ziggy_dask.supervisor.handout import InstanceFacts
-from ziggy_dask.supervisor.ledger import Ledger
-from ziggy_dask.supervisor.site import Site
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -43,7 +43,7 @@ class Placement:
 
     def __init__(
         self,
-        site: Site,
+        site: OpenCluster,
         facts: InstanceFacts,
         ledger: Ledger,
         recorded: Mapping[int, Recorded],

@@ -1,0 +1,1 @@
+"""Pools: jobs of batch systems, as many as there is work for."""
