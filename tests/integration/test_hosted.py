@@ -42,7 +42,6 @@ from ziggy_dask.engine.events import Planned
 from ziggy_dask.engine.launch import Request
 from ziggy_dask.errors import ClusterError
 from ziggy_dask.interface.cluster import create_cluster
-from ziggy_dask.supervisor import pools
 from ziggy_dask.supervisor.supervise import run
 
 pytestmark = pytest.mark.integration
