@@ -42,6 +42,7 @@ from ziggy_dask.engine.events import Planned
 from ziggy_dask.engine.launch import Request
 from ziggy_dask.errors import ClusterError
 from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.pools import autoscaler
 from ziggy_dask.supervisor.supervise import run
 
 pytestmark = pytest.mark.integration
@@ -106,7 +107,7 @@ class Crowded(LocalCluster):
 
 def test_workers_that_do_not_come_are_told_of_and_given_up(tmp_path, code, monkeypatch):
     monkeypatch.setattr(hosted, "PATIENCE_S", 1.5)
-    monkeypatch.setattr(pools, "_LONG_S", 0.5)
+    monkeypatch.setattr(autoscaler, "_LONG_S", 0.5)
     lines = (
         f"compute:\n  class:\n    name: {__name__}:Crowded\n    workers: 1\n"
         "    options: {n_workers: 0, dashboard_address: '127.0.0.1:0'}\n"
