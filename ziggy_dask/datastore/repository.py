@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +35,11 @@ from icechunk.session import ForkSession
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ziggy_dask.datastore.change_sets import (
+    missing_chunks,
+    open_change_set,
+    place_of,
+)
 from ziggy_dask.datastore.places import settings_at, storage_at
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.errors import DatastoreError
@@ -193,7 +198,7 @@ class Repository:
             If the datastore can't be written; readers see what they saw before.
         """
         with self._translated():
-            merged = [_merged(one.change_sets) for one in publications]
+            merged = [self._merged(one.change_sets) for one in publications]
             tip = self._stage(list(zip(publications, merged, strict=True)))
             session = self._repo.writable_session(STAGING)
             for one, fork in zip(publications, merged, strict=True):
@@ -204,6 +209,48 @@ class Repository:
                 group = zarr.open_group(session.store, path=one.path, mode="a")
                 group.attrs[ATTRIBUTE] = dict(one.attributes)
             return self._move_main(tip, session, message, metadata)
+
+    @cached_property
+    def _place(self) -> bytes:
+        """What forks of this datastore carry to say where it is."""
+        return place_of(self._repo.writable_session(MAIN).fork())
+
+    def adopt(self, change_set: bytes) -> bytes:
+        """Return a change set that is on record, bound to this datastore.
+
+        It may have been recorded by another machine, in another directory, or for the
+        cluster of which this one is a copy.
+
+        Raises
+        ------
+        DatastoreError
+            If it is not the change set of a fork.
+        """
+        return pickle.dumps(open_change_set(change_set, self._place))
+
+    def why_unusable(self, change_sets: Sequence[bytes]) -> str:
+        """Return why some change sets of a product can't be published here, or "".
+
+        That is so if this datastore lacks data of theirs.
+        """
+        try:
+            fork = self._merged(change_sets)
+            missing = missing_chunks(fork) if fork is not None else []
+        except (DatastoreError, icechunk.IcechunkError, ValueError) as error:
+            return str(error)
+        if not missing:
+            return ""
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        return f"datastore {self.url} does not have the chunk {missing[0]!r}{more}"
+
+    def _merged(self, change_sets: Sequence[bytes]) -> ForkSession | None:
+        """Return one fork that has everything of several, or None if there is none."""
+        if not change_sets:
+            return None
+        first, *others = (open_change_set(one, self._place) for one in change_sets)
+        if others:
+            first.merge(*others)
+        return first
 
     def fence(self, message: str) -> None:
         """Move history on, so that nobody else can still publish what they began."""
@@ -376,17 +423,6 @@ def parents_of(paths: Iterable[str]) -> list[str]:
 
 def _permitted() -> None:
     """Permit everything: nobody else is known to write."""
-
-
-def _merged(change_sets: Sequence[bytes]) -> ForkSession | None:
-    """Return one fork that has everything of several, or None if there is none."""
-    if not change_sets:
-        return None
-    first, *others = (pickle.loads(pickled) for pickled in change_sets)
-    if others:
-        first.merge(*others)
-    merged: ForkSession = first
-    return merged
 
 
 def _files_in(fork: ForkSession) -> list[str]:

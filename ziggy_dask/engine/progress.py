@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ziggy_dask.datastore import Labels
 from ziggy_dask.engine.events import NodeTotals
+from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.planning import OURS, Key, Recorded, TaskPlan, task_from_json
 from ziggy_dask.records import Database, instances, outcomes
 from ziggy_dask.workers import BatchResult, SubtaskState
@@ -146,7 +147,7 @@ class Ledger:
 
 
 def recorded_earlier(
-    database: Database, ledger: Ledger, token: str
+    site: OpenCluster, ledger: Ledger, token: str
 ) -> dict[int, Recorded]:
     """Return what earlier runs recorded of tasks that are not published, by index.
 
@@ -154,7 +155,7 @@ def recorded_earlier(
     """
     recorded: dict[int, Recorded] = {}
     for task in ledger.unended():
-        found = recorded_of(database, task, token)
+        found = recorded_of(site, task, token)
         if found.parts:
             recorded[task.plan.index] = found
             for result in found.parts.values():
@@ -162,15 +163,20 @@ def recorded_earlier(
     return recorded
 
 
-def recorded_of(database: Database, task: Progress, token: str) -> Recorded:
-    """Return what is on record of a task that is not published."""
+def recorded_of(site: OpenCluster, task: Progress, token: str) -> Recorded:
+    """Return what is on record of a task that is not published, bound to the datastore."""
     index = task.plan.index
     parts: dict[Key, BatchResult] = {}
     part_of: dict[int, Key] = {}
-    for part, result in outcomes.recorded_parts(database, task.number).items():
+    for part, result in outcomes.recorded_parts(site.database, task.number).items():
         key: Key = (f"{OURS}recorded-{token}", index, part)
         parts[key] = BatchResult(
-            index=index, outcomes=result.outcomes, change_sets=result.change_sets
+            index=index,
+            outcomes=result.outcomes,
+            change_sets={
+                path: site.repository.adopt(change_set)
+                for path, change_set in result.change_sets.items()
+            },
         )
         part_of.update((one.subtask, key) for one in result.outcomes)
     return Recorded(parts=parts, part_of=part_of)

@@ -34,6 +34,7 @@ from ziggy_dask.engine.outliers import unusual
 from ziggy_dask.engine.placement import Placement
 from ziggy_dask.engine.progress import Ledger, Progress, recorded_earlier, recorded_of
 from ziggy_dask.engine.publish import Finished, publish
+from ziggy_dask.engine.unusable import drop_unusable
 from ziggy_dask.engine.work_orders import (
     InstanceFacts,
     input_snapshots,
@@ -106,7 +107,8 @@ class InstanceRun:
         self._listen = listen
         self._token = secrets.token_hex(16)
         self._ledger = Ledger(site.database, facts.number)
-        self._recorded = recorded_earlier(site.database, self._ledger, self._token)
+        drop_unusable(site, facts.number, self._ledger)
+        self._recorded = recorded_earlier(site, self._ledger, self._token)
         self._placement = Placement(site, facts, self._ledger, self._recorded, client)
         self._flight = Flight(client)
         self._usual = usage_of_nodes(site.database, facts.pipeline.name, facts.number)
@@ -216,7 +218,7 @@ class InstanceRun:
                 continue
             if index in self._flight.tasks:
                 continue
-            self._recorded[index] = recorded_of(self._site.database, task, self._token)
+            self._recorded[index] = recorded_of(self._site, task, self._token)
             task.blocked.clear()
             task.is_handed_out = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -154,6 +154,45 @@ def recorded_parts(database: Database, task: int) -> dict[int, BatchResult]:
         )
         for part, some in outcomes.items()
     }
+
+
+@patiently
+def drop_parts(database: Database, task: int, parts: Collection[int]) -> int:
+    """Forget parts of a task, so that their subtasks run again; return how many these are."""
+    with database.writing() as connection:
+        dropped = 0
+        for some in pieces(parts):
+            journal.keep(connection, SubtaskRow.part_id.in_(some))
+            numbers = select(SubtaskRow.number).where(SubtaskRow.part_id.in_(some))
+            connection.execute(
+                delete(LogRow).where(LogRow.task_id == task, LogRow.number.in_(numbers))
+            )
+            gone = connection.execute(
+                delete(SubtaskRow).where(SubtaskRow.part_id.in_(some))
+            )
+            dropped += gone.rowcount
+            connection.execute(
+                delete(ChangeSetRow).where(ChangeSetRow.part_id.in_(some))
+            )
+            connection.execute(delete(PartRow).where(PartRow.id.in_(some)))
+        journal.change(
+            connection,
+            update(TaskRow)
+            .where(TaskRow.id == task)
+            .values(
+                complete=_count_of(task, SubtaskState.COMPLETE),
+                failed=_count_of(task, SubtaskState.FAILED),
+            ),
+        )
+        return dropped
+
+
+def _count_of(task: int, state: SubtaskState) -> Any:
+    return (
+        select(func.count())
+        .where(SubtaskRow.task_id == task, SubtaskRow.state == state.value)
+        .scalar_subquery()
+    )
 
 
 @patiently
