@@ -40,6 +40,7 @@ from ziggy_dask.workers.halting import is_halted
 from ziggy_dask.workers.inputs import BlockedSubtask, Given, Inputs, MissingItems
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
 from ziggy_dask.workers.limit import Limited, TimeLimit
+from ziggy_dask.workers.loading import load_returned
 from ziggy_dask.workers.memory import peak_bytes, reset_peak
 from ziggy_dask.workers.missing import MissingModel, missing_object
 from ziggy_dask.workers.outputs import Outputs
@@ -55,6 +56,7 @@ from ziggy_dask.workers.work import (
 )
 
 ALGORITHM_LOGGER = "ziggy.algorithm"
+NOTHING_RETURNED = "the algorithm returned nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,20 +128,29 @@ def _run_lazily(work: Work) -> BatchResult:
 
     def attempt() -> Outcome:
         try:
-            returned = _call(work, 0, open_lazily(work))
-            fitting = Outputs(work).check(0, returned, work.unit)
+            with Limited(work.limit_s):
+                returned = _call(work, 0, open_lazily(work))
+                fitting = Outputs(work).check(0, returned, work.unit)
+                by_path = {
+                    sink.path: fitting[sink.name]
+                    for sink in work.sinks
+                    if sink.name in fitting
+                }
+                forks.update(compute_and_write(work, by_path))
         except MissingItems as reason:
             return Outcome(subtask=0, state=SubtaskState.COMPLETE, message=str(reason))
         except TaskError as error:
             return _failure(0, Cause.BAD_OUTPUT, error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- algorithms raise anything
+        except TimeLimit as error:
+            return _time_limit(work, 0, error)
+        except BaseException as error:  # noqa: BLE001 -- algorithms raise anything
             return _failure(0, Cause.EXCEPTION, error)
-        try:
-            by_path = {s.path: fitting[s.name] for s in work.sinks if s.name in fitting}
-            forks.update(compute_and_write(work, by_path))
-        except Exception as error:  # noqa: BLE001 -- computing runs the algorithm's graph
-            return _failure(0, Cause.EXCEPTION, error)
-        return Outcome(subtask=0, state=SubtaskState.COMPLETE, outputs=tuple(forks))
+        return Outcome(
+            subtask=0,
+            state=SubtaskState.COMPLETE,
+            outputs=tuple(forks),
+            message="" if forks else NOTHING_RETURNED,
+        )
 
     return _result(work, [_measured(attempt)], forks)
 
@@ -168,7 +179,7 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
         given = {} if is_program else inputs.of_subtask(number)
     except (MissingItems, BlockedSubtask) as reason:
         return _without_input(number, reason)
-    except Exception as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
+    except BaseException as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
         return _failure(number, Cause.BAD_INPUT, error)
     returned: object
     memory = 0
@@ -177,7 +188,7 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
             returned, memory = run_program(work, number, inputs, models_of(work))
         else:
             with Limited(work.limit_s):
-                returned = _call(work, number, given)
+                returned = load_returned(_call(work, number, given))
         fitting = outputs.check(number, returned, values)
     except (MissingItems, BlockedSubtask) as reason:
         return _without_input(number, reason)
@@ -186,21 +197,18 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
     except ProgramFailure as failure:
         return _program_failure(number, failure)
     except TimeLimit as error:
-        reached = TimeLimit(
-            f"it took longer than {work.limit_s:g} s; see 'time: limit' of the node"
-        ).with_traceback(error.__traceback__)
-        return _failure(number, Cause.TIME_LIMIT, reached)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- algorithms raise anything
+        return _time_limit(work, number, error)
+    except BaseException as error:  # noqa: BLE001 -- algorithms raise anything
         return _failure(number, Cause.EXCEPTION, error)
     try:
         written = outputs.write(number, fitting)
-    except Exception as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
+    except BaseException as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
         return _failure(number, Cause.NOT_STORED, error)
     return Outcome(
         subtask=number,
         state=SubtaskState.COMPLETE,
         outputs=written,
-        message="" if written else "the algorithm returned nothing",
+        message="" if written else NOTHING_RETURNED,
         peak_memory_bytes=memory,
     )
 
@@ -283,7 +291,6 @@ def _algorithm(
 
 
 def _failure(number: int, cause: Cause, error: BaseException) -> Outcome:
-    frames = traceback.format_exception(type(error), error, error.__traceback__)
     may_lack = cause in (Cause.BAD_INPUT, Cause.EXCEPTION)
     missing = missing_object(error) if may_lack else ""
     if isinstance(error, MemoryError):
@@ -297,8 +304,33 @@ def _failure(number: int, cause: Cause, error: BaseException) -> Outcome:
         state=SubtaskState.FAILED,
         cause=cause,
         message=missing or _one_line(error),
-        traceback="".join(frames)[-32_768:],
+        traceback=_traceback_of(error),
     )
+
+
+_LONGEST_TRACEBACK = 32_768
+_LONGEST_LINE = 4_096
+
+
+def _traceback_of(error: BaseException) -> str:
+    """Return a traceback as text; of a very long message, its ends."""
+    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    text = "".join(_shortened(one, _LONGEST_LINE) for one in lines)
+    return _shortened(text, _LONGEST_TRACEBACK)
+
+
+def _shortened(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    left_out = len(text) - most
+    return f"{text[: most // 2]}[{left_out} characters left out]{text[-most // 2 :]}"
+
+
+def _time_limit(work: Work, number: int, error: TimeLimit) -> Outcome:
+    reached = TimeLimit(
+        f"it took longer than {work.limit_s:g} s; see 'time: limit' of the node"
+    ).with_traceback(error.__traceback__)
+    return _failure(number, Cause.TIME_LIMIT, reached)
 
 
 def _program_failure(number: int, failure: ProgramFailure) -> Outcome:
@@ -313,10 +345,19 @@ def _program_failure(number: int, failure: ProgramFailure) -> Outcome:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(_text_of(error)[:20_000].split())
     is_told = isinstance(error, TaskError | ProgramFailure | MissingModel | TimeLimit)
     name = "" if is_told else f"{type(error).__name__}: "
-    return f"{name}{text}"[:2000]
+    line = f"{name}{text}"[:2000]
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+def _text_of(error: BaseException) -> str:
+    """Return what an exception says, also where its own ``str()`` fails."""
+    try:
+        return str(error)
+    except BaseException as failure:  # noqa: BLE001 -- algorithms define exceptions, too
+        return f"its str() fails with {type(failure).__name__}"
 
 
 def _not_stored(outcome: Outcome) -> Outcome:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import dask.array as da
@@ -29,6 +29,8 @@ from ziggy_dask.workers.work import Sink, Source, Work
 
 _SMALL_BYTES = 4 * 1024 * 1024
 """Stored chunks smaller than this are read several at a time."""
+_TEXT_BYTES = 64
+"""Bytes that one text is taken to have."""
 
 
 def open_lazily(work: Work) -> dict[str, xr.Dataset]:
@@ -78,12 +80,38 @@ def _open(work: Work, source: Source) -> xr.Dataset:
         session.store, group=source.path, consolidated=False, chunks={}
     )
     dataset.attrs.pop(ATTRIBUTE, None)
-    blocks = [math.prod(v.data.chunksize) * v.dtype.itemsize for v in _lazy(dataset)]
-    return dataset if max(blocks, default=0) >= _SMALL_BYTES else dataset.chunk("auto")
+    blocks = [math.prod(v.data.chunksize) * _size(v.dtype) for v in _lazy(dataset)]
+    if max(blocks, default=0) >= _SMALL_BYTES:
+        return dataset
+    return dataset.chunk(_block_sizes(dataset))
 
 
 def _lazy(dataset: xr.Dataset) -> list[xr.Variable]:
     return [one for one in dataset.variables.values() if one.chunks]
+
+
+def _block_sizes(dataset: xr.Dataset) -> dict[Hashable, int]:
+    """Return how many elements along each dimension make blocks of Dask's usual size.
+
+    The largest variable decides first; blocks are made of whole stored chunks.
+    """
+    sizes: dict[Hashable, int] = {}
+    largest_first = sorted(_lazy(dataset), key=lambda v: -v.size * _size(v.dtype))
+    for variable in largest_first:
+        blocks = da.core.normalize_chunks(
+            tuple(sizes.get(dimension, "auto") for dimension in variable.dims),
+            variable.shape,
+            dtype=np.dtype((np.void, _size(variable.dtype))),
+            previous_chunks=variable.chunks,
+        )
+        for dimension, along in zip(variable.dims, blocks, strict=True):
+            sizes.setdefault(dimension, max(along[0], 1))
+    return sizes
+
+
+def _size(dtype: np.dtype[Any]) -> int:
+    """Return the bytes of an element; of text, which has no fixed size, a guess."""
+    return _TEXT_BYTES if dtype.kind in "OT" else dtype.itemsize
 
 
 def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[Any]]:

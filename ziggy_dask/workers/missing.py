@@ -30,8 +30,10 @@ def missing_object(error: BaseException) -> str:
     """
     if isinstance(error, MissingError):
         return str(error)
+    if not isinstance(error, icechunk.IcechunkError):
+        return ""
     found = _NOT_FOUND.search(str(error))
-    if not isinstance(error, icechunk.IcechunkError) or found is None:
+    if found is None:
         return ""
     place = found["place"] or found["path"]
     return "an object is not in the datastore any more" + (
