@@ -104,7 +104,7 @@ def test_damaged_change_sets_are_refused_or_told(recorded):
 
 
 def test_a_fork_of_this_datastore_stays_as_it_is(recorded):
-    repository, change_set = recorded
+    _, change_set = recorded
     fork = pickle.loads(change_set)
     opened = open_change_set(change_set, place_of(fork))
     assert pickle.dumps(opened) == change_set
