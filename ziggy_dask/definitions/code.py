@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import os
-import subprocess
-import sys
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ziggy_dask.definitions.code_import import is_own, make_package
+from ziggy_dask.definitions.code_tree import read_code
 from ziggy_dask.definitions.names import argument_name, suggestion
 from ziggy_dask.definitions.pipeline import (
     DaskFunctionStep,
@@ -90,47 +88,8 @@ def check_code(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def code_version(root: Path | None) -> str:
-    """Return the version of the code below `root`: content hash, and git's word for it.
-
-    The hash covers names and contents of its Python files and of what is in ``bin``.
-    """
-    if root is None:
-        return "installed"
-    digest = hashlib.sha256()
-    programs = (path for path in (root / "bin").rglob("*") if path.is_file())
-    for path in sorted({*python_files(root), *programs}):
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
-    described = _git_describe(root)
-    return f"sha256:{digest.hexdigest()[:16]}" + (
-        f" ({described})" if described else ""
-    )
-
-
-def python_files(root: Path) -> tuple[Path, ...]:
-    """Return the Python files below a directory, sorted.
-
-    Those of virtual environments and in hidden directories are none of its own.
-    """
-    found = []
-    for place, directories, names in os.walk(root):
-        directories[:] = [
-            one
-            for one in directories
-            if not one.startswith(".") and not Path(place, one, "pyvenv.cfg").exists()
-        ]
-        found += [Path(place, name) for name in names if name.endswith(".py")]
-    return tuple(sorted(found))
-
-
-def _git_describe(root: Path) -> str:
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--tags"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    """Return the version of the code below `root`: content hash, and git's word for it."""
+    return "installed" if root is None else read_code(root).version
 
 
 def use_code(root: Path, place: Path, digest: str) -> None:
@@ -151,20 +110,17 @@ def code_place(root: Path) -> Path:
 def code_package(root: Path, version: str) -> str:
     """Return the name of the package in which the modules of a directory are."""
     place, digest = _places.get(root, (root, version))
-    name = "ziggy_code_" + hashlib.sha256(f"{root} {digest}".encode()).hexdigest()[:16]
-    if name not in sys.modules:
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules[name].__path__ = [str(place)]
-    return name
+    key = f"{root} {digest}".encode("utf-8", "surrogateescape")
+    return make_package(hashlib.sha256(key).hexdigest()[:16], place)
 
 
 def _full_name(root: Path | None, module_name: str, version: str) -> str:
     if root is None:
         return module_name
-    place, first = code_place(root), module_name.partition(".")[0]
-    if not (place / f"{first}.py").is_file() and not (place / first).is_dir():
+    package = code_package(root, version)
+    if not is_own(package, module_name.partition(".")[0]):
         return module_name
-    return f"{code_package(root, version)}.{module_name}"
+    return f"{package}.{module_name}"
 
 
 def _why_not_imported(
@@ -177,8 +133,11 @@ def _why_not_imported(
         here = sorted(path.stem for path in root.glob("*.py")) if root else []
         place = f" in {root}" if root else ""
         return f"no module {module_name!r}{place}" + suggestion(module_name, here)
+    reason = (
+        str(error).replace(f"{code_package(root, version)}.", "") if root else error
+    )
     return (
-        f"module {module_name!r} can't be imported: {type(error).__name__}: {error}; "
+        f"module {module_name!r} can't be imported: {type(error).__name__}: {reason}; "
         f"try: python -c 'import {module_name}'" + (f" in {root}" if root else "")
     )
 

@@ -1,10 +1,11 @@
 """The code of a pipeline as a value: what its files hold, and what tells it from other code.
 
 What belongs to it are the files below the pipeline's directory that decide what algorithms do:
-Python files, extension modules, everything in ``bin``, and small files that lie beside Python
-files, such as tables and configuration. Definitions, logs and notebooks do not belong to it, nor
-do virtual environments, hidden directories, and directories without any Python file, which are
-taken for data. They are reached through links where a tree is checked out.
+Python files, extension modules, everything in ``bin``, small programs wherever they are, and
+small files that lie beside Python files, such as tables and configuration. Definitions, logs and
+notebooks do not belong to it, nor do virtual environments, hidden directories, and directories
+without any Python file, which are taken for data. They are reached through links where a tree is
+checked out.
 """
 
 from __future__ import annotations
@@ -213,7 +214,7 @@ def _files(root: Path) -> Iterator[CodeFile]:
                 continue
             if name.endswith(_MODULES) or in_programs:
                 yield _file(root, path, path.read_bytes())
-            elif has_modules and not name.startswith(".") and _may_be_code(path):
+            elif _may_be_code(path, beside_modules=has_modules):
                 content = path.read_bytes()
                 if not _is_definition(name, content):
                     yield _file(root, path, content)
@@ -240,10 +241,13 @@ def _is_store(directory: Path) -> bool:
     )
 
 
-def _may_be_code(path: Path) -> bool:
-    return path.stat().st_size <= SMALL_BYTES and not path.name.lower().endswith(
-        _NO_CODE
-    )
+def _may_be_code(path: Path, *, beside_modules: bool) -> bool:
+    name = path.name.lower()
+    if name.startswith(".") or name.endswith(_NO_CODE):
+        return False
+    found = path.stat()
+    is_program = bool(found.st_mode & 0o100)
+    return found.st_size <= SMALL_BYTES and (beside_modules or is_program)
 
 
 def _is_definition(name: str, content: bytes) -> bool:

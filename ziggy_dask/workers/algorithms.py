@@ -1,21 +1,19 @@
 """Code of algorithms where the directory that it is in can't be seen.
 
-The supervisor gives scheduler and workers the Python files of a pipeline. Who finds the same
-files in the pipeline's directory uses those; who does not keeps a copy. Dask unpickles
+The supervisor gives scheduler and workers the code of an instance. Who finds the same files in
+the directory where the supervisor has them uses those; who does not keeps a copy. Dask unpickles
 functions on the scheduler too.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distributed import SchedulerPlugin, WorkerPlugin
 
-from ziggy_dask.definitions import python_files, use_code
+from ziggy_dask.definitions import CodeTree, check_out, read_code, use_code
 
 if TYPE_CHECKING:
     from distributed import Client, Scheduler, Worker
@@ -23,45 +21,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """The Python files below a directory."""
+    """The code of a pipeline, on its way to where it runs."""
 
     root: Path
     """The directory, as the supervisor sees it."""
-    files: tuple[tuple[str, bytes], ...]
-    """Contents by path below it, sorted."""
+    tree: CodeTree
+    """What is in it."""
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Tells apart what has other names or contents."""
-        return hashlib.sha256(repr(self.files).encode()).hexdigest()[:16]
+        return self.tree.digest[:16]
 
     def use(self, directory: Path) -> None:
         """Let this process use it: where it is, or a copy below `directory`."""
         place = self.root
         if not self._is_here():
-            place = directory / f"code-{self.digest}"
-            for name, content in self.files:
-                path = place / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+            place = check_out(self.tree, directory / f"code-{self.digest}")
         use_code(self.root, place, self.digest)
 
     def _is_here(self) -> bool:
         try:
-            return all((self.root / n).read_bytes() == data for n, data in self.files)
+            return all(
+                (self.root / file.path).read_bytes() == file.content
+                for file in self.tree.files
+            )
         except OSError:
             return False
 
 
 def code_of(root: Path) -> Code:
-    """Return the Python files below a directory."""
-    return Code(
-        root=root,
-        files=tuple(
-            (str(path.relative_to(root)), path.read_bytes())
-            for path in python_files(root)
-        ),
-    )
+    """Return the code below a directory, as it is now."""
+    return Code(root=root, tree=read_code(root))
 
 
 def send_code(client: Client, code: Code) -> None:

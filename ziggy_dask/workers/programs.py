@@ -145,7 +145,7 @@ def find_program(work: Work, program: str) -> Path:
     ProgramFailure
         If it is not on the search path.
     """
-    root = work.root or Path("/")
+    root = _root(work) or Path("/")
     if "/" in program:
         places = [root / program]
     else:
@@ -164,7 +164,7 @@ def find_program(work: Work, program: str) -> Path:
 
 def find_environment(work: Work, step: ScriptStep) -> Path | None:
     """Return the virtual environment of a script, as the original looks for it."""
-    base = work.programs.environments or ((work.root or Path("/")) / "env")
+    base = work.programs.environments or ((_root(work) or Path("/")) / "env")
     module = Path(step.script).stem
     for place in (base / step.function, base / module, base / "pipeline", base):
         if place.is_dir():
@@ -183,8 +183,14 @@ def _made(
 
 def _search_path(work: Work) -> list[Path]:
     """Return where programs are looked for: the cluster's path, then the pipeline's."""
-    own = [work.root / "bin", work.root] if work.root else []
+    root = _root(work)
+    own = [root / "bin", root] if root else []
     return [*work.programs.path, *own]
+
+
+def _root(work: Work) -> Path | None:
+    """Return where this process has the code of a task."""
+    return code_place(work.root) if work.root else None
 
 
 def _command(work: Work, directory: Path) -> tuple[list[str], dict[str, str], str]:
@@ -208,7 +214,7 @@ def _command(work: Work, directory: Path) -> tuple[list[str], dict[str, str], st
         environment["VIRTUAL_ENV"] = str(virtual)
         environment["PATH"] = f"{virtual / 'bin'}:{environment['PATH']}"
     module = ".".join(Path(work.step.script).with_suffix("").parts)
-    root = str(code_place(work.root) if work.root else directory)
+    root = str(_root(work) or directory)
     function = work.step.function
     step = interface_name(work.node)
     command = [python, runner.__file__, root, module, function, step]

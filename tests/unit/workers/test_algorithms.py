@@ -9,7 +9,7 @@ from ziggy_dask.definitions import (
     code_place,
     code_version,
     load_function,
-    python_files,
+    read_code,
 )
 from ziggy_dask.workers import code_of, send_code
 
@@ -98,5 +98,5 @@ def test_environments_and_hidden_directories_are_no_code(code):
         (root / name).mkdir(parents=True)
         (root / name / "other.py").write_text("y = 2\n")
     (root / "env" / "pyvenv.cfg").touch()
-    assert python_files(root) == (root / "algorithms.py",)
+    assert [file.path for file in read_code(root).files] == ["algorithms.py"]
     assert code_version(root) == before
