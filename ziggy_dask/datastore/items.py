@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import mimetypes
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import icechunk
 import numpy as np
@@ -18,23 +20,172 @@ from zarr.core.buffer.cpu import Buffer
 from zarr.core.sync import sync
 
 from ziggy_dask.datastore.allocation import Storage, write_whole
+from ziggy_dask.datastore.content import (
+    PIECE_BYTES,
+    Content,
+    Held,
+    OnDisk,
+    Piece,
+    opened,
+    write_to,
+)
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.stores import store_to_write
 from ziggy_dask.errors import DatastoreError, MissingError
 
-_FILE_CHUNK_BYTES = 16 * 1024 * 1024
+_AT_ONCE_BYTES = 1024 * 1024
+"""Stored files that are smaller are read when they are looked up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, init=False, eq=False)
 class FileItem:
-    """A file as it is kept in the datastore."""
+    """A file as it is kept in the datastore; its content may be read when it is asked for.
+
+    Parameters
+    ----------
+    name
+        File name.
+    data
+        Content.
+    media_type
+        Media type, e.g. ``image/png``; empty: guessed from the name.
+    content
+        Content that is somewhere else than in memory, in place of `data`.
+
+    Examples
+    --------
+    A file of any size under another name, without holding it:
+
+    >>> from dataclasses import replace
+    >>> raw = FileItem(name="a.raw", data=b"0123")
+    >>> replace(raw, name="a.copy").size
+    4
+    """
 
     name: str
     """File name, without directories."""
-    data: bytes
-    """Content."""
-    media_type: str = ""
+    media_type: str
     """Media type, e.g. ``image/png``; empty: guessed from the name."""
+    content: Content = field(repr=False)
+    """Where its bytes are."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        data: bytes | None = None,
+        media_type: str = "",
+        content: Content | None = None,
+    ) -> None:
+        if data is not None:
+            content = Held(bytes(data))
+        if content is None:
+            raise TypeError(f"the file {name!r} needs 'data' or 'content'")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "media_type", media_type)
+        object.__setattr__(self, "content", content)
+
+    @classmethod
+    def from_path(cls, path: str | Path, name: str = "") -> FileItem:
+        """Return a file on disk, which is read when it is stored.
+
+        Parameters
+        ----------
+        path
+            The file; it must stay as it is until it is stored.
+        name
+            File name; empty: that of the path.
+        """
+        place = Path(path)
+        return cls(name=name or place.name, content=OnDisk.at(place))
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.content.size
+
+    @property
+    def data(self) -> bytes:
+        """All bytes.
+
+        Raises
+        ------
+        MemoryError
+            If this process has no room for them; before anything is read.
+        """
+        return self.content.all(self.name)
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield all bytes in order, 16 MiB at a time.
+
+        Raises
+        ------
+        DatastoreError
+            If they are not those that were stored, at the latest after the last piece.
+        """
+        return self.content.pieces()
+
+    def open(self) -> BinaryIO:
+        """Return the content as a file, to read and to seek in."""
+        return opened(self.content)
+
+    def copy_to(self, path: str | Path) -> Path:
+        """Write the content into a file, piece by piece; return its path."""
+        write_to(Path(path), self.content)
+        return Path(path)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether name, media type and all bytes are the same."""
+        if not isinstance(other, FileItem):
+            return NotImplemented
+        same = (self.name, self.media_type, self.size) == (
+            other.name,
+            other.media_type,
+            other.size,
+        )
+        return same and self.content.sha256() == other.content.sha256()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.media_type, self.size))
+
+
+class Files(Mapping[str, bytes]):
+    """Stored files by name; each is read when it is asked for.
+
+    Parameters
+    ----------
+    session
+        Where they are read from.
+    path
+        The directory.
+    names
+        Their paths below it.
+    """
+
+    def __init__(
+        self, session: icechunk.Session, path: str, names: Sequence[str]
+    ) -> None:
+        self._session = session
+        self._path = path
+        self._names = dict.fromkeys(names)
+
+    def item(self, name: str) -> FileItem:
+        """Return a file that is read in pieces, or when its ``data`` are asked for."""
+        if name not in self._names:
+            raise KeyError(name)
+        return read_file_item(self._session, self._path, name)
+
+    def __getitem__(self, name: str) -> bytes:
+        return self.item(name).data
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} files in {self._path!r}: {', '.join(list(self)[:5])}>"
 
 
 def write_dataset_item(
@@ -58,11 +209,12 @@ def write_file_item(
     path: str,
     item: FileItem,
     origin: Mapping[str, Any] | None = None,
-) -> None:
-    """Write one file into a directory, with its media type and SHA-256.
+) -> str:
+    """Write one file into a directory, with its media type and SHA-256; return the latter.
 
     Nothing but the file itself is written, not even the directory, so that the
-    forks of many writers merge.
+    forks of many writers merge. A large file is read, compressed and written piece by
+    piece.
 
     Parameters
     ----------
@@ -74,28 +226,67 @@ def write_file_item(
         The file; its name may have directories of its own.
     origin
         What it says of where it comes from.
+
+    Raises
+    ------
+    DatastoreError
+        If the content changes while it is read.
     """
-    chunk = max(1, min(len(item.data), _FILE_CHUNK_BYTES))
     attributes = {
         "file_name": item.name.rpartition("/")[2],
         "media_type": item.media_type or media_type(item.name),
-        "sha256": hashlib.sha256(item.data).hexdigest(),
+        "sha256": "",
         **(origin or {}),
     }
-    metadata = _metadata(len(item.data), chunk, attributes)
-    pieces = {"zarr.json": json.dumps(metadata).encode()}
-    for number, start in enumerate(range(0, len(item.data), chunk)):
-        piece = item.data[start : start + chunk].ljust(chunk, b"\0")
-        pieces[f"c/{number}"] = _compressor.encode(piece)
-    sync(_store(store_to_write(session), f"{path}/{item.name}", pieces))
+    store, place = store_to_write(session), f"{path}/{item.name}"
+    size = item.size
+    chunk = max(1, min(size, PIECE_BYTES))
+    if size <= PIECE_BYTES:
+        data = b"".join(item.pieces())
+        attributes["sha256"] = hashlib.sha256(data).hexdigest()
+        pieces = {"zarr.json": _metadata(size, chunk, attributes)}
+        if data:
+            pieces["c/0"] = _compressor.encode(data)
+        sync(_store(store, place, pieces))
+        return str(attributes["sha256"])
+    sync(_store(store, place, {"zarr.json": _metadata(size, chunk, attributes)}))
+    attributes["sha256"] = _write_pieces(store, place, item)
+    sync(_store(store, place, {"zarr.json": _metadata(size, chunk, attributes)}))
+    return str(attributes["sha256"])
 
 
-_compressor = Zstd(level=0)
+def _write_pieces(store: icechunk.IcechunkStore, place: str, item: FileItem) -> str:
+    """Write the pieces of a file; return its SHA-256.
+
+    A piece is compressed and written while the next one is read and summed up.
+    """
+    found = hashlib.sha256()
+    waiting: list[Future[None]] = []
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        for number, piece in enumerate(item.pieces()):
+            if len(waiting) == 2:
+                waiting.pop(0).result()
+            waiting.append(threads.submit(_write_piece, store, place, number, piece))
+            found.update(piece)
+        for writing in waiting:
+            writing.result()
+    return found.hexdigest()
 
 
-def _metadata(size: int, chunk: int, attributes: Mapping[str, Any]) -> dict[str, Any]:
+def _write_piece(
+    store: icechunk.IcechunkStore, place: str, number: int, piece: Piece
+) -> None:
+    if len(piece) < PIECE_BYTES:  # the last one: stored chunks are of one size
+        piece = bytes(piece).ljust(PIECE_BYTES, b"\0")
+    sync(_store(store, place, {f"c/{number}": _compressor.encode(piece)}))
+
+
+_compressor = Zstd(level=0, checksum=True)
+
+
+def _metadata(size: int, chunk: int, attributes: Mapping[str, Any]) -> bytes:
     """Return the metadata of an array of bytes, of Zarr's format 3."""
-    return {
+    metadata = {
         "zarr_format": 3,
         "node_type": "array",
         "shape": [size],
@@ -105,11 +296,12 @@ def _metadata(size: int, chunk: int, attributes: Mapping[str, Any]) -> dict[str,
         "fill_value": 0,
         "codecs": [
             {"name": "bytes"},
-            {"name": "zstd", "configuration": {"level": 0, "checksum": False}},
+            {"name": "zstd", "configuration": {"level": 0, "checksum": True}},
         ],
         "attributes": dict(attributes),
         "storage_transformers": [],
     }
+    return json.dumps(metadata).encode()
 
 
 async def _store(
@@ -120,32 +312,91 @@ async def _store(
 
 
 def read_file_item(session: icechunk.Session, path: str, name: str) -> FileItem:
-    """Read one file of a product.
+    """Look up a file of a product; a large one is read when it is asked for.
 
     Raises
     ------
+    MissingError
+        If there is none.
     DatastoreError
-        If there is none, or its content does not match the checksum that was
-        stored with it.
+        If a small one does not match the checksum that was stored with it; a large one
+        raises it when it is read.
     """
+    place = f"{path}/{name}"
     try:
-        attributes, values = sync(_read(session.store, f"{path}/{name}"))
+        array, values = sync(_look_up(session.store, place))
     except FileNotFoundError:
-        raise MissingError(f"the datastore has no file '{path}/{name}'") from None
-    data = np.asarray(values).tobytes()
-    if hashlib.sha256(data).hexdigest() != attributes.get("sha256"):
-        raise DatastoreError(f"file {path}/{name} in the datastore is corrupt")
+        raise MissingError(f"the datastore has no file '{place}'") from None
+    except RuntimeError as error:  # the checksum of a chunk is wrong
+        raise corrupt(place) from error
+    sum_ = str(array.attrs.get("sha256"))
+    content: Content = Stored(session, place, int(array.shape[0]), sum_)
+    if values is not None:
+        content = Held(np.asarray(values).tobytes())
+        if content.sha256() != sum_:
+            raise corrupt(place)
     return FileItem(
         name=name.rpartition("/")[2],
-        data=data,
-        media_type=str(attributes["media_type"]),
+        content=content,
+        media_type=str(array.attrs["media_type"]),
     )
 
 
-async def _read(store: icechunk.IcechunkStore, path: str) -> tuple[Any, Any]:
-    """Return attributes and bytes of a file; one wait for both."""
+async def _look_up(store: icechunk.IcechunkStore, path: str) -> tuple[Any, Any]:
+    """Return the array of a file, and its bytes if they are few; one wait for both."""
     array = await zarr.api.asynchronous.open_array(store=store, path=path, mode="r")
-    return array.attrs, await array.getitem(slice(None))
+    if array.shape[0] > _AT_ONCE_BYTES:
+        return array, None
+    return array, await array.getitem(slice(None))
+
+
+def corrupt(place: str) -> DatastoreError:
+    """Return the error of a file whose bytes are not those that were stored."""
+    return DatastoreError(f"file {place} in the datastore is corrupt")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Content):
+    """A file in the datastore."""
+
+    session: icechunk.Session
+    path: str
+    length: int
+    sum: str
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.length
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield all bytes; the next piece is read while one is used."""
+        array = self._array()
+        found = hashlib.sha256()
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            ahead = thread.submit(self._read, array, 0)
+            for following in range(PIECE_BYTES, self.length + PIECE_BYTES, PIECE_BYTES):
+                piece = ahead.result()
+                if following < self.length:
+                    ahead = thread.submit(self._read, array, following)
+                found.update(piece)
+                yield piece
+        if found.hexdigest() != self.sum:
+            raise corrupt(self.path)
+
+    def part(self, start: int, stop: int) -> Piece:
+        """Return the bytes from `start` to before `stop`."""
+        return self._read(self._array(), start, stop)
+
+    def _array(self) -> zarr.Array[Any]:
+        return zarr.open_array(self.session.store, path=self.path, mode="r")
+
+    def _read(self, array: zarr.Array[Any], start: int, stop: int = 0) -> Piece:
+        try:
+            values = np.asarray(array[start : stop or start + PIECE_BYTES])
+        except RuntimeError as error:  # the checksum of a chunk does not match
+            raise corrupt(self.path) from error
+        return np.ascontiguousarray(values).data
 
 
 def media_type(file_name: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ziggy_dask.datastore.index import Product
+from ziggy_dask.datastore.items import Files
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import ProductKind
 from ziggy_dask.display import Html, card, markup, section, table
@@ -16,7 +17,7 @@ from ziggy_dask.errors import DatastoreError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Content = xr.Dataset | xr.DataTree | dict[str, bytes]
+Content = xr.Dataset | xr.DataTree | Files
 _MOST_SHOWN = 50
 """So many items are shown in a notebook."""
 
@@ -131,8 +132,8 @@ class StoredProduct:
         ]
         items = [{"item": name} for name in self.items[:_MOST_SHOWN]]
         content = self._content
-        if isinstance(content, dict):
-            body = table([{"file": k, "bytes": len(v)} for k, v in content.items()])
+        if isinstance(content, Files):
+            body = table([{"file": k, "bytes": content.item(k).size} for k in content])
         else:
             body = Html(content._repr_html_())
         return card(

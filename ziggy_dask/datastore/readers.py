@@ -131,8 +131,8 @@ def read_zarr(path: Path) -> xr.Dataset:
 
 
 def read_bytes(path: Path) -> FileItem:
-    """Take a file as it is."""
-    return FileItem(name=path.name, data=path.read_bytes())
+    """Take a file as it is; it is read when it is stored."""
+    return FileItem.from_path(path)
 
 
 def _is_number(text: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import xarray as xr
 
 from ziggy_dask.datastore.index import all_products, directory, read_product
-from ziggy_dask.datastore.items import FileItem, read_file_item
+from ziggy_dask.datastore.items import FileItem, Files, read_file_item
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.product import StoredProduct
 from ziggy_dask.datastore.repository import Repository
@@ -27,7 +27,8 @@ class Datastore:
     """Products by path, as of one snapshot.
 
     ``datastore["set-1/L3"]`` is a lazy `xarray.Dataset` for an array product, an
-    `xarray.DataTree` for a collection, a dict of file name to bytes for files.
+    `xarray.DataTree` for a collection, a mapping of file name to bytes for files, of
+    which each is read when it is asked for.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ class Datastore:
         """The snapshot that this view shows."""
         return self._snapshot or self._repository.tip()
 
-    def __getitem__(self, path: str) -> xr.Dataset | xr.DataTree | dict[str, bytes]:
+    def __getitem__(self, path: str) -> xr.Dataset | xr.DataTree | Files:
         """Open the product at `path`; array products are not loaded."""
         session = self._repository.reading(self._snapshot)
         try:
@@ -66,7 +67,7 @@ class Datastore:
                 name: open_dataset(session, f"{product.path}/{name}") for name in names
             }
             return xr.DataTree.from_dict(items, name=product.path.rpartition("/")[-1])
-        return {name: self.file(product.path, name).data for name in names}
+        return Files(session, product.path, names)
 
     def product(self, path: str) -> StoredProduct:
         """Return the product at `path` with where it comes from, to look at."""
@@ -147,7 +148,7 @@ class Datastore:
                 ]
             else:
                 written += [
-                    _write(data, target / name) for name, data in content.items()
+                    content.item(name).copy_to(target / name) for name in content
                 ]
         return written
 
@@ -181,10 +182,4 @@ def as_netcdf(dataset: xr.Dataset) -> xr.Dataset:
 def _write_netcdf(dataset: xr.Dataset, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     as_netcdf(dataset).to_netcdf(path, engine="h5netcdf")
-    return path
-
-
-def _write(data: bytes, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
     return path

@@ -173,8 +173,7 @@ def _store_items(
         for parent in _above(place):
             root.require_group(parent)
         if data_type.kind is ProductKind.FILE:
-            data = _content(directory / one.name)
-            write_file_item(session, path, FileItem(name=one.item, data=data), origin)
+            _store_file(session, path, directory / one.name, one.item, origin)
         elif isinstance(content, FileItem):
             raise DeliveryError(_no_dataset(data_type))
         elif is_whole:
@@ -211,8 +210,8 @@ def _store_models(
                 raise DeliveryError(
                     f"the model '{path}/{version.stored}' is here already"
                 )
-            data = _content(directory / names[version.original])
-            write_file_item(session, path, FileItem(name=version.stored, data=data))
+            original = directory / names[version.original]
+            _store_file(session, path, original, version.stored)
         _sign_models(session, path, model_type, (*before, *versions), origin)
 
 
@@ -257,9 +256,16 @@ def _read_all(
             yield from zip(some, read, strict=True)
 
 
-def _content(path: Path) -> bytes:
+def _store_file(
+    session: icechunk.Session,
+    directory: str,
+    path: Path,
+    name: str,
+    origin: Mapping[str, Any] | None = None,
+) -> None:
+    """Store a delivered file piece by piece."""
     try:
-        return path.read_bytes()
+        write_file_item(session, directory, FileItem.from_path(path, name), origin)
     except OSError as error:
         raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
 

@@ -17,6 +17,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +42,7 @@ from ziggy_dask.workers.inputs import BlockedSubtask, Given, Inputs, MissingItem
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
 from ziggy_dask.workers.limit import Limited, TimeLimit
 from ziggy_dask.workers.loading import load_returned
-from ziggy_dask.workers.memory import peak_bytes, reset_peak
+from ziggy_dask.workers.memory import heed_limit, peak_bytes, reset_peak
 from ziggy_dask.workers.missing import MissingModel, missing_object
 from ziggy_dask.workers.outputs import Outputs
 from ziggy_dask.workers.programs import ProgramFailure, run_program
@@ -157,6 +158,7 @@ def _run_lazily(work: Work) -> BatchResult:
 
 def _measured(attempt: Callable[[], Outcome]) -> Outcome:
     """Return the outcome of an attempt, with its log, times and memory."""
+    heed_limit()
     started = time.time()
     wall, cpu = time.perf_counter(), time.thread_time()
     reset_peak()
@@ -181,15 +183,10 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
         return _without_input(number, reason)
     except BaseException as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
         return _failure(number, Cause.BAD_INPUT, error)
-    returned: object
-    memory = 0
     try:
-        if is_program:
-            returned, memory = run_program(work, number, inputs, models_of(work))
-        else:
-            with Limited(work.limit_s):
-                returned = load_returned(_call(work, number, given))
-        fitting = outputs.check(number, returned, values)
+        return _run_and_store(work, number, given, inputs, outputs, values)
+    except _NotStored as error:
+        return _failure(number, Cause.NOT_STORED, error.__cause__ or error)
     except (MissingItems, BlockedSubtask) as reason:
         return _without_input(number, reason)
     except TaskError as error:
@@ -200,10 +197,38 @@ def _attempt(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outco
         return _time_limit(work, number, error)
     except BaseException as error:  # noqa: BLE001 -- algorithms raise anything
         return _failure(number, Cause.EXCEPTION, error)
-    try:
-        written = outputs.write(number, fitting)
-    except BaseException as error:  # noqa: BLE001 -- whatever fails is this subtask's outcome
-        return _failure(number, Cause.NOT_STORED, error)
+
+
+class _NotStored(Exception):
+    """What an algorithm returned could not be written."""
+
+
+def _run_and_store(
+    work: Work,
+    number: int,
+    given: Mapping[str, Given],
+    inputs: Inputs,
+    outputs: Outputs,
+    values: Mapping[str, str],
+) -> Outcome:
+    """Run an algorithm and write what it returned.
+
+    What a program left is read while it is written, so its directory stays until then.
+    """
+    returned: object
+    memory = 0
+    with ExitStack() as directory:
+        if isinstance(work.step, ProgramStep | ScriptStep):
+            program = run_program(work, number, inputs, models_of(work))
+            returned, memory = directory.enter_context(program)
+        else:
+            with Limited(work.limit_s):
+                returned = load_returned(_call(work, number, given))
+        fitting = outputs.check(number, returned, values)
+        try:
+            written = outputs.write(number, fitting)
+        except BaseException as error:
+            raise _NotStored from error
     return Outcome(
         subtask=number,
         state=SubtaskState.COMPLETE,

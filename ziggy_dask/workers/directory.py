@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def make_directory(
     for source in work.sources:
         given[source.data_type] = list(_place(work, source, subtask, inputs, path))
     for name, model in models.items():
-        _link(work, path / model.name, f"models-{name}", model.data)
+        _link(work, path / model.name, f"models-{name}", model)
     _refuse_clashes(given, models)
     named = {name: model.name for name, model in models.items()}
     describe(work, subtask, path, given, named)
@@ -88,9 +89,11 @@ def make_directory(
 
 
 def take_outputs(
-    work: Work, directory: WorkingDirectory, own: Collection[str]
+    work: Work, directory: WorkingDirectory, own: Collection[str], files: ExitStack
 ) -> dict[str, object]:
     """Return what a program left in its working directory, by output name.
+
+    Files are not read yet, and those that a reader opened may still be open.
 
     Parameters
     ----------
@@ -100,6 +103,8 @@ def take_outputs(
         Where it ran.
     own
         Names of files that are ours.
+    files
+        Closes what a reader opened.
 
     Raises
     ------
@@ -125,7 +130,7 @@ def take_outputs(
     for sink in work.sinks:
         matching = [one for one in made if _matches(sink, one.name)]
         if matching:
-            outputs[sink.name] = _output(sink, directory.path, matching)
+            outputs[sink.name] = _output(sink, directory.path, matching, files)
     return outputs
 
 
@@ -194,8 +199,7 @@ def _place(
             if source.is_whole and work.count > 1:
                 _link_stored(work, source, inputs, path, target)
             else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(inputs.read_file(source, path))
+                inputs.read_file(source, path).copy_to(target)
         yield stored.name
 
 
@@ -222,15 +226,15 @@ def _link_stored(
         _link(work, target, source.name, inputs.read_file(source, path), path)
 
 
-def _link(work: Work, target: Path, group: str, data: bytes, path: str = "") -> None:
-    """Put data into a file that shares its disk blocks with other subtasks' files."""
+def _link(work: Work, target: Path, group: str, item: FileItem, path: str = "") -> None:
+    """Put a stored file into a file that shares its disk blocks with other subtasks' files."""
     place = f"{group}/{path or target.name}"
     if _linked(work, place, target):
         return
     shared = _shared_path(work, place)
     shared.parent.mkdir(parents=True, exist_ok=True)
     partial = shared.with_name(f".{shared.name}.{threading.get_ident()}")
-    partial.write_bytes(data)
+    item.copy_to(partial)
     partial.chmod(0o444)
     with _shared_lock:
         if _is_sound(shared):  # another subtask was quicker, and uses it
@@ -239,7 +243,7 @@ def _link(work: Work, target: Path, group: str, data: bytes, path: str = "") -> 
             partial.replace(shared)
             _shared_files[shared] = _signature(shared)
     if not _linked(work, place, target):
-        target.write_bytes(data)
+        item.copy_to(target)
 
 
 def _linked(work: Work, place: str, target: Path) -> bool:
@@ -295,17 +299,18 @@ def _matches(sink: Sink, name: str) -> bool:
     return bool(sink.pattern.name) and sink.pattern.matches_name(name)
 
 
-def _output(sink: Sink, directory: Path, matching: Sequence[Path]) -> object:
+def _output(
+    sink: Sink, directory: Path, matching: Sequence[Path], files: ExitStack
+) -> object:
     if sink.kind is ProductKind.FILE:
         return {
-            str(path.relative_to(directory)): FileItem(
-                name=str(path.relative_to(directory)),
-                data=_inside(sink, directory, path).read_bytes(),
+            str(path.relative_to(directory)): FileItem.from_path(
+                _inside(sink, directory, path), str(path.relative_to(directory))
             )
             for one in matching
             for path in _files_of(one)
         }
-    read = {one: _read(sink, _inside(sink, directory, one)) for one in matching}
+    read = {one: _read(sink, _inside(sink, directory, one), files) for one in matching}
     if sink.kind is ProductKind.COLLECTION:
         return {sink.pattern.item(one.name): dataset for one, dataset in read.items()}
     datasets = [_with_dimension(sink, dataset) for dataset in read.values()]
@@ -340,13 +345,14 @@ def _inside(sink: Sink, directory: Path, path: Path) -> Path:
     return real
 
 
-def _read(sink: Sink, path: Path) -> xr.Dataset:
+def _read(sink: Sink, path: Path, files: ExitStack) -> xr.Dataset:
     content = read_file(sink.reader, path)
     if isinstance(content, FileItem):
         raise TaskError(
             f"the reader {sink.reader!r} of output {sink.data_type!r} takes files as "
             "they are; give the data type 'kind: file', or another reader"
         )
+    files.callback(content.close)
     return content
 
 

@@ -23,7 +23,7 @@ from ziggy_dask.datastore import (
     read_slice,
     shared_repository,
 )
-from ziggy_dask.datastore.items import read_dataset_item, read_file_item
+from ziggy_dask.datastore.items import Files, read_dataset_item, read_file_item
 from ziggy_dask.datastore.layout import Selection
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.errors import MissingError
@@ -107,10 +107,10 @@ class Inputs:
             raise MissingItems(f"'{source.path}' has no file for this subtask")
         return files
 
-    def read_file(self, source: Source, path: str) -> bytes:
-        """Return the content of a stored file."""
+    def read_file(self, source: Source, path: str) -> FileItem:
+        """Return a stored file."""
         session = _stored(self._work.datastore, source.snapshot or "")
-        return read_file_item(session, source.path, path).data
+        return read_file_item(session, source.path, path)
 
     def _slice(self, source: Source, subtask: int) -> Given:
         labels = self._work.labels
@@ -138,7 +138,7 @@ class Inputs:
         paths = [p for one in self.files(source, subtask) for p in one.files]
         if len(paths) == 1 and not source.is_whole:
             return read_file_item(session, source.path, paths[0])
-        return {one: read_file_item(session, source.path, one).data for one in paths}
+        return Files(session, source.path, paths)
 
     def _read(
         self, source: Source, session: icechunk.Session, items: Selection

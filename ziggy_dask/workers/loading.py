@@ -13,6 +13,7 @@ import psutil
 import xarray as xr
 from distributed import get_worker
 
+from ziggy_dask.datastore.items import Files
 from ziggy_dask.errors import TaskError
 
 
@@ -53,7 +54,7 @@ def _arrays_in(returned: object) -> Iterator[xr.Dataset]:
         yield returned._to_temp_dataset()
     elif isinstance(returned, xr.Dataset):
         yield returned
-    elif isinstance(returned, Mapping):
+    elif isinstance(returned, Mapping) and not isinstance(returned, Files):
         for value in returned.values():
             yield from _arrays_in(value)
 
@@ -65,7 +66,7 @@ def _lazy_bytes(dataset: xr.Dataset) -> int:
 def _loaded(returned: object) -> object:
     if isinstance(returned, xr.Dataset | xr.DataArray):
         return returned.compute(scheduler="synchronous")
-    if isinstance(returned, Mapping):
+    if isinstance(returned, Mapping) and not isinstance(returned, Files):
         return {name: _loaded(value) for name, value in returned.items()}
     return returned
 

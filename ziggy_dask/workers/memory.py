@@ -5,8 +5,21 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+from distributed import get_worker
+
+from ziggy_dask.datastore.room import limit_memory
+
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+
+
+def heed_limit() -> None:
+    """Let nothing be read into memory that is larger than the worker may become."""
+    try:
+        limit = get_worker().memory_manager.memory_limit
+    except ValueError:  # not on a worker
+        limit = None
+    limit_memory(limit or 0)
 
 
 def reset_peak() -> None:

@@ -21,7 +21,7 @@ from ziggy_dask.datastore import (
     write_slice,
 )
 from ziggy_dask.datastore.allocation import create_group, write_whole
-from ziggy_dask.datastore.items import write_dataset_item, write_file_item
+from ziggy_dask.datastore.items import Files, write_dataset_item, write_file_item
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.definitions.names import argument_name
 from ziggy_dask.errors import DatastoreError, TaskError
@@ -129,6 +129,8 @@ class Outputs:
         """Return the items of a collection or of files by name."""
         if isinstance(value, FileItem):
             return {value.name: value}
+        if isinstance(value, Files):
+            return {name: value.item(name) for name in value}
         if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
             return {str(name): item for name, item in value.items()}
         labels = self._work.labels

@@ -7,8 +7,8 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,10 +63,13 @@ class ProgramFailure(Exception):
         self.peak_memory_bytes = peak_memory_bytes
 
 
+@contextmanager
 def run_program(
     work: Work, subtask: int, inputs: Inputs, models: Mapping[str, FileItem]
-) -> tuple[dict[str, object], int]:
-    """Run the program of a subtask.
+) -> Iterator[tuple[dict[str, object], int]]:
+    """Run the program of a subtask; its directory is there until the block is left.
+
+    What the program left may be read from there when it is stored, piece by piece.
 
     Parameters
     ----------
@@ -79,8 +82,8 @@ def run_program(
     models
         Models by type.
 
-    Returns
-    -------
+    Yields
+    ------
     dict, int
         What it left, by output name, and its largest memory in bytes.
 
@@ -93,19 +96,22 @@ def run_program(
     """
     path = working_path(work, subtask)
     has_failed = True
+    files = ExitStack()
     try:
         directory = _made(work, subtask, inputs, models)
         command, environment, log = _command(work, directory.path)
         ended = _run(work, command, environment, directory.path, log)
         _refuse_failure(work, directory.path, command[0], ended)
         own = (log, *_error_files(work, command[0]))
-        outputs = take_outputs(work, directory, own)
+        if ended.left_behind:
+            sys.stdout.write(
+                f"[ended {ended.left_behind} processes that it left behind]\n"
+            )
+        yield take_outputs(work, directory, own, files), ended.peak_memory_bytes
         has_failed = False
     finally:
+        files.close()
         end_directory(work, path, has_failed=has_failed)
-    if ended.left_behind:
-        sys.stdout.write(f"[ended {ended.left_behind} processes that it left behind]\n")
-    return outputs, ended.peak_memory_bytes
 
 
 def prepare_program(

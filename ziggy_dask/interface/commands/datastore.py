@@ -52,7 +52,8 @@ def cat(ctx: click.Context, path: str, instance: int | None) -> None:
     """Write the file at PATH, a product and the name of a file in it, byte for byte."""
     product, _, name = path.strip("/").rpartition("/")
     item = _opened(ctx, instance).file(product, name)
-    sys.stdout.buffer.write(item.data)
+    for piece in item.pieces():
+        sys.stdout.buffer.write(piece)
 
 
 @datastore.command("export")
@@ -77,10 +78,12 @@ def export_(
 @click.pass_context
 def show(ctx: click.Context, path: str, instance: int | None) -> None:
     """Show the product at PATH; of a small one also the values."""
+    from ziggy_dask.datastore.items import Files
+
     product = _opened(ctx, instance)[path]
-    if isinstance(product, dict):
-        for name, data in product.items():
-            click.echo(f"{name}  {len(data)} bytes")
+    if isinstance(product, Files):
+        for name in product:
+            click.echo(f"{name}  {product.item(name).size} bytes")
         return
     if product.nbytes <= _READ_BYTES:
         product.load()

@@ -9,6 +9,7 @@ from html import escape
 import xarray as xr
 
 from ziggy_dask.datastore import Datastore
+from ziggy_dask.datastore.items import Files
 from ziggy_dask.datastore.product import StoredProduct
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.errors import DatastoreError
@@ -69,11 +70,12 @@ def _product(product: StoredProduct) -> str:
 
 def _content(product: StoredProduct) -> str:
     content = product.open()
-    if isinstance(content, dict):
+    if isinstance(content, Files):
         rows = [
-            [escape(name), parts.number(len(data))] for name, data in content.items()
+            [escape(name), parts.number(content.item(name).size)]
+            for name in list(content)[:_MOST]
         ]
-        return parts.table(["file", "bytes"], rows[:_MOST], "It has no files.")
+        return parts.table(["file", "bytes"], rows, "It has no files.")
     dataset = content
     if isinstance(dataset, xr.DataTree):
         dataset = next(iter(dataset.children.values())).to_dataset()
