@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -110,13 +111,18 @@ def _delivery(one: DataType) -> Iterator[Problem]:
             f"no reader is called {one.reader!r}"
             + suggestion(one.reader, reader_names()),
         )
+    elif one.reader_options:
+        for option, message in _option_problems(one):
+            yield Problem((*where, "reader", one.reader, option), message)
+    yield from _types(where, one)
     if one.file_format not in FILE_FORMATS:
         yield Problem(
             (*where, "file_format"),
             f"unknown file format {one.file_format!r}"
             + suggestion(one.file_format, FILE_FORMATS),
         )
-    if one.files and one.subtask and not is_file and compiles(one.files):
+    is_cut = one.kind is ProductKind.COLLECTION
+    if one.files and is_cut and one.subtask and compiles(one.files):
         groups = re.compile(one.files).groups
         if not groups:
             yield Problem(
@@ -124,6 +130,41 @@ def _delivery(one: DataType) -> Iterator[Problem]:
                 f"{one.files!r} has no group, so files can't be told apart along "
                 f"{one.subtask!r}; put parentheses around what names the item",
             )
+
+
+def _option_problems(one: DataType) -> Iterator[tuple[str, str]]:
+    """Yield each option that the reader does not take, with what is wrong about it."""
+    (entry,) = entry_points(group="ziggy_dask.readers", name=one.reader)
+    known = inspect.signature(entry.load()).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    names = [name for name, it in known.items() if it.kind is it.KEYWORD_ONLY]
+    for option, _ in one.reader_options:
+        if option not in names:
+            yield (
+                option,
+                f"the reader {one.reader!r} has no option {option!r}"
+                + (suggestion(option, names) if names else "; it takes none"),
+            )
+
+
+def _types(where: tuple[str, ...], one: DataType) -> Iterator[Problem]:
+    for variable, text in one.dtypes:
+        if not _is_type(text):
+            yield Problem(
+                (*where, "dtypes", variable),
+                f"{text!r} is not a valid type; write e.g. 'int32', 'float64', 'str' or "
+                "'datetime64[ns]'",
+            )
+
+
+def _is_type(text: str) -> bool:
+    import numpy as np
+
+    try:
+        return np.dtype(text).kind in "biufcMmU"
+    except TypeError:
+        return False
 
 
 def _files(where: tuple[str, ...], one: DataType) -> Iterator[Problem]:

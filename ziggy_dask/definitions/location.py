@@ -8,7 +8,7 @@ work in the datastore and name the places where outputs go.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -149,7 +149,8 @@ class FilePattern:
         -----
         As in the original, files belong together if the values of placeholders in
         their directories and all groups of the expression agree; without any of
-        them, all files do. Where there is no expression, each file is alone.
+        them, all files do. Where there is no expression, each file is alone. Unlike
+        there, several parts are kept apart: ``1`` and ``12`` are not ``11`` and ``2``.
         """
         directory, _, name = path.rpartition("/")
         values = self._directory(directory)
@@ -157,10 +158,8 @@ class FilePattern:
         if values is None or found is None:
             return None
         free = Location(self.deeper).free if self.deeper else ()
-        groups = (text for text in found.groups() if text is not None)
-        return FileMatch(
-            key="".join([*(values[one] for one in free), *groups]), values=values
-        )
+        parts = [*(values[one] for one in free), *found.groups()]
+        return FileMatch(key=joined(parts), values=values)
 
     def matches_name(self, name: str) -> bool:
         """Tell whether a file name, whatever its directory, is of the type."""
@@ -169,8 +168,7 @@ class FilePattern:
     def item(self, name: str) -> str:
         """Return what the groups of the expression find in a name, or the name."""
         found = re.fullmatch(self.name or "(.+)", name, re.DOTALL)
-        groups = found.groups() if found else ()
-        return "".join(text for text in groups if text is not None) or name
+        return joined(found.groups() if found else ()) or name
 
     def place(self, values: Mapping[str, str], name: str) -> str:
         """Return the path below the product of a file with a name."""
@@ -180,6 +178,27 @@ class FilePattern:
         if not self.deeper:
             return None if directory else {}
         return Location(self.deeper).match(directory, dict(self.patterns))
+
+
+def joined(parts: Sequence[str | None]) -> str:
+    """Return one text for several, such that others give another one.
+
+    A single part stays as it is. Parts that are None did not take part; those at the
+    end are left out.
+
+    Examples
+    --------
+    >>> joined(["1", "12"]), joined(["11", "2"]), joined(["frame-3"]), joined([])
+    ('1+12', '11+2', 'frame-3', '')
+    >>> joined(["a", None]), joined([None, "a"]), joined(["a+b", "c"])
+    ('a', '+a', 'a%2Bb+c')
+    """
+    if len(parts) == 1:
+        return parts[0] or ""
+    texts = [(part or "").replace("%", "%25").replace("+", "%2B") for part in parts]
+    while texts and not texts[-1]:
+        texts.pop()
+    return "+".join(texts)
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ the same one built in Python. `check` tells what is wrong with a whole pipeline.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -92,6 +93,10 @@ class DataType:
     after each, may come before the expression."""
     reader: str = ""
     """Name of the reader that turns such a file into a Dataset."""
+    reader_options: tuple[tuple[str, object], ...] = ()
+    """What the reader is told, by name of the option: values, or tuples of them."""
+    dtypes: tuple[tuple[str, str], ...] = ()
+    """Types of variables as NumPy names them, for deliveries whose files differ."""
     external: bool = False
     """Whether another pipeline, or another program, puts it into the datastore."""
     file_format: str = "netcdf"
@@ -101,6 +106,18 @@ class DataType:
     def has_items(self) -> bool:
         """Whether its products are made of items, one or more per subtask."""
         return bool(self.subtask) or self.kind is not ProductKind.ARRAY
+
+    @property
+    def is_series(self) -> bool:
+        """Whether its files are pieces along `subtask`, which bring their own labels.
+
+        Their names say nothing about items: the expression has no groups.
+        """
+        return (
+            self.kind is ProductKind.ARRAY
+            and bool(self.subtask and self.files and self.reader)
+            and not re.compile(self.files).groups
+        )
 
     @property
     def deeper(self) -> Location | None:

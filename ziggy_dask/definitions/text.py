@@ -205,6 +205,8 @@ def _each(top: Section, key: str, make: Callable[[str, Section], T]) -> tuple[T,
 
 def _data_type(name: str, section: Section) -> DataType:
     chunks = section.section("chunks")
+    dtypes = section.section("dtypes")
+    reader, options = _reader(section)
     data_type = DataType(
         name=name,
         location=_location(section),
@@ -214,12 +216,34 @@ def _data_type(name: str, section: Section) -> DataType:
         chunks=tuple((dim, chunks.integer(dim)) for dim in chunks.names()),
         compression=section.text("compression", "zstd"),
         files=section.text("files", ""),
-        reader=section.text("reader", ""),
+        reader=reader,
+        reader_options=options,
+        dtypes=tuple((name, dtypes.text(name)) for name in dtypes.names()),
         external=section.flag("external"),
         file_format=section.text("file_format", "netcdf"),
     )
     section.done()
     return data_type
+
+
+def _reader(section: Section) -> tuple[str, tuple[tuple[str, object], ...]]:
+    """Return the name of a reader, and its options if it has any."""
+    if not section.is_mapping("reader"):
+        return section.text("reader", ""), ()
+    outer = section.section("reader")
+    name, *others = outer.names() or ("",)
+    if others:
+        section.fault(
+            "reader",
+            f"a data type has one reader, not {len(others) + 1}; write "
+            f"'reader: {{{name}: {{OPTION: VALUE}}}}'",
+        )
+    inner = outer.section(name) if name else outer
+    options = []
+    for option in inner.names():
+        value = inner.plain(option)
+        options.append((option, tuple(value) if isinstance(value, list) else value))
+    return name, tuple(options)
 
 
 def _location(section: Section) -> Location:
@@ -399,11 +423,22 @@ def _data_type_content(one: DataType) -> object:
             "chunks": dict(one.chunks),
             "compression": one.compression if one.compression != "zstd" else None,
             "files": one.files,
-            "reader": one.reader,
+            "reader": _reader_content(one),
+            "dtypes": dict(one.dtypes),
             "external": one.external or None,
             "file_format": one.file_format if one.file_format != "netcdf" else None,
         }
     )
+
+
+def _reader_content(one: DataType) -> object:
+    if not one.reader_options:
+        return one.reader
+    options = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in one.reader_options
+    }
+    return {one.reader: options}
 
 
 def _model_type_content(one: ModelType) -> object:

@@ -198,6 +198,7 @@ def _sink(facts: InstanceFacts, target: Target, allocations: Mapping[str, Any]) 
         allocation=allocations.get(target.path),
         pattern=data_type.file_pattern(facts.pipeline.patterns),
         reader=data_type.reader,
+        reader_options=data_type.reader_options,
     )
 
 

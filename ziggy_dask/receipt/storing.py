@@ -252,7 +252,12 @@ def _read_all(
     with ThreadPoolExecutor(max_workers=4) as threads:
         while some := list(islice(waiting, _AT_ONCE)):
             paths = [directory / one.name for one in some]
-            read = threads.map(lambda path: read_file(data_type.reader, path), paths)
+            read = threads.map(
+                lambda path: read_file(
+                    data_type.reader, path, data_type.reader_options
+                ),
+                paths,
+            )
             yield from zip(some, read, strict=True)
 
 

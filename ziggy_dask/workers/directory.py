@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import threading
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import xarray as xr
 
-from ziggy_dask.datastore import FileItem, read_file
+from ziggy_dask.datastore import FileItem
+from ziggy_dask.datastore.readers import open_file
 from ziggy_dask.datastore.view import as_netcdf
 from ziggy_dask.definitions import Keep, ProductKind
 from ziggy_dask.errors import TaskError
@@ -346,13 +348,20 @@ def _inside(sink: Sink, directory: Path, path: Path) -> Path:
 
 
 def _read(sink: Sink, path: Path, files: ExitStack) -> xr.Dataset:
-    content = read_file(sink.reader, path)
+    reading = files.enter_context(open_file(sink.reader, path, sink.reader_options))
+    for text in reading.warnings:
+        warnings.warn(f"{path.name}: {text}", stacklevel=2)
+    content = reading.content
     if isinstance(content, FileItem):
         raise TaskError(
             f"the reader {sink.reader!r} of output {sink.data_type!r} takes files as "
             "they are; give the data type 'kind: file', or another reader"
         )
-    files.callback(content.close)
+    if isinstance(content, xr.DataTree):
+        raise TaskError(
+            f"output {sink.data_type!r}: {path.name!r} is read as a tree of groups, but "
+            "an output of a program is one Dataset; name the group to read"
+        )
     return content
 
 

@@ -121,6 +121,8 @@ class Sink:
     """Which files are of this type."""
     reader: str
     """Reader that turns a program's file into a Dataset; empty: there is none."""
+    reader_options: tuple[tuple[str, object], ...] = ()
+    """Options of the reader."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

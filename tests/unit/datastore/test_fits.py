@@ -9,6 +9,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from ziggy_dask.datastore import read_file
+from ziggy_dask.datastore.readers import open_file
 from ziggy_dask.errors import DeliveryError
 
 
@@ -100,13 +101,139 @@ def test_a_table_with_times_is_a_time_series(tmp_path):
     assert found.attrs["KEPLERID"] == 201367065
 
 
-def test_arrays_of_different_lengths_are_refused(tmp_path):
-    lengths = np.array([np.zeros(2), np.zeros(3)], dtype=object)
-    with pytest.raises(DeliveryError, match="'V' of T has arrays of different lengths"):
-        written(
-            tmp_path / "a.fits",
-            table({"name": "V", "format": "PD()", "array": lengths}, name="T"),
-        )
+def test_arrays_of_different_lengths_stand_one_after_another(tmp_path):
+    rows = np.array([np.array([1.5, 2.5]), np.zeros(0), np.arange(3.0)], dtype=object)
+    found = written(
+        tmp_path / "a.fits",
+        table(
+            {"name": "V", "format": "PD()", "array": rows, "unit": "keV"},
+            {"name": "N", "format": "J", "array": [1, 2, 3]},
+            name="T",
+        ),
+    )
+    assert found["v"].values.tolist() == [1.5, 2.5, 0.0, 1.0, 2.0]
+    assert found["v"].dims == ("v_element",)
+    assert found["v_length"].values.tolist() == [2, 0, 3]
+    assert found["v_length"].dims == found["n"].dims == ("row",)
+    assert found["v"].attrs["unit"] == "keV"
+
+
+def test_tables_of_one_name_keep_their_own_lengths_and_headers(tmp_path):
+    found = written(
+        tmp_path / "a.fits",
+        table({"name": "A", "format": "J", "array": [1]}, name="EVENTS", EXPOSURE=1.5),
+        table({"name": "A", "format": "J", "array": [1, 2]}, name="EVENTS", EXPOSURE=2),
+        table({"name": "A", "format": "J", "array": [1, 2, 3]}, name="EVENTS", GAIN=7),
+    )
+    assert found["a"].shape == (1,)
+    assert found["events_a"].values.tolist() == [1, 2]
+    assert found["events_2_a"].values.tolist() == [1, 2, 3]
+    assert found["events_a"].dims != found["events_2_a"].dims
+    assert found.attrs["EXPOSURE"] == 1.5
+    assert found.attrs["events.EXPOSURE"] == 2
+    assert found.attrs["GAIN"] == 7
+
+
+def test_null_values_are_missing_and_whole_numbers_without_them_stay_whole(tmp_path):
+    ascii_table = fits.TableHDU.from_columns(
+        [fits.Column(name="P", format="I6", null="---", array=[11, 22])]
+    )
+    found = written(
+        tmp_path / "a.fits",
+        table(
+            {"name": "N", "format": "J", "null": -99, "array": [1, -99]},
+            {"name": "WHOLE", "format": "J", "null": -99, "array": [1, 2]},
+        ),
+        ascii_table,
+    )
+    np.testing.assert_array_equal(found["n"].values, [1, np.nan])
+    assert found["whole"].dtype == np.dtype("i4")
+    raw = bytearray((tmp_path / "a.fits").read_bytes())
+    place = raw.rindex(b"    22")
+    raw[place : place + 6] = b"   ---"
+    (tmp_path / "b.fits").write_bytes(raw)
+    again = read_file("fits", tmp_path / "b.fits")
+    np.testing.assert_array_equal(again["table_2_p"].values, [11, np.nan])
+
+
+def test_null_values_among_numbers_that_float_can_not_hold_are_refused(tmp_path):
+    numbers = {"name": "ID", "format": "K", "null": -1, "array": [2**53 + 1, -1]}
+    with pytest.raises(DeliveryError, match="'ID' of a table has null values among"):
+        written(tmp_path / "a.fits", table(numbers))
+
+
+def test_letters_that_ascii_lacks_are_kept(tmp_path):
+    written(
+        tmp_path / "a.fits",
+        table({"name": "WHO", "format": "8A", "array": ["Xngstrom"]}, OBSERVER="Xre"),
+    )
+    raw = (tmp_path / "a.fits").read_bytes()
+    raw = raw.replace(b"Xngstrom", "Ångström".encode("latin-1"))
+    (tmp_path / "b.fits").write_bytes(raw.replace(b"'Xre ", "'Åre ".encode("latin-1")))
+    found = read_file("fits", tmp_path / "b.fits")
+    assert found["who"].values.tolist() == ["Ångström"]
+    assert found.attrs["OBSERVER"] == "Åre"
+
+
+def test_one_bad_card_does_not_refuse_a_file_and_is_told_of(tmp_path):
+    fits.PrimaryHDU(np.ones((2, 2))).writeto(tmp_path / "a.fits")
+    raw = (tmp_path / "a.fits").read_bytes()
+    bad = b"SKEW    = -1.38, 1.69 / of two".ljust(80)
+    end = raw.index(b"END".ljust(80))
+    raw = raw[:end] + bad + raw[end : end + 80] + raw[end + 160 :]
+    (tmp_path / "b.fits").write_bytes(raw)
+    with open_file("fits", tmp_path / "b.fits") as reading:
+        assert "-1.38, 1.69" in reading.content["image"].attrs["SKEW"]
+        assert "the card of 'SKEW' is not valid" in " ".join(reading.warnings)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda raw: raw[:-3000], "truncated|corrupted"),
+        (lambda raw: raw[:-3000] + b"\7" + raw[-2999:], "verification failed"),
+        (lambda raw: raw + b"left over" * 400, "extra bytes|corrupted"),
+    ],
+    ids=["cut", "flipped", "more"],
+)
+@pytest.mark.parametrize("where", ["image", "table"])
+def test_a_damaged_file_is_refused_with_its_name(tmp_path, spoil, words, where):
+    unit = (
+        fits.ImageHDU(np.arange(2000.0).reshape(40, 50))
+        if where == "image"
+        else table({"name": "A", "format": "D", "array": np.arange(2000.0)})
+    )
+    fits.HDUList([fits.PrimaryHDU(), unit]).writeto(tmp_path / "a.fits", checksum=True)
+    (tmp_path / "b.fits").write_bytes(spoil((tmp_path / "a.fits").read_bytes()))
+    with pytest.raises(DeliveryError, match=r"(?s)b\.fits: is damaged: .*" + words):
+        read_file("fits", tmp_path / "b.fits")
+
+
+def test_only_the_hdus_that_are_named_are_read_and_the_rest_is_told(tmp_path):
+    written(
+        tmp_path / "a.fits",
+        fits.ImageHDU(np.ones((2, 2)), name="SCI"),
+        fits.ImageHDU(np.zeros((2, 2)), name="ERR"),
+    )
+    with open_file("fits", tmp_path / "a.fits", {"hdu": "sci"}) as reading:
+        assert list(reading.content.variables) == ["sci"]
+        assert reading.warnings == ("HDUs not read: 2 (ERR)",)
+    with open_file("fits", tmp_path / "a.fits", {"hdu": [1, 2]}) as reading:
+        assert list(reading.content.variables) == ["sci", "err"]
+        assert reading.warnings == ()
+    with pytest.raises(DeliveryError, match=r"HDUs that would not be read: 2 \(ERR\)"):
+        read_file("fits", tmp_path / "a.fits", {"hdu": 1, "other_parts": "refuse"})
+    with pytest.raises(DeliveryError, match="has no HDU 'DQ'; it has 0"):
+        read_file("fits", tmp_path / "a.fits", {"hdu": "DQ"})
+
+
+def test_random_groups_are_refused_by_name(tmp_path):
+    groups = fits.GroupData(
+        np.zeros((3, 1, 2, 2), "f4"), bitpix=-32, parnames=["UU"], pardata=[np.ones(3)]
+    )
+    fits.GroupsHDU(groups).writeto(tmp_path / "a.fits")
+    with pytest.raises(DeliveryError, match="HDU 0 .* has random groups"):
+        read_file("fits", tmp_path / "a.fits")
 
 
 def test_what_is_no_fits_file_is_refused(tmp_path):

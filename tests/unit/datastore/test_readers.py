@@ -1,9 +1,22 @@
+import os
+import shutil
+import threading
+import warnings
+
+import h5py
 import numpy as np
 import pytest
+import rasterio
+import tifffile
 import xarray as xr
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from rasterio.transform import from_origin
 
 from ziggy_dask.datastore import FileItem, read_file
+from ziggy_dask.datastore.readers import open_file
 from ziggy_dask.errors import DeliveryError
 
 
@@ -63,10 +76,341 @@ def test_bytes_are_taken_as_they_are(tmp_path):
     )
 
 
-@pytest.mark.parametrize("reader", ["image", "csv", "netcdf", "zarr"])
+@pytest.mark.parametrize("reader", ["image", "netcdf", "zarr", "geotiff", "parquet"])
 def test_a_broken_file_is_refused_with_its_name(tmp_path, reader):
     (tmp_path / "broken").write_bytes(b"\xff\xfe no such thing, 12, x\n1\n")
     with pytest.raises(
         DeliveryError, match=f"broken: the reader '{reader}' can't read it"
     ):
         read_file(reader, tmp_path / "broken")
+
+
+# Images
+
+
+@pytest.mark.parametrize(
+    "kind", ["?", "i1", "u1", "i2", ">u2", "i4", "u4", "u8", "f2", "f4", "f8", "c8"]
+)
+def test_a_tiff_keeps_the_type_that_is_in_it(tmp_path, kind):
+    pixels = np.arange(12).reshape(3, 4).astype(kind)
+    order = ">" if pixels.dtype.byteorder == ">" else "<"
+    tifffile.imwrite(tmp_path / "a.tif", pixels, byteorder=order)
+    found = read_file("image", tmp_path / "a.tif")["pixels"]
+    assert found.dtype == pixels.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(found.values, pixels)
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_colours_of_16_bits_are_kept_or_refused(tmp_path):
+    pixels = (np.arange(36).reshape(3, 4, 3) * 1000).astype("u2")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb")
+    found = read_file("image", tmp_path / "a.tif")
+    np.testing.assert_array_equal(found["pixels"].values, pixels)
+    assert found["channel"].values.tolist() == ["R", "G", "B"]
+    with rasterio.open(
+        tmp_path / "a.png",
+        "w",
+        driver="PNG",
+        height=3,
+        width=4,
+        count=3,
+        dtype="uint16",
+    ) as file:
+        file.write(np.moveaxis(pixels, -1, 0))
+    with pytest.raises(DeliveryError, match="16 bits in each of several channels"):
+        read_file("image", tmp_path / "a.png")
+
+
+def test_all_pages_are_read_or_the_one_that_is_named(tmp_path):
+    pixels = np.arange(24, dtype="u2").reshape(2, 3, 4)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="minisblack")
+    found = read_file("image", tmp_path / "a.tif")["pixels"]
+    assert found.dims == ("page", "y", "x")
+    np.testing.assert_array_equal(found.values, pixels)
+    with open_file("image", tmp_path / "a.tif", {"page": 1}) as reading:
+        np.testing.assert_array_equal(reading.content["pixels"].values, pixels[1])
+        assert reading.warnings == ("pages not read: 0",)
+    with pytest.raises(DeliveryError, match="has no page 2; it has 2, counted from 0"):
+        read_file("image", tmp_path / "a.tif", {"page": 2})
+
+
+def test_pages_that_differ_are_refused_unless_one_is_named(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(np.zeros((3, 4), "u1"))
+        file.write(np.zeros((5, 6), "u2"))
+    with pytest.raises(DeliveryError, match="its 2 pages differ"):
+        read_file("image", tmp_path / "a.tif")
+    with open_file("image", tmp_path / "a.tif", {"page": 1}) as reading:
+        assert reading.content["pixels"].shape == (5, 6)
+
+
+def test_all_frames_of_a_gif_and_what_is_clear_in_a_palette_are_kept(tmp_path):
+    frames = [Image.fromarray(np.full((3, 4), 50 * n, "u1")) for n in (1, 2, 3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    found = read_file("image", tmp_path / "a.gif")["pixels"]
+    assert found.dims == ("page", "y", "x", "channel")
+    assert found.values[:, 0, 0, 0].tolist() == [50, 100, 150]
+    Image.new("P", (2, 2), 0).save(tmp_path / "a.png", transparency=0)
+    clear = read_file("image", tmp_path / "a.png")
+    assert clear["channel"].values.tolist() == ["R", "G", "B", "A"]
+    assert clear["pixels"].values[0, 0, 3] == 0
+
+
+def test_a_geotiff_has_its_scale_its_missing_values_and_its_place(tmp_path):
+    numbers = np.array([[-9999, 10], [20, 30]], "i2")
+    with rasterio.open(
+        tmp_path / "a.tif",
+        "w",
+        driver="GTiff",
+        height=2,
+        width=2,
+        count=1,
+        dtype="int16",
+        nodata=-9999,
+        crs="EPSG:4326",
+        transform=from_origin(3.0, 51.0, 0.5, 0.5),
+    ) as file:
+        file.write(numbers, 1)
+        file.scales, file.offsets = (0.01,), (273.15,)
+    found = read_file("geotiff", tmp_path / "a.tif")
+    expected = np.array([[[np.nan, 10], [20, 30]]]) * 0.01 + 273.15
+    np.testing.assert_array_equal(found["pixels"].values, expected)
+    assert found["x"].values.tolist() == [3.25, 3.75]
+    assert "4326" in found["spatial_ref"].attrs["crs_wkt"]
+    plain = read_file("geotiff", tmp_path / "a.tif", {"masked": False})["pixels"]
+    np.testing.assert_array_equal(plain.values[0], numbers)
+    assert (plain.attrs["_FillValue"], plain.attrs["scale_factor"]) == (-9999, 0.01)
+    with open_file("image", tmp_path / "a.tif") as reading:
+        assert "'geotiff'" in reading.warnings[0]
+
+
+def test_what_only_names_other_files_is_not_read_as_a_geotiff(tmp_path):
+    (tmp_path / "a.tif").write_text(
+        '<VRTDataset rasterXSize="1" rasterYSize="1"><VRTRasterBand dataType="Byte" '
+        'band="1"><SimpleSource><SourceFilename>/etc/secret.tif</SourceFilename>'
+        "</SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    with pytest.raises(
+        DeliveryError, match=r"a\.tif: the reader 'geotiff' can't read it"
+    ):
+        read_file("geotiff", tmp_path / "a.tif")
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("t,a,a\n1,2,3\n", ":1: several columns are called 'a'"),
+        ("t,a,time\n1,2,3\n", ":1: several columns are called 'time', as the first"),
+        ("# c\n\nt,a\n1,2\n3\n", ":5: has 1 fields instead of 2"),
+        ("t,a\n1,2,3\n", ":2: has 3 fields instead of 2"),
+        ("t,a\n1,2\n\n2,x#y\n", ":4: column 'a': 'x#y' is not a number"),
+        ("t,5\n1,2\n", ":1: it can't be told whether this line has names"),
+        ("t,id\n1,9007199254740993\n2,\n", ":2: column 'id': 9007199254740993 can"),
+        ("t,id\n1,99999999999999999999\n", "over 64 bits"),
+        ("t,a\n1,1_000\n", ":2: column 'a': '1_000' is not a number"),
+        ("", ": has no lines"),
+    ],
+)
+def test_a_table_is_refused_with_the_line(tmp_path, content, words):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(DeliveryError) as caught:
+        read_file("csv", tmp_path / "a.csv")
+    assert f"a.csv{words}" in str(caught.value) or words in str(caught.value)
+
+
+def test_large_numbers_and_nanoseconds_are_exact(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "t,id,big,far\n"
+        "2026-01-01T00:00:00.123456789Z,9007199254740993,18446744073709551615,9999-01-01\n"
+        "2026-01-01 00:00:01,-1,0,\n"
+    )
+    found = read_file("csv", tmp_path / "a.csv")
+    assert found["id"].values.tolist() == [9007199254740993, -1]
+    assert found["big"].values.tolist() == [2**64 - 1, 0]
+    assert str(found["time"].values[0]) == "2026-01-01T00:00:00.123456789"
+    assert found["time"].attrs == {"column": "t"}
+    assert str(found["far"].values[0]).startswith("9999-01-01")
+    assert np.isnat(found["far"].values[1])
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(width=64), min_size=1))
+def test_every_number_of_a_table_comes_back(tmp_path_factory, numbers):
+    path = tmp_path_factory.mktemp("table") / "a.csv"
+    lines = [f"{place},{number!r}" for place, number in enumerate(numbers)]
+    path.write_text("t,flux\n" + "\n".join(lines))
+    np.testing.assert_array_equal(read_file("csv", path)["flux"].values, numbers)
+
+
+# Containers
+
+
+@pytest.fixture
+def orbit():
+    """Data in groups, as satellites deliver them."""
+    return xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(attrs={"title": "level 2"}),
+            "/PRODUCT": xr.Dataset({"methane": ("n", np.arange(3.0))}),
+            "/PRODUCT/SUPPORT": xr.Dataset({"angle": ("n", np.ones(3, "f4"))}),
+        }
+    )
+
+
+@pytest.mark.parametrize("reader", ["netcdf", "zarr"])
+def test_groups_are_refused_named_or_read_as_a_tree(tmp_path, orbit, reader):
+    path = tmp_path / "a"
+    if reader == "netcdf":
+        orbit.to_netcdf(path, engine="h5netcdf")
+    else:
+        orbit.to_zarr(path, consolidated=False)
+    with pytest.raises(DeliveryError, match="not be read: /PRODUCT, /PRODUCT/SUPPORT"):
+        read_file(reader, path)
+    with open_file(reader, path, {"group": "PRODUCT"}) as reading:
+        assert reading.content["methane"].values.tolist() == [0, 1, 2]
+        assert reading.warnings == ("groups not read: /, /PRODUCT/SUPPORT",)
+    with open_file(reader, path, {"other_parts": "warn"}) as reading:
+        assert reading.warnings == ("groups not read: /PRODUCT, /PRODUCT/SUPPORT",)
+    with pytest.raises(DeliveryError, match="would not be read"):
+        read_file(reader, path, {"group": "PRODUCT", "other_parts": "refuse"})
+    with pytest.raises(DeliveryError, match="has no group 'QA'"):
+        read_file(reader, path, {"group": "QA"})
+    tree = read_file(reader, path, {"groups": "all"})
+    xr.testing.assert_identical(tree, orbit)
+
+
+def test_netcdf_3_is_read(tmp_path):
+    dataset = xr.Dataset({"a": ("x", np.arange(3, dtype="i2"))}, attrs={"k": "v"})
+    dataset.to_netcdf(tmp_path / "a.nc", engine="scipy")
+    xr.testing.assert_identical(read_file("netcdf", tmp_path / "a.nc"), dataset)
+
+
+def test_large_whole_numbers_with_a_fill_value_are_not_rounded(tmp_path):
+    dataset = xr.Dataset({"n": ("x", [2**53 + 1, -1]), "m": ("x", [1, -1])})
+    dataset.to_netcdf(
+        tmp_path / "a.nc",
+        engine="h5netcdf",
+        encoding={"n": {"_FillValue": -1}, "m": {"_FillValue": -1}},
+    )
+    with pytest.raises(DeliveryError, match=r"unmasked: \[n\]"):
+        read_file("netcdf", tmp_path / "a.nc")
+    found = read_file("netcdf", tmp_path / "a.nc", {"unmasked": ["n"]})
+    assert found["n"].values.tolist() == [2**53 + 1, -1]
+    np.testing.assert_array_equal(found["m"].values, [1, np.nan])
+
+
+def test_hdf5_that_reaches_into_other_files_is_refused(tmp_path):
+    """Not even a pipe, which would be waited for, is opened."""
+    os.mkfifo(tmp_path / "pipe")
+    outside = str(tmp_path / "pipe")
+    source = h5py.VirtualSource(outside, "d", shape=(3,), maxshape=(None,))
+    layout = h5py.VirtualLayout((3,), "f4", maxshape=(None,))
+    end = h5py.h5s.UNLIMITED
+    layout[0:end] = source[0:end]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_virtual_dataset("virtual", layout)
+        file.create_dataset("raw", (3,), "u1", external=[(outside, 0, 3)])
+        file["link"] = h5py.ExternalLink(outside, "/")
+    with pytest.raises(DeliveryError) as caught:
+        read_file("netcdf", tmp_path / "a.h5")
+    told = str(caught.value)
+    assert all(f"{tmp_path / 'a.h5'}: " in line for line in told.splitlines())
+    for name in ("'/virtual'", "'/raw'", "'/link'"):
+        assert name in told
+    assert told.count(outside) == 3
+
+
+def test_arrays_of_different_lengths_in_hdf5_are_refused_by_name(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("ev", (2,), dtype=h5py.vlen_dtype("f8"))
+        file["text"] = ["a", "b"]
+    with pytest.raises(DeliveryError, match="'/ev' has elements of different lengths"):
+        read_file("netcdf", tmp_path / "a.h5")
+
+
+def test_a_zipped_directory_of_zarr_is_found(tmp_path):
+    dataset = xr.Dataset({"a": ("x", [1.5, np.nan])}, coords={"x": [3, 4]})
+    dataset.to_zarr(tmp_path / "in" / "deep.zarr", consolidated=False)
+    shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "in")
+    xr.testing.assert_identical(read_file("zarr", tmp_path / "a.zip"), dataset)
+
+
+def test_zarr_with_pickles_is_refused_before_they_run(tmp_path):
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group.create_array("a", shape=2, dtype="i4", dimension_names=None)
+    metadata = tmp_path / "a.zarr" / "a" / ".zarray"
+    text = metadata.read_text().replace(
+        '"filters": null', '"filters": [{"id": "pickle"}]'
+    )
+    assert "pickle" in text
+    metadata.write_text(text)
+    with pytest.raises(DeliveryError, match="the codec 'pickle', which runs code"):
+        read_file("zarr", tmp_path / "a.zarr")
+
+
+# What may be opened
+
+
+@pytest.mark.parametrize("reader", ["image", "csv", "netcdf", "fits", "bytes", "zarr"])
+def test_links_pipes_and_devices_are_refused_at_once(tmp_path, reader):
+    (tmp_path / "secret").write_text("1,2\n")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DeliveryError, match="link: is a link"):
+        read_file(reader, tmp_path / "link")
+    with pytest.raises(DeliveryError, match="pipe: is not a regular file"):
+        read_file(reader, tmp_path / "pipe")
+    with pytest.raises(DeliveryError, match="null: is not a regular file"):
+        read_file(reader, type(tmp_path)("/dev/null"))
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "directory" / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(DeliveryError, match="is a link, a device or a pipe"):
+        read_file(reader, tmp_path / "directory")
+
+
+def test_what_was_opened_is_what_is_read_whatever_takes_its_name(tmp_path, monkeypatch):
+    """A reader that looks at the path while another file is slid in its place."""
+    path = tmp_path / "a.csv"
+    path.write_text("1,2\n")
+    (tmp_path / "other").write_text("666,666\n")
+    seen = []
+
+    def slow(held):
+        (tmp_path / "other").rename(path)
+        seen.append((held.name, held.read_text()))
+        return xr.Dataset()
+
+    monkeypatch.setattr(
+        "ziggy_dask.datastore.readers.opening.reader_named", lambda name: slow
+    )
+    with pytest.raises(DeliveryError, match=r"a\.csv: was changed while it was read"):
+        read_file("own", path)
+    assert seen == [("a.csv", "1,2\n")]
+
+
+def test_warnings_of_other_threads_are_not_taken_for_those_of_a_file(tmp_path):
+    from ziggy_dask.datastore.readers.warned import hear_warnings
+
+    shown, heard = [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_: shown.append(str(message))
+        with hear_warnings(heard):
+            other = threading.Thread(target=warnings.warn, args=("theirs",))
+            other.start()
+            other.join()
+            warnings.warn("mine", stacklevel=1)
+    assert (shown, heard) == (["theirs"], ["mine"])
+
+
+def test_what_a_reader_may_not_return_is_told(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("x")
+    monkeypatch.setattr(
+        "ziggy_dask.datastore.readers.opening.reader_named",
+        lambda name: lambda path: xr.DataArray([1]),
+    )
+    with pytest.raises(DeliveryError, match="returned a DataArray; it must return"):
+        read_file("own", tmp_path / "a")

@@ -1,0 +1,238 @@
+"""The readers of tables: comma separated values, and Parquet."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import xarray as xr
+
+from ziggy_dask.errors import DeliveryError
+
+_OPENERS: dict[str, Callable[[Path, str], IO[bytes]]] = {
+    ".gz": gzip.open,  # type: ignore[dict-item]
+    ".bz2": bz2.open,  # type: ignore[dict-item]
+    ".xz": lzma.open,  # type: ignore[dict-item]
+}
+_NUMBER = re.compile(
+    r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf(inity)?)",
+    re.IGNORECASE,
+)
+_WHOLE = re.compile(r"[+-]?\d+")
+_TIME = re.compile(r"[+-]?\d{4,}-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?Z?)?)?")
+_EXACT = 2**53
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    line: int
+    fields: list[str]
+
+
+def read_csv(path: Path) -> xr.Dataset:
+    """Read a time series from a table of comma separated numbers and times.
+
+    The first column is time. Names come from the first line if nothing in it is a
+    number or a time; if everything in it is, they are ``time``, ``flux``,
+    ``column_2``, and so on. Empty lines and lines that begin with ``#`` are skipped.
+    The file may be compressed: ``.gz``, ``.bz2``, ``.xz``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables of dimension ``time``, with coordinate ``time``: float64 for numbers,
+        an empty field being NaN; int64 or uint64 where whole numbers are beyond 2**53;
+        datetime64 for times, UTC, in nanoseconds, or in seconds for times that these
+        don't reach.
+
+    Raises
+    ------
+    DeliveryError
+        With the line, if it is short or long, has a text that is neither number nor
+        time, or a number that would be changed.
+    """
+    rows = _rows(path)
+    if not rows:
+        raise DeliveryError(f"{path}: has no lines")
+    names = _names(path, rows[0])
+    if names is None:
+        names = [
+            "time",
+            "flux",
+            *(f"column_{i}" for i in range(2, len(rows[0].fields))),
+        ]
+        original, names = "time", names[: len(rows[0].fields)]
+    else:
+        original, names = names[0], ["time", *names[1:]]
+        rows = rows[1:]
+    _require_same_length(path, rows, len(names))
+    columns = {
+        name: _values(path, name, [(row.line, row.fields[i]) for row in rows])
+        for i, name in enumerate(names)
+    }
+    attrs = {} if original == "time" else {"column": original}
+    return xr.Dataset(
+        {
+            name: (("time",), values)
+            for name, values in columns.items()
+            if name != "time"
+        },
+        coords={"time": ("time", columns["time"], attrs)},
+    )
+
+
+def read_parquet(path: Path) -> xr.Dataset:
+    """Read a Parquet table; the columns that are its index give the dimension.
+
+    Raises
+    ------
+    DeliveryError
+        If pyarrow is missing.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_parquet(path, engine="pyarrow", dtype_backend="numpy_nullable")
+    except ImportError as error:
+        raise DeliveryError(
+            f"{path}: Parquet files are read by pyarrow, which is not installed; "
+            "install it with: pip install 'ziggy-dask[parquet]'"
+        ) from error
+    dataset: xr.Dataset = table.to_xarray()
+    return dataset
+
+
+def _rows(path: Path) -> list[_Row]:
+    """Return the fields of all lines but comments and empty ones."""
+    opener = _OPENERS.get(path.suffix)
+    try:
+        with opener(path, "rb") if opener else path.open("rb") as stream:
+            text = stream.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DeliveryError(
+            f"{path}:{line}: is not UTF-8 text: {error.reason}"
+        ) from error
+    numbers: list[int] = []
+    reader = csv.reader(_data_lines(text, numbers), skipinitialspace=True, strict=True)
+    rows: list[_Row] = []
+    begin = 0
+    try:
+        for fields in reader:
+            rows.append(
+                _Row(line=numbers[begin], fields=[one.strip() for one in fields])
+            )
+            begin = reader.line_num
+    except csv.Error as error:
+        line = numbers[begin] if begin < len(numbers) else len(numbers)
+        raise DeliveryError(f"{path}:{line}: is not a sound line: {error}") from error
+    return rows
+
+
+def _data_lines(text: str, numbers: list[int]) -> Iterator[str]:
+    """Yield the lines that hold data; `numbers` gets where they are."""
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            numbers.append(number)
+            yield line
+
+
+def _names(path: Path, first: _Row) -> list[str] | None:
+    """Return the names in the first line, or None if it holds values."""
+    are_values = [not one or _is_value(one) for one in first.fields]
+    if all(are_values):
+        return None
+    place = f"{path}:{first.line}"
+    if any(are_values):
+        mixed = [
+            one for one, is_one in zip(first.fields, are_values, strict=True) if is_one
+        ]
+        raise DeliveryError(
+            f"{place}: it can't be told whether this line has names or values: "
+            f"{mixed[0]!r} is not a name; give every column a name"
+        )
+    seen = ["time", *first.fields[1:]]
+    twice = sorted({one for one in seen if seen.count(one) > 1})
+    if twice:
+        raise DeliveryError(
+            f"{place}: several columns are called {twice[0]!r}"
+            + (", as the first one is" if twice[0] == "time" else "")
+            + "; names must differ"
+        )
+    return first.fields
+
+
+def _is_value(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text) or _TIME.fullmatch(text))
+
+
+def _require_same_length(path: Path, rows: Sequence[_Row], length: int) -> None:
+    wrong = [row for row in rows if len(row.fields) != length]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more lines)" if len(wrong) > 1 else ""
+        raise DeliveryError(
+            f"{path}:{wrong[0].line}: has {len(wrong[0].fields)} fields instead of "
+            f"{length}{more}"
+        )
+
+
+def _values(
+    path: Path, name: str, fields: list[tuple[int, str]]
+) -> np.ndarray[Any, Any]:
+    """Return the values of a column, exactly."""
+    texts = [text for _, text in fields if text]
+    if texts and all(
+        _TIME.fullmatch(text) and not _WHOLE.fullmatch(text) for text in texts
+    ):
+        return _times([text for _, text in fields])
+    for line, text in fields:
+        if text and not _NUMBER.fullmatch(text):
+            raise DeliveryError(
+                f"{path}:{line}: column {name!r}: {text!r} is not a number"
+                + (", as others in the column are" if _TIME.fullmatch(text) else "")
+            )
+    large = [
+        (line, text)
+        for line, text in fields
+        if _WHOLE.fullmatch(text) and abs(int(text)) > _EXACT
+    ]
+    if large:
+        return _whole(path, name, fields, *large[0])
+    return np.array([float(text or "nan") for _, text in fields], dtype="f8")
+
+
+def _times(texts: Sequence[str]) -> np.ndarray[Any, Any]:
+    plain = [text.removesuffix("Z").replace(" ", "T") or "NaT" for text in texts]
+    whole = np.array(plain, dtype="M8[s]")
+    years = whole[~np.isnat(whole)].astype("M8[Y]").astype(int) + 1970
+    reach = bool(((years > 1677) & (years < 2262)).all())
+    return np.array(plain, dtype="M8[ns]") if reach else np.array(plain, dtype="M8[us]")
+
+
+def _whole(
+    path: Path, name: str, fields: list[tuple[int, str]], line: int, large: str
+) -> np.ndarray[Any, Any]:
+    """Return whole numbers that float64 can't hold."""
+    for other, text in fields:
+        if not _WHOLE.fullmatch(text):
+            raise DeliveryError(
+                f"{path}:{line}: column {name!r}: {large} can be kept only among whole "
+                f"numbers, but line {other} has {text!r}"
+            )
+    numbers = [int(text) for _, text in fields]
+    kind = np.dtype("u8" if max(numbers) > np.iinfo("i8").max else "i8")
+    if max(numbers) > np.iinfo(kind).max or min(numbers) < np.iinfo(kind).min:
+        raise DeliveryError(
+            f"{path}:{line}: column {name!r} has whole numbers over 64 bits, which no "
+            "Dataset can hold"
+        )
+    return np.array(numbers, dtype=kind)

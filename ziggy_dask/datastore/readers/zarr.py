@@ -1,0 +1,151 @@
+"""The reader of Zarr groups, in directories and in ZIP files."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import xarray as xr
+import zarr
+from zarr.storage import LocalStore, ZipStore
+
+from ziggy_dask.datastore.readers.opening import Reading
+from ziggy_dask.datastore.readers.parts import listed, not_read
+from ziggy_dask.errors import DeliveryError
+
+ALL = "all"
+_METADATA = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+
+
+def read_zarr(
+    path: Path, *, group: str = "", groups: str = "", other_parts: str | None = None
+) -> Reading:
+    """Open a Zarr group, of format 2 or 3, without loading it.
+
+    Parameters
+    ----------
+    path
+        A directory, or a ZIP file. The group may lie in directories of it, as in what
+        is made by zipping a directory.
+    group
+        The group to read; empty: the root.
+    groups
+        ``all``: read every group, as a tree.
+    other_parts
+        What to do with groups that are not read: ``refuse`` or ``warn``.
+
+    Returns
+    -------
+    Reading
+        With a Dataset, or a DataTree for all groups.
+
+    Raises
+    ------
+    DeliveryError
+        If there is no Zarr in it, no such group, or a codec that runs code.
+    """
+    root = _root(path)
+    store = (
+        LocalStore(path, read_only=True)
+        if path.is_dir()
+        else ZipStore(path, mode="r", read_only=True)
+    )
+    top = zarr.open_group(store, path=root, mode="r", use_consolidated=False)
+    there = _groups(top)
+    if groups:
+        if groups != ALL:
+            raise DeliveryError(
+                f"{path}: the option 'groups' is {groups!r}; it can only be '{ALL}'"
+            )
+        tree = xr.open_datatree(
+            store,  # type: ignore[arg-type]
+            engine="zarr",
+            group=root or "/",
+            consolidated=False,
+            chunks=None,
+        )
+        return Reading(content=tree)
+    wanted = f"/{group.strip('/')}"
+    if wanted not in there and wanted != "/":
+        raise DeliveryError(
+            f"{path}: has no group {group!r} with data; it has {listed(there)}"
+        )
+    try:
+        warnings = not_read(
+            [one for one in there if one != wanted],
+            "groups",
+            wish=other_parts,
+            was_asked=bool(group),
+            way_out="name one by 'reader: {zarr: {group: NAME}}', take all by "
+            "'{groups: all}'",
+        )
+    except DeliveryError as error:
+        raise DeliveryError(f"{path}: {error}") from error
+    place = f"{root}/{group.strip('/')}".strip("/")
+    dataset = xr.open_zarr(store, group=place or None, chunks=None, consolidated=False)
+    return Reading(content=dataset, warnings=warnings)
+
+
+def _groups(top: zarr.Group) -> tuple[str, ...]:
+    """Return the groups that hold arrays or attributes; the root is ``/``."""
+    found = []
+    members = [("/", top)]
+    members += [
+        (f"/{name}", member)
+        for name, member in top.members(max_depth=None)
+        if isinstance(member, zarr.Group)
+    ]
+    for name, member in members:
+        if len(member.attrs) or any(True for _ in member.array_keys()):
+            found.append(name)
+    return tuple(sorted(found))
+
+
+def _root(path: Path) -> str:
+    """Return where in a directory or ZIP file the outermost group is.
+
+    Raises
+    ------
+    DeliveryError
+        If there is none, or one is encoded so that reading it would run code.
+    """
+    metadata = _metadata_files(path)
+    if not metadata:
+        raise DeliveryError(
+            f"{path}: has no Zarr group in it, no 'zarr.json' or '.zgroup'"
+        )
+    for name, text in metadata.items():
+        if '"pickle"' in text and _names_pickle(json.loads(text)):
+            raise DeliveryError(
+                f"{path}: {name!r} wants the codec 'pickle', which runs code of whoever "
+                "wrote the file; write text with Zarr's own string type"
+            )
+    places = {str(PurePosixPath(name).parent) for name in metadata}
+    outermost = min(places, key=lambda place: place.count("/") if place != "." else -1)
+    return "" if outermost == "." else outermost
+
+
+def _metadata_files(path: Path) -> dict[str, str]:
+    """Return all metadata, by path within the directory or ZIP file."""
+    if path.is_dir():
+        found = (one for one in path.rglob("*") if one.name in _METADATA)
+        return {one.relative_to(path).as_posix(): one.read_text() for one in found}
+    with zipfile.ZipFile(path) as archive:
+        return {
+            name: archive.read(name).decode()
+            for name in archive.namelist()
+            if PurePosixPath(name).name in _METADATA
+        }
+
+
+def _names_pickle(content: Any) -> bool:
+    """Tell whether a codec of metadata is that of pickles."""
+    if isinstance(content, dict):
+        named = content.get("id", content.get("name"))
+        inner = {
+            k: v for k, v in content.items() if k not in ("attributes", "fill_value")
+        }
+        return named == "pickle" or any(_names_pickle(one) for one in inner.values())
+    return isinstance(content, list) and any(_names_pickle(one) for one in content)
