@@ -22,7 +22,7 @@ import xarray as xr
 import zarr
 
 from ziggy_dask.compute import estimate
-from ziggy_dask.datastore import Storage, storable
+from ziggy_dask.datastore import Storage
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.interface.cluster import Cluster, create_cluster
@@ -99,7 +99,7 @@ def prepare(home: Path, subtasks: int, jobs: int, cores: int) -> Cluster:
     root = zarr.open_group(session.store, mode="a")
     root.require_group("set-1")
     storage = Storage(dimension="item", chunk=1, chunks=(), compression="none")
-    write_whole(session, "set-1/L0", storable(values), storage)
+    write_whole(session, "set-1/L0", values, storage)
     group = zarr.open_group(session.store, path="set-1/L0", mode="a")
     group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": "item"}
     repository.finish_writing(tip, session, "Inputs", {})

@@ -28,7 +28,7 @@ import zarr
 from distributed import Client, LocalCluster
 
 import ziggy_dask as z
-from ziggy_dask.datastore import Labels, Storage, allocate, storable
+from ziggy_dask.datastore import Labels, Storage, allocate
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.interface.cluster import create_cluster
 
@@ -81,9 +81,7 @@ def prepare(home: Path, count: int, typical_s: float) -> z.Cluster:
     repository = cluster._site.repository
     tip, session = repository.writing()
     storage = Storage(dimension="image", chunk=1, chunks=(), compression="none")
-    piece = storable(
-        xr.Dataset({"pixels": (("image", "y", "x"), np.zeros((1, *SHAPE)))})
-    )
+    piece = xr.Dataset({"pixels": (("image", "y", "x"), np.zeros((1, *SHAPE)))})
     allocate(session, "set-1/in", piece, storage, Labels(np.arange(count)))
     fill(zarr.open_array(session.store, path="set-1/in/pixels"), count)
     group = zarr.open_group(session.store, path="set-1/in", mode="a")

@@ -21,7 +21,7 @@ import xarray as xr
 import zarr
 from distributed import Client, LocalCluster
 
-from ziggy_dask.datastore import Storage, storable
+from ziggy_dask.datastore import Storage
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.engine.events import unheard
@@ -69,7 +69,7 @@ def prepare(home: Path, tasks: int, subtasks: int) -> Cluster:
     storage = Storage(dimension="item", chunk=1, chunks=(), compression="none")
     for number in range(tasks // 2):
         root.require_group(f"set-{number}")
-        write_whole(session, f"set-{number}/L0", storable(values), storage)
+        write_whole(session, f"set-{number}/L0", values, storage)
         group = zarr.open_group(session.store, path=f"set-{number}/L0", mode="a")
         group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": "item"}
     repository.finish_writing(tip, session, "Inputs", {})

@@ -14,7 +14,7 @@ from hypothesis import settings
 
 import ziggy_dask as z
 from tests.servers import PostgresServer, S3Server
-from ziggy_dask.datastore import Repository, Storage, storable
+from ziggy_dask.datastore import Repository, Storage
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.interface.cluster import create_cluster
@@ -176,7 +176,7 @@ def store(cluster: z.Cluster, products: dict[str, xr.Dataset], dimension: str = 
         if path in root:
             del root[path]
         storage = Storage(dimension=dimension, chunk=1, chunks=(), compression="none")
-        write_whole(session, path, storable(dataset), storage)
+        write_whole(session, path, dataset, storage)
         group = zarr.open_group(session.store, path=path, mode="a")
         group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": dimension}
     repository.finish_writing(tip, session, "Seed", {})

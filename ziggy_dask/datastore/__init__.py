@@ -1,6 +1,13 @@
 """The datastore: an Icechunk repository of products, and how they get in and out."""
 
-from ziggy_dask.datastore.allocation import Storage, allocate, misfit, storable
+from ziggy_dask.datastore.allocation import (
+    Storage,
+    allocate,
+    extend,
+    misfit,
+    prepared,
+    write_whole,
+)
 from ziggy_dask.datastore.files import StoredFile, keys_of, list_files
 from ziggy_dask.datastore.index import (
     Product,
@@ -14,6 +21,7 @@ from ziggy_dask.datastore.items import FileItem
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import (
     Layout,
+    open_chunked,
     open_dataset,
     read_layout,
     read_slice,
@@ -28,11 +36,13 @@ from ziggy_dask.datastore.repository import (
     open_repository,
     shared_repository,
 )
+from ziggy_dask.datastore.storable import Fault, faults_of, require_storable
 from ziggy_dask.datastore.view import Datastore
 
 __all__ = [
     "Commit",
     "Datastore",
+    "Fault",
     "FileItem",
     "Labels",
     "Layout",
@@ -44,20 +54,25 @@ __all__ = [
     "StoredFile",
     "allocate",
     "create_repository",
+    "extend",
+    "faults_of",
     "find_products",
     "find_stored",
     "keys_of",
     "list_files",
     "misfit",
+    "open_chunked",
     "open_dataset",
     "open_repository",
+    "prepared",
     "read_file",
     "read_layout",
     "read_product",
     "read_slice",
+    "require_storable",
     "shared_repository",
-    "storable",
     "stored_items",
     "unlike",
     "write_slice",
+    "write_whole",
 ]

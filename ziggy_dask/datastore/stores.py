@@ -86,7 +86,9 @@ def write_region(
 
 def _may_be_empty(metadata: Any, values: np.ndarray[Any, Any]) -> bool:
     """Return if some chunk may have nothing but the fill value: its first one tells."""
-    if values.dtype.kind not in "biufc" or values.ndim != metadata.ndim:
+    if values.dtype.kind == "c":  # nan + 1j would count as nan, the fill value.
+        return False
+    if values.dtype.kind not in "biuf" or values.ndim != metadata.ndim:
         return True
     firsts = values[tuple(slice(None, None, size) for size in metadata.chunks)]
     fill = metadata.fill_value

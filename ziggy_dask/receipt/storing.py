@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import icechunk
-import numpy as np
 import xarray as xr
 import zarr
 
 from ziggy_dask.datastore import (
     FileItem,
     Labels,
-    Layout,
     Storage,
     allocate,
+    extend,
     misfit,
     read_file,
     read_layout,
-    storable,
     unlike,
     write_slice,
 )
@@ -118,7 +116,7 @@ def _store_array(
     layout = None
     if path in zarr.open_group(session.store, mode="r"):
         layout = read_layout(session, path, data_type.subtask)
-        layout = _extend(session, layout, labels)
+        layout = extend(session, layout, labels)
     for one, content in _read_all(data_type, directory, files):
         piece = _item_dataset(data_type, one, content)
         if layout is None:
@@ -132,27 +130,6 @@ def _store_array(
         assert layout.labels is not None
         position = layout.labels.positions(Labels.of([one.item]))[0]
         write_slice(layout, session, piece, int(position))
-
-
-def _extend(session: icechunk.Session, layout: Layout, labels: Labels) -> Layout:
-    """Make room for items that a product does not have yet."""
-    assert layout.labels is not None
-    new = labels.without(layout.labels)
-    if not len(new):
-        return layout
-    group = zarr.open_group(session.store, path=layout.path, mode="a")
-    length = len(layout.labels) + len(new)
-    for one in layout.variables:
-        array = group[one.name]
-        assert isinstance(array, zarr.Array)
-        place = one.dims.index(layout.dimension)
-        shape = array.shape
-        array.resize((*shape[:place], length, *shape[place + 1 :]))
-    stored = group[layout.dimension]
-    assert isinstance(stored, zarr.Array)
-    stored.resize((length,))
-    stored[len(layout.labels) :] = np.array(new.texts(), dtype=object)
-    return read_layout(session, layout.path, layout.dimension)
 
 
 def _store_items(
@@ -177,9 +154,9 @@ def _store_items(
         elif isinstance(content, FileItem):
             raise DeliveryError(_no_dataset(data_type))
         elif is_whole:
-            write_whole(session, path, storable(content), storage)
+            write_whole(session, path, content, storage)
         else:
-            write_dataset_item(session, path, one.item, storable(content), storage)
+            write_dataset_item(session, path, one.item, content, storage)
 
 
 def _store_models(
@@ -289,7 +266,7 @@ def _item_dataset(
         )
     if size is None:
         content = content.expand_dims(dimension)
-    return storable(content.assign_coords({dimension: [one.item]}))
+    return content.assign_coords({dimension: [one.item]})
 
 
 def _no_dataset(data_type: DataType) -> str:

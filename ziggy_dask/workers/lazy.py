@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
@@ -18,9 +19,10 @@ import xarray as xr
 import zarr
 from distributed import worker_client
 
-from ziggy_dask.datastore import shared_repository, storable
+from ziggy_dask.datastore import open_chunked, prepared, shared_repository
 from ziggy_dask.datastore.allocation import Storage, allocate
-from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.encoding import read_array, stored_name
+from ziggy_dask.datastore.forms import Form
 from ziggy_dask.datastore.stores import store_to_write, write_region
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.inputs import require_stored
@@ -76,10 +78,7 @@ def _open(work: Work, source: Source) -> xr.Dataset:
         )
     session = shared_repository(work.datastore).reading(source.snapshot)
     require_stored(session, source)
-    dataset: xr.Dataset = xr.open_zarr(
-        session.store, group=source.path, consolidated=False, chunks={}
-    )
-    dataset.attrs.pop(ATTRIBUTE, None)
+    dataset = open_chunked(session, source.path)
     blocks = [math.prod(v.data.chunksize) * _size(v.dtype) for v in _lazy(dataset)]
     if max(blocks, default=0) >= _SMALL_BYTES:
         return dataset
@@ -119,7 +118,8 @@ def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[An
 
     Coordinates are computed here and written with the allocation.
     """
-    lean = storable(dataset.assign_coords(dataset.coords.to_dataset().compute().coords))
+    computed = dataset.assign_coords(dataset.coords.to_dataset().compute().coords)
+    lean = prepared(computed, sink.storage, f"output {sink.data_type!r}")
     session = pickle.loads(work.scaffold)
     allocate(session, sink.path, lean, _storage(sink, lean), None)
     fork: bytes = pickle.dumps(session)
@@ -128,7 +128,7 @@ def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[An
     for name, variable in lean.variables.items():
         if name in lean.coords:
             continue
-        stored = group[str(name)]
+        stored = group[stored_name(name)]
         if not isinstance(stored, zarr.Array):
             raise TaskError(f"variable {name!r} was not allocated")
         data = _aligned(variable, stored.chunks).data
@@ -137,7 +137,8 @@ def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[An
                 _write_block,
                 data,
                 fork=fork,
-                place=f"{sink.path}/{name}",
+                place=f"{sink.path}/{stored_name(name)}",
+                form=read_array(stored.attrs.asdict())[0],
                 metadata=stored.metadata,
                 dtype=object,
                 chunks=tuple((1,) * len(sizes) for sizes in data.chunks),
@@ -153,12 +154,7 @@ def _storage(sink: Sink, dataset: xr.Dataset) -> Storage:
     for variable in dataset.data_vars.values():
         for dimension, sizes in variable.chunksizes.items():
             given.setdefault(str(dimension), _common_size(sizes))
-    return Storage(
-        dimension=sink.storage.dimension,
-        chunk=sink.storage.chunk,
-        chunks=tuple(given.items()),
-        compression=sink.storage.compression,
-    )
+    return replace(sink.storage, chunks=tuple(given.items()))
 
 
 def _common_size(sizes: tuple[int, ...]) -> int:
@@ -183,13 +179,14 @@ def _write_block(
     *,
     fork: bytes,
     place: str,
+    form: Form,
     metadata: Any,
     block_info: Mapping[int, Mapping[str, Any]],
 ) -> np.ndarray[Any, np.dtype[Any]]:
     """Write one block; return the fork that holds it, as the only element of an array."""
     region = tuple(slice(*ends) for ends in block_info[0]["array-location"])
     session = pickle.loads(fork)
-    write_region(store_to_write(session), place, metadata, region, block)
+    write_region(store_to_write(session), place, metadata, region, form.encode(block))
     written = np.empty((1,) * block.ndim, dtype=object)
     written[(0,) * block.ndim] = pickle.dumps(session)
     return written

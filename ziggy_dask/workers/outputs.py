@@ -16,11 +16,12 @@ from ziggy_dask.datastore import (
     Layout,
     allocate,
     misfit,
+    prepared,
     read_layout,
-    storable,
     write_slice,
 )
 from ziggy_dask.datastore.allocation import create_group, write_whole
+from ziggy_dask.datastore.attributes import Unstorable
 from ziggy_dask.datastore.items import Files, write_dataset_item, write_file_item
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.definitions.names import argument_name
@@ -108,7 +109,7 @@ class Outputs:
         return [_file(sink, name, item, values) for name, item in items.items()]
 
     def _fitting_array(self, sink: Sink, subtask: int, value: object) -> xr.Dataset:
-        dataset = storable(_dataset(sink, value))
+        dataset = _storable(sink, _dataset(sink, value))
         labels = self._work.labels
         if labels is None:
             _check_whole(sink, dataset)
@@ -271,7 +272,15 @@ def _dataset(sink: Sink, value: object) -> xr.Dataset:
 
 def _item(sink: Sink, name: str, value: object) -> xr.Dataset:
     _require_item_name(sink, name)
-    return storable(_dataset(sink, value))
+    return _storable(sink, _dataset(sink, value), f", item {name!r}")
+
+
+def _storable(sink: Sink, dataset: xr.Dataset, item: str = "") -> xr.Dataset:
+    """Return a Dataset of the types that were declared, if it can be stored."""
+    try:
+        return prepared(dataset, sink.storage, f"output {sink.data_type!r}{item}")
+    except Unstorable as error:
+        raise TaskError(str(error)) from error
 
 
 def _file(sink: Sink, name: str, value: object, values: Mapping[str, str]) -> FileItem:

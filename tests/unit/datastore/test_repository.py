@@ -16,7 +16,6 @@ from ziggy_dask.datastore import (
     open_dataset,
     open_repository,
     read_layout,
-    storable,
     write_slice,
 )
 from ziggy_dask.errors import DatastoreError
@@ -33,7 +32,7 @@ def repository(request, tmp_path):
 def allocated(repository, path, dataset, name="scaffold-1") -> bytes:
     """Return a fork in which a product like `dataset` is allocated."""
     session = pickle.loads(repository.scaffold(name, [path]))
-    first = storable(dataset.isel(item=slice(0, 1)))
+    first = dataset.isel(item=slice(0, 1))
     allocate(session, path, first, STORAGE, Labels(dataset["item"].values))
     return pickle.dumps(session)
 
@@ -42,7 +41,7 @@ def written(fork: bytes, path, dataset, position) -> bytes:
     """Return a fork that holds one item, as a worker would return it."""
     session = pickle.loads(fork)
     layout = read_layout(session, path, "item")
-    write_slice(layout, session, storable(dataset.isel(item=[position])), position)
+    write_slice(layout, session, dataset.isel(item=[position]), position)
     return pickle.dumps(session)
 
 
@@ -78,7 +77,7 @@ def test_every_sort_of_variable_survives_the_merging_of_forks(repository):
     )
     publish(repository, "set-1/L1", dataset)
     found = open_dataset(repository.reading(), "set-1/L1").load()
-    xr.testing.assert_equal(storable(found), storable(dataset))
+    xr.testing.assert_equal(found, dataset)
 
 
 def test_a_product_is_replaced_whole_and_the_old_one_stays_readable(repository):

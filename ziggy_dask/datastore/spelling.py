@@ -1,0 +1,41 @@
+"""Names as they are in a store, where some characters have a meaning of their own.
+
+A name that every store can have stays as it is. In any other one, characters are escaped
+as in a URL, and the true name is kept beside it: ``dT/dt`` is stored as ``dT%2Fdt``.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_ESCAPED = re.compile("%[0-9A-F]{2}")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]")
+_RESERVED = re.compile(r"\.*|\.z.*|zarr\.json|__.*|ziggy|ziggy_.*")
+"""Names with a meaning in Zarr's format 2 or 3, for file systems, or for us."""
+
+
+@lru_cache(maxsize=4096)
+def spelled(name: str) -> str:
+    """Return a name as it is in a store; different names stay different.
+
+    Examples
+    --------
+    >>> spelled("wind speed (m/s)")
+    'wind speed (m%2Fs)'
+    >>> spelled("flux"), spelled(".."), spelled("zarr.json")
+    ('flux', '%2E%2E', 'zarr%2Ejson')
+    """
+    is_reserved = _RESERVED.fullmatch(name) is not None
+    if not is_reserved and not _UNSAFE.search(name) and not _ESCAPED.search(name):
+        return name
+    unsafe = re.sub(r"[\x00-\x1f\x7f/\\%]", _escape, name)
+    if not is_reserved:
+        return unsafe
+    if name.startswith(".") or name == "zarr.json":
+        return unsafe.replace(".", "%2E")
+    return f"%{ord(name[0]):02X}{unsafe[1:]}" if name else "%00%"
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"%{ord(found[0]):02X}"

@@ -1,0 +1,122 @@
+"""What may be stored: the one place that decides it.
+
+Receipt, functions, programs' outputs and export all ask here. The answer names all
+faults of a Dataset at once. What has no fault comes back from the datastore exactly as it
+was: names, values, types, dimensions, coordinates and attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import xarray as xr
+
+from ziggy_dask.datastore.attributes import Unstorable, to_json
+from ziggy_dask.datastore.forms import form_of, values_of
+
+ITEM_ATTRS = "ziggy_item_attrs"
+"""Name of the coordinate that says what differs between the items of a product."""
+ITEM_ATTRS_MARK = "attributes of each item that others do not have, as JSON"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something of a Dataset that can't be stored as it is."""
+
+    place: str
+    """The variable, attribute or dimension, e.g. ``variable 'flux'``."""
+    problem: str
+    """What is wrong with it, and the fix."""
+
+    def __str__(self) -> str:
+        """Return both as one clause."""
+        return f"{self.place} {self.problem}"
+
+
+def faults_of(dataset: xr.Dataset) -> tuple[Fault, ...]:
+    """Return everything of a Dataset that can't be stored as it is."""
+    found = [*_attribute_faults("", dataset.attrs)]
+    for name, variable in dataset.variables.items():
+        place = f"variable {name!r}"
+        found += _name_faults(place, name)
+        if name == ITEM_ATTRS and not is_item_attrs(variable):
+            found.append(Fault(place, "has a name of ours; rename it"))
+        found += _values_faults(place, variable)
+        found += _attribute_faults(f"{place}, ", variable.attrs)
+    for dimension in dataset.dims:
+        found += _name_faults(f"dimension {dimension!r}", dimension)
+    return tuple(found)
+
+
+def require_storable(dataset: xr.Dataset, what: str) -> None:
+    """Refuse a Dataset that can't be stored as it is.
+
+    Parameters
+    ----------
+    dataset
+        What is to be stored.
+    what
+        What it is, e.g. ``item 'a'``, for the message.
+
+    Raises
+    ------
+    Unstorable
+        With all faults.
+    """
+    faults = faults_of(dataset)
+    if faults:
+        raise Unstorable(told(what, faults))
+
+
+def told(what: str, faults: Iterable[Fault | str]) -> str:
+    """Return faults as one message."""
+    return f"{what} can't be stored: {'; '.join(str(fault) for fault in faults)}"
+
+
+def is_item_attrs(variable: xr.Variable) -> bool:
+    """Tell whether a variable is the coordinate of ours with items' attributes."""
+    return variable.attrs.get("long_name") == ITEM_ATTRS_MARK
+
+
+def _name_faults(place: str, name: Hashable) -> list[Fault]:
+    if not isinstance(name, str):
+        kind = type(name).__name__
+        return [Fault(place, f"has a name that is not text, but {kind}; rename it")]
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return [Fault(place, "has a name that is not valid Unicode; rename it")]
+    return []
+
+
+def _values_faults(place: str, variable: xr.Variable) -> list[Fault]:
+    index = getattr(variable, "to_index", None)
+    if isinstance(variable, xr.IndexVariable) and index is not None:
+        levels = variable.to_index()
+        if isinstance(levels, pd.MultiIndex):
+            fix = f"take it apart: .reset_index({variable.dims[0]!r})"
+            return [Fault(place, f"is part of a multi-index; {fix}")]
+    try:
+        form = form_of(variable)
+        is_text = form.stored_dtype.kind == "T" and form.dtype != "T"
+        if is_text and variable._in_memory:
+            form.encode(values_of(variable))
+    except Unstorable as error:
+        return [Fault(place, str(error))]
+    return []
+
+
+def _attribute_faults(place: str, attrs: Mapping[Hashable, object]) -> list[Fault]:
+    found = []
+    for name, value in attrs.items():
+        where = f"{place}attribute {name!r}"
+        found += _name_faults(where, name)
+        try:
+            to_json(value)
+        except Unstorable as error:
+            found.append(Fault(where, str(error)))
+        except RecursionError:
+            found.append(Fault(where, "is nested too deeply; make it flat"))
+    return found
