@@ -425,16 +425,21 @@ def test_limits_of_workers_and_of_memory_count_each_by_itself(
     assert round(max(counts)) == most
 
 
-def test_a_node_that_no_worker_can_hold_is_refused_with_the_mend(ready, roomy, client):
-    _, go = ready
-    with pytest.raises(
-        z.ClusterError,
-        match="needs 200 B of memory per subtask; the largest worker has 100 B",
-    ):
-        go(one_node(None, "scale", memory_bytes=200), roomy)
+def test_a_node_that_no_worker_can_hold_fails_with_how_to_fix_it(ready, roomy, client):
+    cluster, go = ready
+    definition = one_node(None, "scale", memory_bytes=200)
+    instance = go(definition, roomy)
+    assert instance.state.value == "ERRORS_STALLED"
+    task = instance.tasks[0].record
+    assert task.state == "ERROR - WAITING_TO_RUN"
     assert (
-        go(one_node(None, "scale", memory_bytes=200), client).state.value == "COMPLETED"
+        "needs 200 B of memory per subtask; the largest worker has 100 B"
+        in task.message
     )
+    assert "correct the node's 'memory'" in task.message
+    assert any(task.message in alert.message for alert in cluster.alerts)
+    (done,) = cluster.restart(instance=instance.id, client=client)
+    assert done.state.value == "COMPLETED"
 
 
 def test_times_and_memory_of_a_subtask_are_on_record(ready, client):

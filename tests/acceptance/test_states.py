@@ -25,7 +25,7 @@ from tests.acceptance.moves import (
 from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.definitions import Retry
 from ziggy_dask.engine.events import Progressed, TaskEnded
-from ziggy_dask.errors import DefinitionError
+from ziggy_dask.errors import DatastoreError, DefinitionError
 from ziggy_dask.interface.cluster import create_cluster
 from ziggy_dask.records import InstanceState, TaskStep, count_tasks, outcomes
 
@@ -181,7 +181,7 @@ def there_is_nothing_to_process_and_then_the_instance_is_restarted(mission):
     assert (done.id, done.state.value) == (1, "COMPLETED")
 
 
-def the_supervisor_dies_after_a_failure_and_another_one_goes_on(mission):
+def the_supervisor_dies_after_a_failure_and_another_one_resumes(mission):
     mission.set("broken-set-1-i0", "hold-set-2")
 
     def die(event):
@@ -207,7 +207,7 @@ def what_was_stored_with_failures_is_restarted(mission):
     failures_are_restarted(mission)
 
 
-def what_is_good_of_a_failed_task_is_stored(mission):
+def the_successful_subtasks_of_a_failed_task_are_stored(mission):
     mission.set("broken-set-1-i0")
     mission.run()
     mission.restart(mode="resume-current-step")
@@ -236,6 +236,30 @@ def a_task_is_halted_before_it_begins_and_restarted(mission):
 def a_task_is_halted_before_the_next_one_begins(mission):
     store(mission.cluster, {"set-2/L0": images(1)})
     mission.run_meanwhile(lambda: mission.halt(2))
+
+
+def the_datastore_can_not_be_written(mission):
+    repository = mission.cluster._site.repository
+
+    def fail(*_):
+        raise DatastoreError("the disk is full")
+
+    repository.publish = fail
+    with pytest.raises(DatastoreError, match="the disk is full"):
+        mission.run()
+    del repository.publish
+    record = mission.cluster.instance(1).record
+    assert (record.state.value, record.message) == (
+        "TRANSITION_FAILED",
+        "the disk is full",
+    )
+    (alert, *_) = mission.cluster.alerts
+    assert "the disk is full" in alert.message
+    assert "ziggy restart --instance 1" in alert.message
+    before = mission.runs
+    mission.restart()
+    assert mission.cluster.instance(1).state.value == "COMPLETED"
+    assert not any(mission.runs.count(one) > 1 for one in before)
 
 
 def a_delivery_is_taken_in(mission, *, is_good=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from ziggy_dask.engine.connection import LIMIT_S, on_workers, workers_of
 from ziggy_dask.workers import end_works
 
 if TYPE_CHECKING:
@@ -29,14 +30,17 @@ def stop_running(
     -----
     A thread can't be ended from outside, its process can: Dask's nannies start the
     workers again, and what others had on them runs once more. Workers without a
-    nanny are left to end what they have begun; nobody takes its result.
+    nanny are left to end what they have begun; nobody takes its result. So are workers
+    that do not answer.
     """
     busy = {
         worker
-        for worker, some in client.run(end_works, set(tokens), set(keys)).items()
+        for worker, some in on_workers(
+            client, end_works, set(tokens), set(keys)
+        ).items()
         if some
     }
-    known = client.scheduler_info(n_workers=-1)["workers"]
+    known = workers_of(client)
     watched = [one for one in busy if one in known and known[one]["nanny"]]
     if watched:
-        client.restart_workers(watched, raise_for_error=False)
+        client.restart_workers(watched, timeout=LIMIT_S, raise_for_error=False)

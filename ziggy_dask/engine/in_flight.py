@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask.highlevelgraph import HighLevelGraph
 from distributed import Future, as_completed
 from distributed.scheduler import KilledWorker
 
-from ziggy_dask.engine.connection import lost
-from ziggy_dask.planning import Batch, Key, TaskGraph
+from ziggy_dask.engine.connection import LIMIT_S, answer, gathered, lost
+from ziggy_dask.planning import Batch, Key
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
 
 if TYPE_CHECKING:
@@ -19,11 +20,23 @@ if TYPE_CHECKING:
 
 _FULL = 0.8
 """Share of its memory from which on a worker may die of it; nannies end it at 0.95."""
+_AGAIN_S = 30.0
+"""Time until a worker is asked again for results that it did not give, in seconds."""
 _WAIT_S = 0.1
-"""So long a wait for what ends takes at the most, in seconds."""
+"""Longest wait for what ends, in seconds."""
 
 
-class Flight:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a batch ended."""
+
+    result: BatchResult | None = None
+    """Its outcomes; None: it only merged results of others."""
+    is_lost: bool = False
+    """Whether it was lost with its worker, repeatedly."""
+
+
+class InFlight:
     """Batches that were handed out and have not ended.
 
     Parameters
@@ -36,6 +49,8 @@ class Flight:
         self._client = client
         self._batches: dict[Any, Batch] = {}
         self._futures: dict[Any, Future[Any]] = {}
+        self._kept: dict[Any, Future[Any]] = {}
+        self._late: list[tuple[float, Future[Any]]] = []
         self._needed: set[Any] = set()
         self._completed = as_completed([], loop=client.loop)
 
@@ -43,49 +58,48 @@ class Flight:
         """Tell whether there are any."""
         return bool(self._futures)
 
-    @property
-    def tasks(self) -> set[int]:
-        """Indices of the tasks whose batches they are."""
-        return {self._batches[key].task for key in self._futures}
-
-    def submit(
-        self, dsk: HighLevelGraph, graphs: Sequence[TaskGraph], priority: int
-    ) -> None:
-        """Hand out the batches of some tasks, of which `dsk` is the graph."""
-        batches = {batch.key: batch for graph in graphs for batch in graph.batches}
-        if not batches:
-            return
-        futures = self._client.get(dsk, list(batches), sync=False, priority=priority)
-        self._batches.update(batches)
-        self._needed.update(
-            key
-            for graph in graphs
-            for waited in (
-                *(batch.waits_for for batch in graph.batches),
-                *graph.merges.values(),
-            )
-            for key in waited
-        )
-        self._futures.update(zip(batches, futures, strict=True))
+    def submit(self, dsk: HighLevelGraph, batches: Sequence[Batch]) -> None:
+        """Hand out batches, of which `dsk` is the graph."""
+        keys = [batch.key for batch in batches]
+        futures = self._client.get(dsk, keys, sync=False)
+        self._batches.update((batch.key, batch) for batch in batches)
+        self._needed.update(key for batch in batches for key in batch.waits_for)
+        self._futures.update(zip(keys, futures, strict=True))
         self._completed.update(futures)
 
     def ended(self) -> list[Future[Any]]:
-        """Return those that have ended by now; if none has, after a short wait."""
+        """Return those that have ended by now; if none has, after a short wait.
+
+        Raises
+        ------
+        ComputeLostError
+            If nothing can end any more, since the scheduler has gone.
+        """
+        self._ask_late_again()
         ended = self._completed.next_batch(block=False)
         some = [future for future in ended if future.key in self._futures]
         if not some:
-            if self._completed.is_empty():
+            if self._completed.is_empty() and not self._late:
                 raise lost()
             with self._completed.thread_condition:
                 self._completed.thread_condition.wait(timeout=_WAIT_S)
         return some
 
-    def needed(self, results: dict[Key, BatchResult]) -> dict[Key, BatchResult]:
+    def needed(self, results: Mapping[Key, Ended]) -> dict[Key, BatchResult]:
         """Return those of some results for which other batches wait."""
-        return {key: results[key] for key in self._needed & results.keys()}
+        found = {key: results[key].result for key in self._needed & results.keys()}
+        return {key: result for key, result in found.items() if result is not None}
 
-    def results_of(self, futures: Sequence[Future[Any]]) -> dict[Key, BatchResult]:
-        """Return the results of ended futures by key, and let the futures go."""
+    def results_of(self, futures: Sequence[Future[Any]]) -> dict[Key, Ended]:
+        """Return how batches ended by key, and let go of them.
+
+        Those whose results a worker does not give within some seconds stay in flight.
+
+        Raises
+        ------
+        ComputeLostError
+            If the scheduler dropped some.
+        """
         status = {future.key: future.status for future in futures}
         if "cancelled" in status.values():
             raise lost("dropped subtasks")
@@ -93,48 +107,60 @@ class Flight:
         bad = [future for future in futures if status[future.key] == "error"]
         # What was lost with its worker since it ended is on its way once more.
         again = [f for f in futures if status[f.key] in ("pending", "lost")]
+        merges = [future for future in good if not self._batches[future.key].parts]
+        given, late = gathered(self._client, [f for f in good if f not in merges])
         self._completed.update(again)
-        gathered: list[BatchResult] = self._client.gather(good)
-        results: dict[Any, BatchResult] = {
-            f.key: one for f, one in zip(good, gathered, strict=True)
-        }
-        results.update((future.key, self._lost(future)) for future in bad)
-        for future in (*good, *bad):
-            del self._futures[future.key]
-            future.release()
-        return results
+        self._late += [(time.monotonic() + _AGAIN_S, future) for future in late]
+        ended = {key: Ended(result=result) for key, result in given.items()}
+        ended.update((future.key, Ended()) for future in merges)
+        ended.update((future.key, self._lost(future)) for future in bad)
+        for key in ended:
+            self._kept[key] = self._futures.pop(key)
+        return ended
 
-    def give_up(self, tasks: Collection[int]) -> list[Future[Any]]:
-        """Take the batches of some tasks out, and return them; nobody takes results."""
-        futures = [
-            future
-            for key, future in self._futures.items()
-            if self._batches[key].task in tasks
-        ]
-        for future in futures:
-            del self._futures[future.key]
-        return futures
+    def _ask_late_again(self) -> None:
+        """Let results count as ended anew that a worker did not give some time ago."""
+        now = time.monotonic()
+        due = [future for when, future in self._late if when <= now]
+        if due:
+            self._late = [one for one in self._late if one[0] > now]
+            self._completed.update(f for f in due if f.key in self._futures)
+
+    def release(self, is_needed: Callable[[Key], bool]) -> None:
+        """Let the scheduler forget what has ended, unless a batch to come needs it."""
+        for key in [key for key in self._kept if not is_needed(key)]:
+            self._kept.pop(key).release()
+
+    def give_up(self, keys: Iterable[Key]) -> None:
+        """Take batches out; nobody takes their results."""
+        futures = [self._futures.pop(key) for key in keys]
+        if futures:
+            answer(self._client, self._client._cancel, futures, force=True)
 
     def let_go(self) -> None:
         """Release what is left on the scheduler."""
-        for future in self._futures.values():
+        for future in (*self._futures.values(), *self._kept.values()):
             future.release()
         self._futures.clear()
+        self._kept.clear()
 
-    def _lost(self, future: Future[Any]) -> BatchResult:
+    def _lost(self, future: Future[Any]) -> Ended:
         """Return the outcomes of a batch whose key failed, not its algorithm."""
         batch = self._batches[future.key]
-        error = future.exception()
+        error = future.exception(timeout=LIMIT_S)
         before = [self._futures.get(key) for key in batch.waits_for]
         is_blocked = any(one is not None and one.status == "error" for one in before)
         cause = Cause.WORKER_LOST
         if isinstance(error, KilledWorker):
-            is_blocked = error.task != future.key
+            is_blocked = error.task != future.key and error.task in batch.waits_for
             if _was_full(error.last_worker):
                 cause = Cause.OUT_OF_MEMORY
+        if not batch.parts:
+            return Ended()
+        (part,) = batch.parts
         state = SubtaskState.BLOCKED if is_blocked else SubtaskState.FAILED
-        return BatchResult(
-            index=batch.task,
+        result = BatchResult(
+            index=part.task,
             outcomes=tuple(
                 Outcome(
                     subtask=number,
@@ -143,9 +169,10 @@ class Flight:
                     message=" ".join(str(error).split())[:2000],
                     started_s=time.time(),
                 )
-                for number in batch.subtasks
+                for number in part.subtasks
             ),
         )
+        return Ended(result=result, is_lost=not is_blocked)
 
 
 def _was_full(worker: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
@@ -10,15 +9,15 @@ from dask.utils import format_bytes
 from ziggy_dask.compute import MEMORY, has_places, memory_of_workers
 from ziggy_dask.compute.estimate import estimate
 from ziggy_dask.compute.placing import CLAIM, SECONDS, wants
-from ziggy_dask.definitions import Environment, Node
+from ziggy_dask.definitions import Node
+from ziggy_dask.engine.context import InstanceContext
 from ziggy_dask.engine.demand import needed_by
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.engine.progress import Ledger
-from ziggy_dask.engine.work_orders import InstanceFacts
 from ziggy_dask.errors import ClusterError
-from ziggy_dask.planning import Recorded, TaskPlan, batch_size
+from ziggy_dask.planning import TaskPlan, batch_size
 from ziggy_dask.records import outcomes
 from ziggy_dask.records.history import node_history
+from ziggy_dask.records.instances import TaskRecord
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -31,79 +30,90 @@ class Placement:
     ----------
     site
         The open cluster.
-    facts
+    context
         What the tasks of the instance have in common.
-    ledger
-        How far they are.
-    recorded
-        What is on record of those that are not published, by index.
     client
         Where subtasks run.
     """
 
     def __init__(
-        self,
-        site: OpenCluster,
-        facts: InstanceFacts,
-        ledger: Ledger,
-        recorded: Mapping[int, Recorded],
-        client: Client,
+        self, site: OpenCluster, context: InstanceContext, client: Client
     ) -> None:
         self._site = site
-        self._facts = facts
-        self._ledger = ledger
-        self._recorded = recorded
-        self._slots = sum(client.nthreads().values()) or 1
+        self._context = context
         self._memory = memory_of_workers(client)
-        self._has_places = has_places(client)
         self._longest: dict[str, float] = {}
-        self._durations = outcomes.typical_seconds(site.database, facts.pipeline.name)
+        self._durations = outcomes.typical_seconds(site.database, context.pipeline.name)
+        self.slots = sum(client.nthreads().values()) or 1
+        """Subtasks that can run at once, as far as known."""
+        self.has_places = has_places(client)
+        """Whether jobs of batch systems can join the workers."""
 
-    def annotations(self, plan: TaskPlan) -> dict[str, Any]:
-        """Return what the scheduler is told of a task's batches: where they may run."""
-        node = self._facts.pipeline.by_name[plan.node]
-        resubmits = self._ledger[plan.index].resubmits
-        environment = self.environment_of(plan)
-        if environment is None:
-            memory = self._memory_at_home(node, resubmits)
-            at_home = wants(node, memory, "") if self._has_places else {}
+    def check(self, plan: TaskPlan, record: TaskRecord, left: int) -> str:
+        """Return the environment that is to run a task; empty: the home pool.
+
+        Parameters
+        ----------
+        plan, record
+            The task.
+        left
+            Number of its subtasks that are to run.
+
+        Raises
+        ------
+        ClusterError
+            If no worker there can take its subtasks.
+        """
+        node = self._context.pipeline.by_name[plan.node]
+        is_remote = (
+            node.remote is not None
+            and self.has_places
+            and left >= node.remote.min_subtasks
+        )
+        name = node.remote.environment if is_remote and node.remote else ""
+        self.annotations(plan, record, name)
+        return name
+
+    def annotations(
+        self, plan: TaskPlan, record: TaskRecord, environment: str
+    ) -> dict[str, Any]:
+        """Return what the scheduler is told of a task's batches: where they may run.
+
+        Raises
+        ------
+        ClusterError
+            If no worker there can take its subtasks.
+        """
+        node = self._context.pipeline.by_name[plan.node]
+        found = self._site.cluster.environment(environment) if environment else None
+        if found is None:
+            memory = self._memory_at_home(node, record.resubmits)
+            at_home = wants(node, memory, "") if self.has_places else {}
             needs = at_home or ({MEMORY: memory} if memory else {})
             return {"resources": needs} if needs else {}
-        needed = needed_by(node, resubmits, environment)
-        estimate(environment, needed, plan.count)
+        needed = needed_by(node, record.resubmits, found)
+        estimate(found, needed, plan.count)
         return {
-            "resources": wants(node, needed.memory_bytes, environment.name),
-            CLAIM: (self._facts.number, node.name, resubmits),
+            "resources": wants(node, needed.memory_bytes, found.name),
+            CLAIM: (self._context.number, node.name, record.resubmits),
             SECONDS: self._longest_s(node) or needed.longest_s,
         }
 
-    def environment_of(self, plan: TaskPlan) -> Environment | None:
-        """Return where the subtasks of a task run; None: in the home pool."""
-        node = self._facts.pipeline.by_name[plan.node]
-        if node.remote is None or not self._has_places:
-            return None
-        recorded = self._recorded.get(plan.index)
-        left = plan.count - (len(recorded.part_of) if recorded else 0)
-        if left < node.remote.min_subtasks:
-            return None
-        return self._site.cluster.environment(node.remote.environment)
-
-    def size_of(self, plan: TaskPlan) -> int:
+    def size_of(self, plan: TaskPlan, record: TaskRecord, environment: str) -> int:
         """Return how many subtasks of a task run as one Dask key."""
-        if self._ledger[plan.index].attempt:
+        if record.attempt:
             return 1  # so that those that fail, or kill their worker, harm no others
-        node = self._facts.pipeline.by_name[plan.node]
-        if self.environment_of(plan) is not None:
+        if environment:
             return 1
-        declared = node.typical_s
-        seconds = declared or self._durations.get(plan.node, 0.0)
-        return batch_size(plan.count, seconds, self._slots)
+        node = self._context.pipeline.by_name[plan.node]
+        seconds = node.typical_s or self._durations.get(plan.node, 0.0)
+        return batch_size(plan.count, seconds, self.slots)
 
     def _longest_s(self, node: Node) -> float:
         """Return the time in which most subtasks of a node ended so far; 0: not known."""
         if node.name not in self._longest:
             history = node_history(
-                self._site.database, self._facts.pipeline.name, node.name
+                self._site.database, self._context.pipeline.name, node.name
             )
             self._longest[node.name] = (
                 history.longest_s.high
@@ -123,5 +133,5 @@ class Placement:
         raise ClusterError(
             f"node {node.name!r} needs {format_bytes(node.memory_bytes)} of memory per "
             f"subtask; the largest worker has {format_bytes(int(max(self._memory)))}. "
-            "Give workers more in the cluster file, or mend the node's 'memory'"
+            "Give workers more in the cluster file, or correct the node's 'memory'"
         )

@@ -16,7 +16,7 @@ import numpy as np
 
 from ziggy_dask.datastore import Publication, Repository
 from ziggy_dask.definitions import DataType, ProductKind
-from ziggy_dask.engine.work_orders import InstanceFacts
+from ziggy_dask.engine.context import InstanceContext
 from ziggy_dask.planning import Target, TaskPlan
 from ziggy_dask.records import Database, TaskStep, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord
@@ -39,27 +39,20 @@ class Finished:
 def publish(
     repository: Repository,
     database: Database,
-    facts: InstanceFacts,
+    context: InstanceContext,
     finished: Sequence[Finished],
 ) -> str:
-    """Publish the products of some tasks in one step; return the snapshot."""
-    numbers = [one.number for one in finished]
-    instances.move_tasks(
-        database,
-        numbers,
-        TaskStep.STORING,
-        [step for step in TaskStep if step is not TaskStep.COMPLETE],
-    )
+    """Publish the products of tasks that are being stored in one step; return the snapshot."""
     publications = [
         publication
         for one in finished
-        for publication in _publications(database, facts, one)
+        for publication in _publications(database, context, one)
     ]
     snapshot = repository.publish(
         publications,
-        _message(facts, finished),
+        _message(context, finished),
         {
-            "instance": facts.number,
+            "instance": context.number,
             "inputs": {str(one.number): dict(one.inputs) for one in finished},
             "attempts": {str(one.number): one.attempt for one in finished},
         },
@@ -97,43 +90,43 @@ def reconcile(
 
 
 def product_attributes(
-    facts: InstanceFacts, task: TaskPlan, number: int, data_type: DataType
+    context: InstanceContext, task: TaskPlan, number: int, data_type: DataType
 ) -> dict[str, Any]:
     """Return what a product says of where it comes from."""
     return {
         "kind": data_type.kind.value,
         "dimension": data_type.subtask,
         "data_type": data_type.name,
-        "pipeline": facts.pipeline.name,
-        "instance": facts.number,
+        "pipeline": context.pipeline.name,
+        "instance": context.number,
         "task": number,
         "node": task.node,
         "unit": task.unit.name,
         "values": dict(task.unit.values),
-        "code_version": facts.code_version,
+        "code_version": context.record.code_version,
         "published": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def _publications(
-    database: Database, facts: InstanceFacts, one: Finished
+    database: Database, context: InstanceContext, one: Finished
 ) -> list[Publication]:
     given = outcomes.subtasks_with_output(database, one.number)
     return [
-        _publication(database, facts, one, target, given.get(target.path, set()))
+        _publication(database, context, one, target, given.get(target.path, set()))
         for target in {target.path: target for target in one.plan.targets}.values()
     ]
 
 
 def _publication(
     database: Database,
-    facts: InstanceFacts,
+    context: InstanceContext,
     one: Finished,
     target: Target,
     given: set[int],
 ) -> Publication:
-    data_type = facts.pipeline.types[target.data_type]
-    attributes = product_attributes(facts, one.plan, one.number, data_type)
+    data_type = context.pipeline.types[target.data_type]
+    attributes = product_attributes(context, one.plan, one.number, data_type)
     labels = one.plan.labels
     lacking = [n for n in range(one.plan.count) if n not in given]
     if data_type.kind is ProductKind.ARRAY and labels is not None and lacking:
@@ -149,10 +142,10 @@ def _publication(
     )
 
 
-def _message(facts: InstanceFacts, finished: Sequence[Finished]) -> str:
+def _message(context: InstanceContext, finished: Sequence[Finished]) -> str:
     first = finished[0]
     more = f" and {len(finished) - 1} more tasks" if len(finished) > 1 else ""
     return (
-        f"{facts.pipeline.name} {facts.number}: {first.plan.node} "
+        f"{context.pipeline.name} {context.number}: {first.plan.node} "
         f"{first.plan.unit.name} (task {first.number}){more}"
     )

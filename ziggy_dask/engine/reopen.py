@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ziggy_dask.definitions import DaskFunctionStep, FunctionStep, code_version
+from ziggy_dask.engine.context import load_context
+from ziggy_dask.engine.loading import load_tasks
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.engine.progress import Ledger
-from ziggy_dask.engine.work_orders import instance_facts, work_of
+from ziggy_dask.engine.work_orders import work_of
 from ziggy_dask.errors import RecordsError, TaskError
 from ziggy_dask.records import instances
 from ziggy_dask.workers import (
@@ -118,13 +119,13 @@ def open_subtask(site: OpenCluster, task: int, number: int) -> OpenedSubtask:
             f"{record.total}, numbered from 0"
         )
     instance = instances.instance(site.database, record.instance)
-    facts = instance_facts(site, instance, with_scaffold=False)
-    ledger = Ledger(site.database, record.instance)
-    progress = next(one for one in ledger if one.number == task)
-    snapshots = ledger.snapshots()
+    context = load_context(site, instance)
+    tasks = load_tasks(site.database, record.instance)
+    plan = tasks.plans[record.position]
+    snapshots = tasks.snapshots()
     unstored = [
-        ledger[feed.task].number
-        for feed in progress.plan.feeds
+        tasks.records[feed.task].id
+        for feed in plan.feeds
         if feed.task is not None and feed.task not in snapshots
     ]
     if unstored:
@@ -132,13 +133,14 @@ def open_subtask(site: OpenCluster, task: int, number: int) -> OpenedSubtask:
             f"task {task} reads what task {unstored[0]} makes, which is not stored"
         )
     work = work_of(
-        facts,
-        progress.plan,
+        context,
+        plan,
         task,
         token="opened",
+        scaffold=b"",
         snapshots=snapshots,
         allocations={},
-        changes=progress.changes,
+        changes=record.changes,
     )
     return OpenedSubtask(
         task=task,

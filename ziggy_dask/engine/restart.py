@@ -83,7 +83,8 @@ def is_restartable(task: TaskRecord) -> bool:
 def plan_restart(database: Database, asked: Restart) -> list[Reset]:
     """Return what becomes of the tasks of a restart, by instance.
 
-    Tasks that can't be restarted are passed over. An instance of which what follows
+    Tasks that can't be restarted are passed over, and so are those that the mode does
+    not fit, if it fits any other; see `passed_over`. An instance of which what follows
     could not be planned is planned again.
 
     Raises
@@ -91,17 +92,37 @@ def plan_restart(database: Database, asked: Restart) -> list[Reset]:
     RecordsError
         If a number is unknown, or no failure is of the kind that is asked for.
     DefinitionError
-        If the mode does not fit a task, or a parameter is unknown or has a bad value.
+        If the mode fits none of the tasks, or a parameter is unknown or has a bad value.
     """
     by_instance: dict[int, list[TaskRecord]] = defaultdict(list)
     if asked.instance is not None and _failed_to_plan(database, asked):
         by_instance[asked.instance] = []
-    for task in _chosen(database, asked):
-        if is_restartable(task):
+    misfits: list[str] = []
+    for task in filter(is_restartable, _chosen(database, asked)):
+        if reason := _misfit(task, asked):
+            misfits.append(reason)
+        else:
             by_instance[task.instance].append(task)
+    if misfits and not by_instance:
+        raise DefinitionError(misfits[0])
     return [
         _plan_instance(database, instance, tasks, asked)
         for instance, tasks in by_instance.items()
+    ]
+
+
+def passed_over(database: Database, asked: Restart) -> list[tuple[TaskRecord, str]]:
+    """Return the tasks that failed but stay as they are, since the mode does not fit them.
+
+    Returns
+    -------
+    list
+        Each with the reason.
+    """
+    return [
+        (task, reason)
+        for task in filter(is_restartable, _chosen(database, asked))
+        if (reason := _misfit(task, asked))
     ]
 
 
@@ -152,38 +173,48 @@ def _plan_instance(
         for number, content in instances.task_plans(database, instance).items()
         if content
     }
-    modes = {one.id: _mode_of(one, asked.mode, asked.fingerprint) for one in tasks}
+    modes = {one.id: _mode_of(one, asked) for one in tasks}
     return _reset(instance, records, plans, modes, asked)
 
 
-def _mode_of(
-    task: TaskRecord, mode: RestartMode | None, fingerprint: str
-) -> RestartMode:
+def _mode_of(task: TaskRecord, asked: Restart) -> RestartMode:
     """Return how a task is restarted."""
-    is_receipt = task.position < 0
-    if is_receipt and mode not in (None, RestartMode.RESUME_CURRENT_STEP):
-        raise DefinitionError(
+    if _is_receipt(task):
+        return RestartMode.RESUME_CURRENT_STEP
+    return asked.mode or RestartMode.RESUBMIT
+
+
+def _is_receipt(task: TaskRecord) -> bool:
+    """Tell whether a task takes in a delivery: it comes ahead of the plan."""
+    return task.position < 0
+
+
+def _misfit(task: TaskRecord, asked: Restart) -> str:
+    """Return why a task can't be restarted as it is asked; empty: it can."""
+    mode = asked.mode
+    if _is_receipt(task) and mode not in (None, RestartMode.RESUME_CURRENT_STEP):
+        return (
             f"task {task.id} is a data receipt, which can only resume; "
             "say --mode resume-current-step, or no mode"
         )
-    if is_receipt:
-        return RestartMode.RESUME_CURRENT_STEP
-    if mode is RestartMode.FROM_BEGINNING and fingerprint:
-        raise DefinitionError(
+    if _is_receipt(task):
+        return ""
+    if mode is RestartMode.FROM_BEGINNING and asked.fingerprint:
+        return (
             "a restart from the beginning does not go by the kind of failure; "
             "say --mode resubmit"
         )
-    if mode is RestartMode.RESUBMIT and task.complete == task.total:
-        raise DefinitionError(
+    if mode is RestartMode.RESUBMIT and task.total and task.complete == task.total:
+        return (
             f"all subtasks of task {task.id} are complete, so there is nothing to "
             "resubmit; say --mode resume-current-step to store them"
         )
-    if mode is RestartMode.RESUME_CURRENT_STEP and task.failed == task.total:
-        raise DefinitionError(
+    if mode is RestartMode.RESUME_CURRENT_STEP and task.total == task.failed > 0:
+        return (
             f"all subtasks of task {task.id} failed, so there is nothing to store; "
             "say --mode resubmit"
         )
-    return mode or RestartMode.RESUBMIT
+    return ""
 
 
 def _reset(

@@ -12,29 +12,29 @@ from collections.abc import Mapping
 
 from ziggy_dask.datastore import Repository
 from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.loading import LoadedTasks
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.engine.progress import Ledger
 from ziggy_dask.records import outcomes
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.workers import BatchResult
 
 
-def drop_unusable(site: OpenCluster, instance: int, ledger: Ledger) -> None:
+def drop_unusable(site: OpenCluster, instance: int, tasks: LoadedTasks) -> None:
     """Forget recorded results of unpublished tasks whose data are not here, and say so."""
-    for task in ledger.unended():
-        parts = outcomes.recorded_parts(site.database, task.number)
+    for index, task in tasks.with_results().items():
+        parts = outcomes.recorded_parts(site.database, task.id)
         reasons = unusable_parts(site.repository, parts)
         if not reasons:
             continue
-        count = outcomes.drop_parts(site.database, task.number, reasons.keys())
+        count = outcomes.drop_parts(site.database, task.id, reasons.keys())
         reason = next(iter(reasons.values()))
         alert(
             site,
             Severity.WARNING,
-            f"{task.plan.node} {task.plan.unit.name}: {count} subtasks run again, as "
+            f"{task.node} {tasks.plans[index].unit.name}: {count} subtasks run again, as "
             f"their results can't be used: {reason}",
             instance=instance,
-            task=task.number,
+            task=task.id,
         )
 
 

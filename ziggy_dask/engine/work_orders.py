@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ziggy_dask.datastore import Labels, Repository, Storage
+from ziggy_dask.datastore import Storage
 from ziggy_dask.definitions import (
     DataReceiptStep,
     DataType,
@@ -15,67 +14,30 @@ from ziggy_dask.definitions import (
     Node,
     ParameterSet,
     Pipeline,
-    Programs,
 )
 from ziggy_dask.definitions.names import argument_name
-from ziggy_dask.engine.history import to_leave_out
-from ziggy_dask.engine.launch import request_from_options
-from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.context import InstanceContext
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.planning import (
     Feed,
-    Processed,
     Span,
     Target,
     TaskPlan,
     Unit,
-    Where,
-    task_from_json,
 )
-from ziggy_dask.receipt import ModelVersion, applicable, model_path, model_versions
-from ziggy_dask.records import instances
-from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.receipt import ModelVersion, applicable, model_path
 from ziggy_dask.workers import ModelFile, Sink, Source, Work
 
 NO_CHANGES: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceFacts:
-    """What all tasks of an instance have in common."""
-
-    number: int
-    """Number of the instance."""
-    pipeline: Pipeline
-    """The exact definition."""
-    sets: Mapping[str, ParameterSet]
-    """The parameter sets."""
-    code_version: str
-    """Version of the algorithms' code."""
-    datastore: str
-    """URL of the datastore."""
-    base_snapshot: str
-    """Snapshot that the instance reads."""
-    scaffold: bytes
-    """Fork in which its products are allocated."""
-    models: Mapping[str, tuple[ModelVersion, ...]]
-    """Stored models by model type."""
-    where: Where
-    """The choice of units of work."""
-    event_labels: tuple[str, ...]
-    """Labels of the event that started it."""
-    processed: Processed
-    """Items that are left out, because earlier instances have processed them."""
-    programs: Programs
-    """How programs are run."""
-
-
 def work_of(
-    facts: InstanceFacts,
+    context: InstanceContext,
     task: TaskPlan,
     number: int,
     *,
     token: str,
+    scaffold: bytes,
     snapshots: Mapping[int, str],
     allocations: Mapping[str, bytes],
     changes: Mapping[str, Mapping[str, object]] = NO_CHANGES,
@@ -85,8 +47,10 @@ def work_of(
 
     Parameters
     ----------
-    facts
+    context
         The instance.
+    scaffold
+        Fork in which its products are allocated.
     task
         The task's plan.
     number
@@ -102,32 +66,32 @@ def work_of(
     resubmits
         How often it was restarted by itself; its time limit grows by that.
     """
-    node = facts.pipeline.by_name[task.node]
+    node = context.pipeline.by_name[task.node]
     if isinstance(node.step, DataReceiptStep):
         raise TypeError(f"node {node.name!r} has no algorithm")
     return Work(
         token=work_token(token, number),
         index=task.index,
-        instance=facts.number,
+        instance=context.number,
         task=number,
         node=task.node,
         unit=dict(task.unit.values),
         unit_name=task.unit.name,
         step=node.step,
         limit_s=node.limit_s * node.retry.time**resubmits,
-        root=facts.pipeline.root,
-        code_version=facts.code_version,
-        sets=_sets(facts, node, changes),
-        models=_models(facts, node, task.unit),
-        sources=tuple(_source(facts, feed, snapshots) for feed in task.feeds),
-        sinks=tuple(_sink(facts, target, allocations) for target in task.targets),
-        event_labels=facts.event_labels,
+        root=context.pipeline.root,
+        code_version=context.record.code_version,
+        sets=_sets(context, node, changes),
+        models=_models(context, node, task.unit),
+        sources=tuple(_source(context, feed, snapshots) for feed in task.feeds),
+        sinks=tuple(_sink(context, target, allocations) for target in task.targets),
+        event_labels=context.event_labels,
         labels=task.labels,
         chunk=task.chunk,
         count=task.count,
-        datastore=facts.datastore,
-        scaffold=facts.scaffold,
-        programs=facts.programs,
+        datastore=context.datastore,
+        scaffold=scaffold,
+        programs=context.programs,
     )
 
 
@@ -147,22 +111,26 @@ def storage_of(data_type: DataType) -> Storage:
 
 
 def input_snapshots(
-    facts: InstanceFacts, task: TaskPlan, snapshots: Mapping[int, str]
+    context: InstanceContext, task: TaskPlan, snapshots: Mapping[int, str]
 ) -> dict[str, str]:
     """Return the snapshot from which each input of a task is read, by its path.
 
     Inputs are products, and the files of models.
     """
-    models = _models(facts, facts.pipeline.by_name[task.node], task.unit)
+    models = _models(context, context.pipeline.by_name[task.node], task.unit)
     return {
-        feed.path: facts.base_snapshot if feed.task is None else snapshots[feed.task]
+        feed.path: context.record.base_snapshot
+        if feed.task is None
+        else snapshots[feed.task]
         for feed in task.feeds
     } | {f"{one.path}/{one.stored}": one.snapshot for one in models.values()}
 
 
-def _source(facts: InstanceFacts, feed: Feed, snapshots: Mapping[int, str]) -> Source:
-    data_type = facts.pipeline.types[feed.data_type]
-    stored: str | None = facts.base_snapshot
+def _source(
+    context: InstanceContext, feed: Feed, snapshots: Mapping[int, str]
+) -> Source:
+    data_type = context.pipeline.types[feed.data_type]
+    stored: str | None = context.record.base_snapshot
     if feed.task is not None:
         stored = snapshots.get(feed.task)
     return Source(
@@ -176,8 +144,8 @@ def _source(facts: InstanceFacts, feed: Feed, snapshots: Mapping[int, str]) -> S
         labels=feed.labels,
         snapshot=stored,
         task=feed.task if stored is None else None,
-        max_failed=_max_failed(facts.pipeline, feed.data_type),
-        pattern=data_type.file_pattern(facts.pipeline.patterns),
+        max_failed=_max_failed(context.pipeline, feed.data_type),
+        pattern=data_type.file_pattern(context.pipeline.patterns),
         file_format=data_type.file_format,
     )
 
@@ -187,8 +155,10 @@ def _max_failed(pipeline: Pipeline, data_type: str) -> int:
     return max(allowed, default=0)
 
 
-def _sink(facts: InstanceFacts, target: Target, allocations: Mapping[str, Any]) -> Sink:
-    data_type = facts.pipeline.types[target.data_type]
+def _sink(
+    context: InstanceContext, target: Target, allocations: Mapping[str, Any]
+) -> Sink:
+    data_type = context.pipeline.types[target.data_type]
     return Sink(
         name=argument_name(target.data_type),
         data_type=target.data_type,
@@ -196,54 +166,10 @@ def _sink(facts: InstanceFacts, target: Target, allocations: Mapping[str, Any]) 
         kind=data_type.kind,
         storage=storage_of(data_type),
         allocation=allocations.get(target.path),
-        pattern=data_type.file_pattern(facts.pipeline.patterns),
+        pattern=data_type.file_pattern(context.pipeline.patterns),
         reader=data_type.reader,
         reader_options=data_type.reader_options,
     )
-
-
-def instance_facts(
-    site: OpenCluster, record: InstanceRecord, *, with_scaffold: bool = True
-) -> InstanceFacts:
-    """Return what the tasks of an instance have in common.
-
-    The scaffold is made anew; forks of an older one still merge with its forks,
-    since products that were allocated before keep their allocation.
-    """
-    pipeline, sets = instances.instance_pipeline(site.database, record.id)
-    request = request_from_options(pipeline.name, record.options)
-    interned: dict[Labels, Labels] = {}
-    plans = instances.task_plans(site.database, record.id).values()
-    paths = {
-        target.path
-        for one in plans
-        if one
-        for target in task_from_json(one, interned).targets
-    }
-    return InstanceFacts(
-        number=record.id,
-        pipeline=pipeline,
-        sets=sets,
-        code_version=record.code_version,
-        datastore=site.repository.url,
-        base_snapshot=record.base_snapshot,
-        scaffold=site.repository.scaffold(scaffold_name(record.id), sorted(paths))
-        if with_scaffold
-        else b"",
-        models=stored_models(site.repository, pipeline, record.base_snapshot),
-        where=request.where,
-        event_labels=request.labels or (),
-        processed=to_leave_out(site.database, pipeline, request.process, record.id),
-        programs=site.cluster.programs,
-    )
-
-
-def stored_models(
-    repository: Repository, pipeline: Pipeline, snapshot: str
-) -> dict[str, tuple[ModelVersion, ...]]:
-    """Return all versions of models in a snapshot, by model type."""
-    session = repository.reading(snapshot)
-    return {one.name: model_versions(session, one.name) for one in pipeline.model_types}
 
 
 def require_models(
@@ -286,32 +212,27 @@ def _why_no_model(
 
 
 def _sets(
-    facts: InstanceFacts, node: Node, changes: Mapping[str, Mapping[str, object]]
+    context: InstanceContext, node: Node, changes: Mapping[str, Mapping[str, object]]
 ) -> tuple[ParameterSet, ...]:
     """Return the parameter sets of a node, with what was changed for a restart."""
     return tuple(
-        facts.sets[one.name].with_values(changes.get(one.name, {}))
-        for one in facts.pipeline.sets_of(node)
+        context.sets[one.name].with_values(changes.get(one.name, {}))
+        for one in context.pipeline.sets_of(node)
     )
 
 
-def _models(facts: InstanceFacts, node: Node, unit: Unit) -> dict[str, ModelFile]:
+def _models(context: InstanceContext, node: Node, unit: Unit) -> dict[str, ModelFile]:
     """Return the models that apply to a unit of work, by model type."""
     found = {}
     for name in node.models:
-        model_type = facts.pipeline.models[name]
-        version = applicable(model_type, facts.models[name], dict(unit.values))
+        model_type = context.pipeline.models[name]
+        version = applicable(model_type, context.models[name], dict(unit.values))
         if version is None:
             raise DefinitionError(f"{unit.name} has no model of type {name!r}")
         found[name] = ModelFile(
             path=model_path(name),
             stored=version.stored,
             original=version.original,
-            snapshot=facts.base_snapshot,
+            snapshot=context.record.base_snapshot,
         )
     return found
-
-
-def scaffold_name(instance: int) -> str:
-    """Return the name of the branch that keeps an instance's scaffold."""
-    return f"scaffold-{instance}"

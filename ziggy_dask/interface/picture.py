@@ -107,10 +107,10 @@ def _dots_of(graph: TaskGraph, crowded: set[str]) -> Iterator[tuple[Dot, list[Ke
         label = f"{task.unit.name} ({task.count})"
         name = f"{task.node}-{task.index}"
         dot = Dot(name=name, node=task.node, label=label, is_open=False)
-        yield dot, [*keys, *graph.merges]
+        yield dot, [*keys, *(merge.key for merge in graph.merges)]
         return
     for batch in graph.batches:
-        number = batch.subtasks[0]
+        number = batch.parts[0].subtasks[0]
         items = (
             ", ".join(task.labels.take(task.items(number)).texts()[:2])
             if task.labels is not None
@@ -123,7 +123,7 @@ def _dots_of(graph: TaskGraph, crowded: set[str]) -> Iterator[tuple[Dot, list[Ke
 def _lines(
     graphs: list[TaskGraph], names: dict[Key, str]
 ) -> dict[tuple[str, str], None]:
-    merges = {key: below for graph in graphs for key, below in graph.merges.items()}
+    merges = {one.key: one.waits_for for graph in graphs for one in graph.merges}
     lines: dict[tuple[str, str], None] = {}
     for graph in graphs:
         for batch in graph.batches:

@@ -1,10 +1,9 @@
 """From a definition and a snapshot to tasks, subtasks and a Dask graph; all pure."""
 
+from ziggy_dask.planning.batches import Batch, Key, Part
 from ziggy_dask.planning.graph import (
     OURS,
-    Batch,
     Calls,
-    Key,
     Recorded,
     TaskGraph,
     batch_size,
@@ -38,6 +37,7 @@ __all__ = [
     "Feed",
     "Holding",
     "Key",
+    "Part",
     "Plan",
     "Processed",
     "Recorded",

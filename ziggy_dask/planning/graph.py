@@ -8,21 +8,24 @@ dashboard shows the pipeline by its own names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from dask import _task_spec as task_spec
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
+from ziggy_dask.planning.batches import Batch, Key, Part
 from ziggy_dask.planning.plan import Feed, Span, TaskPlan
-
-Key = tuple[str, int, int]
 
 OURS = "ziggy/"
 """Begins the names of keys that belong to no node; no node can have such a name."""
+MERGES = f"{OURS}merge"
+"""Stands for the node of keys that merge results."""
 _MERGE_WIDTH = 64
+_NUMBER_BITS = 32
+"""Bits of a key's number below those that say how often tasks were laid out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +41,6 @@ class Calls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Some subtasks of one task that run one after the other, as one Dask key."""
-
-    key: Key
-    """The Dask key."""
-    task: int
-    """Index of the task in its plan."""
-    subtasks: Sequence[int]
-    """Their numbers."""
-    waits_for: tuple[Key, ...]
-    """Keys of which it needs the results."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskGraph:
     """The part of a graph that belongs to one task."""
 
@@ -59,8 +48,8 @@ class TaskGraph:
     """The task."""
     batches: tuple[Batch, ...]
     """The batches that are to run."""
-    merges: Mapping[Key, tuple[Key, ...]] = field(default_factory=dict)
-    """Keys that merge results, with what they merge."""
+    merges: tuple[Batch, ...] = ()
+    """Keys that merge results, with what they merge; the last one has all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +95,8 @@ def layout_graph(
     token: str,
     recorded: Mapping[int, Recorded],
     size_of: Callable[[TaskPlan], int],
-    lanes_of: Callable[[TaskPlan], int] = lambda _: 0,
+    rank_of: Callable[[TaskPlan], int] = lambda _: 0,
+    generation: int = 0,
 ) -> list[TaskGraph]:
     """Lay out the graph of some tasks, without any function in it.
 
@@ -121,11 +111,11 @@ def layout_graph(
         What is on record of them, by task index; recorded subtasks do not run.
     size_of
         Batch size of a task.
-    lanes_of
-        So many batches of a task's node may run at once; 0: any number. They are
-        laid out in lanes, in which each batch waits for the one before.
+    rank_of
+        Rank of a task's first batch; those after it have the ranks that follow.
+    generation
+        How often tasks were laid out before with this token: keys are used once.
     """
-    ends: dict[str, list[Key]] = {}
     graphs: dict[int, TaskGraph] = {}
     uncut = {task.index for task in tasks if task.labels is None}
     merged = {n for task in tasks for n in _read_whole(task, uncut)}
@@ -133,44 +123,52 @@ def layout_graph(
         done = recorded.get(task.index, NOTHING_RECORDED)
         left = [n for n in range(task.count) if n not in done.part_of]
         size = size_of(task)
+        first = rank_of(task)
         links = [
             _link(task, feed, graphs[feed.task], recorded)
             for feed in task.feeds
             if feed.task is not None and feed.task in graphs
         ]
-        batches = []
+        batches: list[Batch] = []
         for start in range(0, len(left), size):
             numbers = _compact(left[start : start + size])
-            batch = Batch(
-                key=(f"{task.node}-{token}", task.index, numbers[0]),
-                task=task.index,
-                subtasks=numbers,
-                waits_for=_waits_for(task, numbers, links),
-            )
             batches.append(
-                _in_lane(batch, ends.setdefault(task.node, []), lanes_of(task))
+                Batch(
+                    key=(
+                        f"{task.node}-{token}",
+                        task.index,
+                        (generation << _NUMBER_BITS) + numbers[0],
+                    ),
+                    node=task.node,
+                    parts=(Part(task.index, numbers),),
+                    waits_for=_waits_for(task, numbers, links),
+                    rank=first + len(batches),
+                )
             )
-        graphs[task.index] = TaskGraph(task=task, batches=tuple(batches))
+        graph = TaskGraph(task=task, batches=tuple(batches))
         if task.index in merged:
-            graphs[task.index] = _with_merges(graphs[task.index], done, token)
+            graph = _with_merges(graph, done, token, generation, first)
+        graphs[task.index] = graph
     return list(graphs.values())
 
 
 def dask_graph(
-    graphs: Iterable[TaskGraph],
+    batches: Sequence[Batch],
     *,
     token: str,
     recorded: Mapping[int, Recorded],
     works: Mapping[int, bytes],
     calls: Calls,
-    annotations_of: Callable[[TaskPlan], Mapping[str, Any]] = lambda _: {},
+    annotations_of: Callable[[Batch], Mapping[str, Any]] = lambda _: {},
+    base_priority: int = 0,
 ) -> HighLevelGraph:
-    """Return the Dask graph of laid-out tasks, one layer per task and one for the rest.
+    """Return the Dask graph of some batches that were laid out.
 
     Parameters
     ----------
-    graphs
-        From `layout_graph`.
+    batches
+        Batches and merges, from `layout_graph`. What they wait for is among them, on
+        record, or known to the scheduler.
     token
         The same as there.
     recorded
@@ -180,33 +178,59 @@ def dask_graph(
     calls
         The functions to call.
     annotations_of
-        Dask annotations of a task's batches, e.g. the resources that they need.
+        Dask annotations of a batch, e.g. the resources that it needs.
+    base_priority
+        Dask priority of rank 0.
     """
-    dsk: dict[Hashable, task_spec.Task] = {}
-    layers = {f"{OURS}rest-{token}": MaterializedLayer(dsk)}
-    for graph in graphs:
-        index = graph.task.index
-        work: Key = (f"{OURS}work-{token}", index, 0)
-        dsk[work] = task_spec.Task(work, calls.work, works[index])
-        for key, part in recorded.get(index, NOTHING_RECORDED).parts.items():
-            dsk[key] = task_spec.Task(key, _itself, part)
-        annotations = dict(annotations_of(graph.task))
-        layers[f"{graph.task.node}-{index}-{token}"] = MaterializedLayer(
-            {batch.key: _batch_task(batch, work, calls) for batch in graph.batches},
-            annotations=annotations or None,
-        )
-        for key, merged in graph.merges.items():
-            dsk[key] = task_spec.Task(
-                key, calls.merge, *(task_spec.TaskRef(one) for one in merged)
-            )
+    rest: dict[Hashable, task_spec.Task] = {}
+    layers: dict[tuple[str, str], dict[Hashable, task_spec.Task]] = {}
+    annotations: dict[tuple[str, str], Mapping[str, Any]] = {}
+    priorities: dict[Hashable, int] = {}
+    for batch in batches:
+        priorities[batch.key] = base_priority - batch.rank
+        for key in batch.waits_for:
+            part = _recorded_part(key, recorded)
+            if part is not None:
+                rest[key] = task_spec.Task(key, _itself, part)
+                priorities[key] = base_priority
+        if not batch.parts:
+            waits = (task_spec.TaskRef(key) for key in batch.waits_for)
+            rest[batch.key] = task_spec.Task(batch.key, calls.merge, *waits)
+            continue
+        for index in batch.tasks:
+            work = _work_key(token, index)
+            rest[work] = task_spec.Task(work, calls.work, works[index])
+            priorities[work] = base_priority
+        said = annotations_of(batch)
+        name = (batch.node, repr(sorted(said.items())))
+        annotations[name] = said
+        layers.setdefault(name, {})[batch.key] = _batch_task(batch, token, calls)
     # The keys themselves say what depends on what; layers here only carry annotations.
-    return HighLevelGraph(layers, {name: set() for name in layers})
+    ranks = {"priority": priorities.__getitem__}
+    made = {
+        f"{node}-{number}-{token}": MaterializedLayer(
+            layers[node, said], annotations={**annotations[node, said], **ranks}
+        )
+        for number, (node, said) in enumerate(layers)
+    }
+    made[f"{OURS}rest-{token}"] = MaterializedLayer(rest, annotations=ranks)
+    return HighLevelGraph(made, {name: set() for name in made})
 
 
-def _batch_task(batch: Batch, work: Key, calls: Calls) -> task_spec.Task:
+def _work_key(token: str, index: int) -> Key:
+    return (f"{OURS}work-{token}", index, 0)
+
+
+def _recorded_part(key: Key, recorded: Mapping[int, Recorded]) -> Any:
+    """Return the recorded result that a key stands for; None: it is none."""
+    return recorded.get(key[1], NOTHING_RECORDED).parts.get(key)
+
+
+def _batch_task(batch: Batch, token: str, calls: Calls) -> task_spec.Task:
     waits = [task_spec.TaskRef(key) for key in batch.waits_for]
-    reference = task_spec.TaskRef(work)
-    return task_spec.Task(batch.key, calls.run, reference, batch.subtasks, *waits)
+    (part,) = batch.parts
+    reference = task_spec.TaskRef(_work_key(token, part.task))
+    return task_spec.Task(batch.key, calls.run, reference, part.subtasks, *waits)
 
 
 def merge_key(task: TaskPlan, token: str) -> Key:
@@ -216,17 +240,6 @@ def merge_key(task: TaskPlan, token: str) -> Key:
 
 def _itself(value: Any) -> Any:
     return value
-
-
-def _in_lane(batch: Batch, ends: list[Key], lanes: int) -> Batch:
-    """Return a batch that also waits for the last one in the lane that is next."""
-    if not lanes:
-        return batch
-    if len(ends) >= lanes:
-        waits_for = tuple(dict.fromkeys((*batch.waits_for, ends.pop(0))))
-        batch = replace(batch, waits_for=waits_for)
-    ends.append(batch.key)
-    return batch
 
 
 def _compact(numbers: list[int]) -> Sequence[int]:
@@ -275,7 +288,9 @@ def _link(
         done=done,
         positions=positions,
         whole=whole,
-        starts=np.array([batch.subtasks[0] for batch in upstream.batches], np.int64),
+        starts=np.array(
+            [batch.parts[0].subtasks[0] for batch in upstream.batches], np.int64
+        ),
     )
 
 
@@ -285,8 +300,7 @@ def _waits_for(
     keys: dict[Key, None] = {}
     for link in links:
         if link.whole:
-            *_, last = link.upstream.merges
-            keys[last] = None
+            keys[link.upstream.merges[-1].key] = None
             continue
         wanted = _upstream_subtasks(task, numbers, link)
         part_of = link.done.part_of
@@ -315,16 +329,25 @@ def _batches_with(link: _Link, wanted: set[int]) -> dict[Key, None]:
     return {link.upstream.batches[int(i)].key: None for i in np.unique(places)}
 
 
-def _with_merges(graph: TaskGraph, done: Recorded, token: str) -> TaskGraph:
-    final = merge_key(graph.task, token)
+def _with_merges(
+    graph: TaskGraph, done: Recorded, token: str, generation: int, rank: int
+) -> TaskGraph:
+    name, index, _ = merge_key(graph.task, token)
+    first = generation << _NUMBER_BITS
     level = [*done.parts, *(batch.key for batch in graph.batches)]
-    merges: dict[Key, tuple[Key, ...]] = {}
+    merges: list[Batch] = []
+
+    def merge(keys: Sequence[Key]) -> Key:
+        key = (name, index, first + len(merges))
+        merges.append(
+            Batch(key=key, node=MERGES, parts=(), waits_for=tuple(keys), rank=rank)
+        )
+        return key
+
     while len(level) > _MERGE_WIDTH:
-        above: list[Key] = []
-        for start in range(0, len(level), _MERGE_WIDTH):
-            key = (final[0], final[1], len(merges) + 1)
-            merges[key] = tuple(level[start : start + _MERGE_WIDTH])
-            above.append(key)
-        level = above
-    merges[final] = tuple(level)
-    return TaskGraph(task=graph.task, batches=graph.batches, merges=merges)
+        level = [
+            merge(level[start : start + _MERGE_WIDTH])
+            for start in range(0, len(level), _MERGE_WIDTH)
+        ]
+    merge(level)
+    return replace(graph, merges=tuple(merges))

@@ -11,6 +11,7 @@ from ziggy_dask.lazily import names_from
 if TYPE_CHECKING:
     from ziggy_dask.records import (
         alerts,
+        clocks,
         deliveries,
         instances,
         jobs,
@@ -45,6 +46,7 @@ _HOMES = {
     "count_tasks": "states",
     "instance_state": "states",
     "alerts": "",
+    "clocks": "",
     "deliveries": "",
     "triggers": "",
     "instances": "",
@@ -63,6 +65,7 @@ __all__ = [
     "InstanceState",
     "TaskStep",
     "alerts",
+    "clocks",
     "count_tasks",
     "create_database",
     "deliveries",

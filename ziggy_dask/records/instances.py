@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, insert, or_, select, update
 
 from ziggy_dask.errors import RecordsError
-from ziggy_dask.records import journal
+from ziggy_dask.records import clocks, journal
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.states import (
     WAITING_STEPS,
@@ -57,6 +58,15 @@ class InstanceRecord:
     """When it was made."""
     finished: datetime | None
     """When its supervisor stopped working on it; None: it has not."""
+    clock_s: float = 0.0
+    """Time of work on it, in seconds, as far as it was counted."""
+    clock_since_s: float | None = None
+    """Since when it is worked on, in seconds since 1970 UTC; None: it is not."""
+
+    @property
+    def seconds(self) -> float:
+        """Time of work on it so far, in seconds; standing still does not count."""
+        return clocks.seconds(self.clock_s, self.clock_since_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +113,17 @@ class TaskRecord:
     """So many subtasks may fail although its node does not allow it."""
     changes: Mapping[str, Any]
     """Parameters that were changed for its restart, by set and name."""
+    cause: str
+    """Why it failed, as one of the engine's `FailureCause`; empty: it did not."""
+    clock_s: float
+    """Time of work on it, in seconds, over all attempts, as far as it was counted."""
+    clock_since_s: float | None
+    """Since when it is worked on, in seconds since 1970 UTC; None: it is not."""
+
+    @property
+    def seconds(self) -> float:
+        """Time of work on it so far, in seconds; waiting does not count."""
+        return clocks.seconds(self.clock_s, self.clock_since_s)
 
     @property
     def state(self) -> str:
@@ -174,6 +195,7 @@ def create_instance(
                 is_planned=False,
                 message="",
                 created=datetime.now(UTC),
+                clock_since_s=time.time(),
             )
             .returning(InstanceRow.id)
         )
@@ -226,7 +248,7 @@ def move_tasks(
     """Bring tasks from one of the `start` steps to another; return how many moved."""
     if not tasks:
         return 0
-    values: dict[str, Any] = {"step": to.value}
+    values: dict[str, Any] = {"step": to.value, **clocks.of_step(to)}
     if to is TaskStep.EXECUTING:
         values["started"] = func.coalesce(TaskRow.started, datetime.now(UTC))
     elif to is TaskStep.WAITING_TO_RUN:
@@ -246,7 +268,11 @@ def move_tasks(
 
 @patiently
 def fail_task(
-    database: Database, task: int, step: TaskStep | None, message: str
+    database: Database,
+    task: int,
+    step: TaskStep | None,
+    message: str,
+    cause: str = "",
 ) -> None:
     """Set the error flag of a task, at a step; None: where it is."""
     values = {} if step is None else {"step": step.value}
@@ -259,21 +285,59 @@ def fail_task(
                 is_error=True,
                 is_halting=False,
                 message=message,
+                cause=cause,
                 finished=datetime.now(UTC),
+                **clocks.stopped(TaskRow),
                 **values,
             ),
         )
 
 
 @patiently
-def ask_to_halt(database: Database, tasks: Sequence[int]) -> int:
-    """Ask the supervisor to end tasks; return how many had not ended yet."""
+def begin_storing(database: Database, tasks: Sequence[int]) -> list[int]:
+    """Bring tasks to the step STORING; return which, in the order that is given.
+
+    Those that an operator asked to halt before stay as they are. From then on they
+    can't be halted: their products are about to be visible.
+    """
+    moved: set[int] = set()
+    values = {"step": TaskStep.STORING.value, **clocks.running(TaskRow)}
+    with database.writing() as connection:
+        for some in pieces(tasks):
+            change = (
+                update(TaskRow)
+                .where(TaskRow.id.in_(some), TaskRow.step != TaskStep.COMPLETE.value)
+                .where(TaskRow.is_error.is_(False), TaskRow.is_halting.is_(False))
+                .values(**values)
+            )
+            moved.update(journal.change(connection, change))
+    return [number for number in tasks if number in moved]
+
+
+@patiently
+def ask_to_halt(
+    database: Database, tasks: Sequence[int], *, is_supervised: bool = False
+) -> int:
+    """Ask the supervisor to end tasks; return how many had not ended yet.
+
+    Parameters
+    ----------
+    database
+        The records.
+    tasks
+        Numbers of the tasks.
+    is_supervised
+        Whether there is a supervisor; what it is storing has as good as ended then.
+    """
+    ended = [TaskStep.COMPLETE.value]
+    if is_supervised:
+        ended.append(TaskStep.STORING.value)
     with database.writing() as connection:
         return sum(
             connection.execute(
                 update(TaskRow)
                 .where(TaskRow.id.in_(some), TaskRow.is_error.is_(False))
-                .where(TaskRow.step != TaskStep.COMPLETE.value)
+                .where(TaskRow.step.not_in(ended))
                 .values(is_halting=True)
             ).rowcount
             for some in pieces(tasks)
@@ -306,6 +370,9 @@ def set_instance_state(
     values: dict[str, Any] = {"state": state.value, "finished": None}
     if state.is_final:
         values["finished"] = datetime.now(UTC)
+        values |= clocks.stopped(InstanceRow)
+    else:
+        values |= clocks.running(InstanceRow)
     if message:
         values["message"] = message
     with database.writing() as connection:
@@ -462,6 +529,8 @@ def complete_tasks(
             snapshot=snapshot,
             inputs=dict(read),
             finished=datetime.now(UTC),
+            cause="",
+            **clocks.stopped(TaskRow),
         )
         for number, read in inputs.items()
     ]
@@ -512,6 +581,8 @@ def _instance_from_row(row: Any) -> InstanceRecord:
         message=row.message,
         created=row.created,
         finished=row.finished,
+        clock_s=row.clock_s,
+        clock_since_s=row.clock_since_s,
     )
 
 

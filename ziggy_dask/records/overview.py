@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, and_, case, func, not_, select
 from sqlalchemy.orm import aliased
 
+from ziggy_dask.records import clocks
 from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.instances import TaskRecord, records_of
 from ziggy_dask.records.states import (
@@ -131,6 +132,15 @@ class TaskLine(NamedTuple):
     """When its first subtask began."""
     finished: datetime | None
     """When it was complete or failed."""
+    clock_s: float
+    """Time of work on it, in seconds, over all attempts, as far as it was counted."""
+    clock_since_s: float | None
+    """Since when it is worked on, in seconds since 1970 UTC; None: it is not."""
+
+    @property
+    def seconds(self) -> float:
+        """Time of work on it so far, in seconds; waiting does not count."""
+        return clocks.seconds(self.clock_s, self.clock_since_s)
 
     @property
     def state(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
-from ziggy_dask.records import journal
+from ziggy_dask.records import clocks, journal
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.records.tables import (
@@ -81,7 +81,12 @@ def reset_tasks(database: Database, reset: Reset) -> None:
         connection.execute(
             update(InstanceRow)
             .where(InstanceRow.id == reset.instance)
-            .values(state=InstanceState.PROCESSING.value, finished=None, message="")
+            .values(
+                state=InstanceState.PROCESSING.value,
+                finished=None,
+                message="",
+                **clocks.running(InstanceRow),
+            )
         )
 
 
@@ -95,10 +100,12 @@ def _revived(tasks: Sequence[int], reset: Reset) -> Any:
             is_error=False,
             is_halting=False,
             message="",
+            cause="",
             snapshot="",
             finished=None,
             attempt=TaskRow.attempt + 1,
             resubmits=TaskRow.resubmits + 1 if reset.is_automatic else 0,
+            **clocks.stopped(TaskRow),
         )
     )
 

@@ -135,6 +135,8 @@ class InstanceRow(Table):
     message: Mapped[str]
     created: Mapped[datetime]
     finished: Mapped[datetime | None]
+    clock_s: Mapped[float] = mapped_column(server_default="0")
+    clock_since_s: Mapped[float | None]
 
 
 class TaskRow(Table):
@@ -174,6 +176,9 @@ class TaskRow(Table):
     tolerated: Mapped[int] = mapped_column(server_default="0")
     changes: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     is_halting: Mapped[bool] = mapped_column(server_default=false())
+    cause: Mapped[str] = mapped_column(server_default="")
+    clock_s: Mapped[float] = mapped_column(server_default="0")
+    clock_since_s: Mapped[float | None]
 
 
 class PartRow(Table):

@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.events import unheard
 from ziggy_dask.engine.launch import launch, request_from_json
 from ziggy_dask.engine.open_cluster import OpenCluster
@@ -24,18 +23,17 @@ from ziggy_dask.errors import (
     error_to_text,
 )
 from ziggy_dask.pools.autoscaler import opened_compute
-from ziggy_dask.records import InstanceState, instances, requests
-from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records import instances, requests
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.lease import Lease, invite_requests
 from ziggy_dask.records.requests import RequestKind, RequestRecord, RequestState
-from ziggy_dask.records.restarts import reset_tasks
 from ziggy_dask.records.triggers import forget_faults
 from ziggy_dask.supervisor.file_watcher import Watch
 from ziggy_dask.supervisor.supervise import (
     halt_idle,
     in_charge,
     left_scaffolds,
+    reset_all,
     work_on,
 )
 from ziggy_dask.supervisor.triggers import LOOK_S, look_for_events, watched_directories
@@ -178,8 +176,7 @@ def _restart(
     resets = plan_restart(site.database, Restart.from_json(request.content))
     if any(one.instance in active for one in resets):
         return None
-    for reset in resets:
-        reset_tasks(site.database, reset)
+    resets = reset_all(site, Restart.from_json(request.content))
     return tuple(one.instance for one in resets)
 
 
@@ -218,8 +215,6 @@ class _InstanceThread(threading.Thread):
         """Bring the instance as far as it gets, and say so if that is not its end."""
         try:
             record = self._work()
-        except KeyboardInterrupt:
-            logger.info("instance %s: left as it is, to be gone on with", self._number)
         except ComputeLostError as error:
             logger.error("instance %s: %s", self._number, error)
             self.lost = error
@@ -227,10 +222,8 @@ class _InstanceThread(threading.Thread):
             logger.error("instance %s: %s", self._number, error)
         except ZiggyError as error:
             logger.error("instance %s: %s", self._number, error)
-            self._give_up(str(error))
-        except Exception as error:
+        except Exception:
             logger.exception("instance %s", self._number)
-            self._give_up(f"{type(error).__name__}: {error}")
         else:
             logger.info("instance %s: %s", self._number, record.state.value)
 
@@ -241,23 +234,3 @@ class _InstanceThread(threading.Thread):
             self._address, security=self._security, set_as_default=False
         ) as client:
             return work_on(self._site, self._number, client, unheard)
-
-    def _give_up(self, reason: str) -> None:
-        """End an instance that can't go on, so that nobody waits for it."""
-        database = self._site.database
-        if instances.instance(database, self._number).state.is_final:
-            return  # and it has been said why
-        has_failed = any(t.is_error for t in instances.tasks(database, self._number))
-        state = (
-            InstanceState.ERRORS_STALLED
-            if has_failed
-            else InstanceState.TRANSITION_FAILED
-        )
-        instances.set_instance_state(database, self._number, state, reason)
-        alert(
-            self._site,
-            Severity.INFRASTRUCTURE,
-            f"instance {self._number} can't go on: {reason}; when that is mended: "
-            f"ziggy restart --instance {self._number}",
-            instance=self._number,
-        )

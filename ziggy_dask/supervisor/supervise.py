@@ -9,7 +9,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions import DataReceiptStep, Keep, Pipeline
+from ziggy_dask.engine.actions import (
+    EndCause,
+    EndInstance,
+    FailureCause,
+    Leave,
+    Retry,
+)
 from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.context import load_context, scaffold_name, stored_models
+from ziggy_dask.engine.decide import HALTED
 from ziggy_dask.engine.events import (
     InstanceEnded,
     Listener,
@@ -21,15 +30,11 @@ from ziggy_dask.engine.intake import receive_deliveries
 from ziggy_dask.engine.launch import Request, launch, plan, request_from_options
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.publish import reconcile
-from ziggy_dask.engine.restart import Restart, plan_restart
-from ziggy_dask.engine.run import HALTED, InstanceRun
-from ziggy_dask.engine.work_orders import (
-    instance_facts,
-    require_models,
-    scaffold_name,
-    stored_models,
-)
+from ziggy_dask.engine.restart import Restart, passed_over, plan_restart
+from ziggy_dask.engine.run import InstanceRun
+from ziggy_dask.engine.work_orders import require_models
 from ziggy_dask.errors import (
+    ComputeLostError,
     ConnectionLostError,
     DefinitionError,
     LeaseError,
@@ -41,13 +46,14 @@ from ziggy_dask.pools.autoscaler import opened_compute
 from ziggy_dask.records import (
     InstanceState,
     TaskStep,
+    clocks,
     count_tasks,
     instance_state,
     instances,
     outcomes,
 )
 from ziggy_dask.records.alerts import Severity
-from ziggy_dask.records.instances import InstanceRecord, NewTask, TaskRecord
+from ziggy_dask.records.instances import InstanceRecord, NewTask
 from ziggy_dask.records.lease import (
     REFRESH_S,
     Lease,
@@ -165,10 +171,24 @@ def restart_tasks(
         return []
     with _in_charge_to_the_end(site):
         # Others may have restarted the same meanwhile: what counts is how it is now.
-        resets = plan_restart(site.database, asked)
-        for reset in resets:
-            reset_tasks(site.database, reset)
+        resets = reset_all(site, asked)
         return [work_on(site, one.instance, client, listen) for one in resets]
+
+
+def reset_all(site: OpenCluster, asked: Restart) -> list[Reset]:
+    """Bring the tasks of a restart back to where they can run; tell of those left out."""
+    resets = plan_restart(site.database, asked)
+    for task, reason in passed_over(site.database, asked):
+        alert(
+            site,
+            Severity.WARNING,
+            f"{task.node} {task.unit} is not restarted: {reason}",
+            instance=task.instance,
+            task=task.id,
+        )
+    for reset in resets:
+        reset_tasks(site.database, reset)
+    return resets
 
 
 def halt_tasks(site: OpenCluster, numbers: Sequence[int]) -> int:
@@ -177,7 +197,8 @@ def halt_tasks(site: OpenCluster, numbers: Sequence[int]) -> int:
     If nobody does, they are marked as halted at once; else the supervisor is asked,
     and does it within seconds.
     """
-    asked = instances.ask_to_halt(site.database, numbers)
+    is_supervised = current_lease(site.database) is not None
+    asked = instances.ask_to_halt(site.database, numbers, is_supervised=is_supervised)
     _halt_unsupervised(site)
     return asked
 
@@ -209,8 +230,13 @@ def _in_charge_to_the_end(site: OpenCluster) -> Iterator[None]:
 
 def _mark_halted(site: OpenCluster, instance: int) -> None:
     """Let the halts of an instance that nobody works on take effect."""
+    record = instances.instance(site.database, instance)
+    with site.writing:  # what a commit names is complete, and can't be halted
+        reconcile(site.repository, site.database, record)
     for task in instances.halting(site.database, instance):
-        instances.fail_task(site.database, task, None, HALTED)
+        instances.fail_task(
+            site.database, task, None, HALTED, FailureCause.HALTED.value
+        )
         alert(
             site,
             Severity.ERROR,
@@ -220,7 +246,7 @@ def _mark_halted(site: OpenCluster, instance: int) -> None:
         )
     tasks = instances.tasks(site.database, instance)
     counts = count_tasks((task.step, task.is_error) for task in tasks)
-    is_over = instances.instance(site.database, instance).state.is_final
+    is_over = record.state.is_final
     state = instance_state(counts, can_go_on=not is_over and _has_work(site, instance))
     _set_state(site, instance, state)
 
@@ -277,32 +303,92 @@ def _newest_unended(site: OpenCluster) -> int:
 def work_on(
     site: OpenCluster, number: int, client: Client | None, listen: Listener
 ) -> InstanceRecord:
-    """Bring an instance as far as it gets; for whoever is in charge."""
+    """Bring an instance as far as it gets; for whoever is in charge.
+
+    Returns
+    -------
+    InstanceRecord
+        The instance in a final state; or as it is, if the supervisor is to stop.
+
+    Raises
+    ------
+    ZiggyError
+        If it can't be worked on. It has a final state and a message then, and an alert
+        tells of it, unless the next supervisor resumes it by itself.
+    """
+    try:
+        return _work_on(site, number, client, listen)
+    except (LeaseError, ConnectionLostError):
+        raise  # nobody here may write, or can
+    except ComputeLostError as error:
+        if client is None:  # in the foreground, where no supervisor comes next
+            give_up(site, number, str(error))
+        raise
+    except Exception as error:
+        name = "" if isinstance(error, ZiggyError) else f"{type(error).__name__}: "
+        give_up(site, number, f"{name}{error}")
+        raise
+
+
+def give_up(site: OpenCluster, number: int, reason: str) -> None:
+    """Bring an instance that can't be worked on to a final state, and tell operators."""
+    if instances.instance(site.database, number).state.is_final:
+        return  # and it has been said why
+    has_failed = any(t.is_error for t in instances.tasks(site.database, number))
+    state = (
+        InstanceState.ERRORS_STALLED if has_failed else InstanceState.TRANSITION_FAILED
+    )
+    _set_aside(site, number)
+    instances.set_instance_state(site.database, number, state, reason)
+    alert(
+        site,
+        Severity.INFRASTRUCTURE,
+        f"instance {number} can't go on: {reason}; when that is fixed: "
+        f"ziggy restart --instance {number}",
+        instance=number,
+    )
+
+
+def _work_on(
+    site: OpenCluster, number: int, client: Client | None, listen: Listener
+) -> InstanceRecord:
     record = instances.instance(site.database, number)
+    clocks.stop_left_running(site.database, number)
     with site.writing:
         reconcile(site.repository, site.database, record)
     if instances.halting(site.database, number):
         _mark_halted(site, number)
+    _set_aside(site, number)
     instances.set_instance_state(site.database, number, InstanceState.PROCESSING)
-    try:
-        can_go_on = _prepare(site, number, listen)
-    except ZiggyError as error:
-        message = str(error)
-        instances.set_instance_state(
-            site.database, number, InstanceState.TRANSITION_FAILED, message
+    is_over: EndInstance | Leave | None = None
+    if _prepare(site, record, listen) and _has_work(site, number):
+        is_over = _run_tasks(site, number, client, listen)
+    if isinstance(is_over, Leave):
+        site.database.require_lease()  # if it was lost, that is why it was left
+        return instances.instance(site.database, number)
+    if is_over is not None and is_over.cause is EndCause.STUCK:
+        raise RecordsError(
+            f"tasks of instance {number} are left that wait for nothing, and yet can't "
+            "begin; see: ziggy tasks"
         )
-        alert(site, Severity.INFRASTRUCTURE, message, instance=number)
-        raise
-    if can_go_on and _has_work(site, number):
-        _run_tasks(site, number, client, listen)
     return _settle_state(site, number, listen)
 
 
-def _prepare(site: OpenCluster, number: int, listen: Listener) -> bool:
+def _set_aside(site: OpenCluster, number: int) -> None:
+    """Show no task as running that nobody works on."""
+    instances.move_tasks(
+        site.database,
+        [one.id for one in instances.tasks(site.database, number) if one.position >= 0],
+        TaskStep.WAITING_TO_RUN,
+        [TaskStep.QUEUED, TaskStep.EXECUTING, TaskStep.STORING],
+    )
+
+
+def _prepare(site: OpenCluster, record: InstanceRecord, listen: Listener) -> bool:
     """Take in deliveries and make the tasks; return whether there is more to do."""
-    record = instances.instance(site.database, number)
     if record.is_planned:
         return True
+    number = record.id
     pipeline, _ = instances.instance_pipeline(site.database, number)
     request = request_from_options(record.pipeline, record.options)
     if _receives(pipeline, request):
@@ -364,9 +450,8 @@ def _has_work(site: OpenCluster, number: int) -> bool:
 
 def _run_tasks(
     site: OpenCluster, number: int, client: Client | None, listen: Listener
-) -> None:
-    record = instances.instance(site.database, number)
-    facts = instance_facts(site, record)
+) -> EndInstance | Leave:
+    context = load_context(site, instances.instance(site.database, number))
 
     def warn(words: str) -> None:
         listen(Planned(instance=number, nodes={}, warnings=(words,)))
@@ -379,23 +464,22 @@ def _run_tasks(
             if client is None:
                 page = site.show(site, used)
                 listen(Opened(dashboard=used.dashboard_link or "", page=page))
-            InstanceRun(site, facts, used, listen).run()
-            while again := _automatic_restart(site, facts.pipeline, number):
-                reset_tasks(site.database, again)
-                facts = instance_facts(site, record)
-                InstanceRun(site, facts, used, listen).run()
+            while True:
+                over = InstanceRun(site, context, used, listen).run()
+                if not isinstance(over, Retry):
+                    return over
+                _retry(site, number, over)
     finally:
         _tidy_up(site, number)
 
 
-def _automatic_restart(
-    site: OpenCluster, pipeline: Pipeline, number: int
-) -> Reset | None:
-    """Return the restart of what failed and may run once more by itself."""
+def _retry(site: OpenCluster, number: int, retry: Retry) -> None:
+    """Bring tasks back to where what failed of them runs once more, and tell of it."""
+    chosen = set(retry.tasks)
     again = [
         task
         for task in instances.tasks(site.database, number)
-        if task.is_error and task.failed and _may_run_again(site, pipeline, task)
+        if task.position in chosen
     ]
     for task in again:
         alert(
@@ -405,25 +489,10 @@ def _automatic_restart(
             instance=number,
             task=task.id,
         )
-    if not again:
-        return None
     numbers = tuple(task.id for task in again)
-    (reset,) = plan_restart(site.database, Restart(tasks=numbers, is_automatic=True))
-    return reset
-
-
-def _may_run_again(site: OpenCluster, pipeline: Pipeline, task: TaskRecord) -> bool:
-    """Tell whether a task has a restart left.
-
-    A batch that was lost with its worker always has one, in which every subtask runs
-    by itself: only one of them may be to blame.
-    """
-    if task.message == HALTED:
-        return False
-    times = pipeline.by_name[task.node].retry.times
-    return task.resubmits < times or (
-        task.resubmits == 0 and outcomes.lost_together(site.database, task.id)
-    )
+    asked = Restart(tasks=numbers, is_automatic=True)
+    for reset in plan_restart(site.database, asked):
+        reset_tasks(site.database, reset)
 
 
 def _tidy_up(site: OpenCluster, instance: int) -> None:

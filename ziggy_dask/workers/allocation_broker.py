@@ -69,7 +69,7 @@ class Agreement(SchedulerPlugin):
     def transition(
         self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Tell the supervisor when the first batch of a task goes to a worker."""
+        """Tell the supervisor of the first batch of a task that goes to a worker."""
         if finish != "processing" or not isinstance(key, tuple) or len(key) != 3:
             return
         token, index = str(key[0])[-32:], key[1]
@@ -77,7 +77,7 @@ class Agreement(SchedulerPlugin):
             return
         if not str(key[0]).startswith(OURS):
             self._begun.add((token, index))
-            self._scheduler.log_event(f"ziggy-{token}", index)
+            self._scheduler.log_event(f"ziggy-{token}", key)
 
     def forget(self, token: str) -> None:
         """Drop all that belongs to a run of the supervisor."""

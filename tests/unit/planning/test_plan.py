@@ -168,6 +168,10 @@ def graphs(plan, size=1, recorded=None):
     )
 
 
+def merges(graph):
+    return {one.key: one.waits_for for one in graph.merges}
+
+
 def test_edges_run_from_subtask_to_subtask_where_they_line_up():
     made = graphs(planned(chain(), four_images()))
     split = made[2]
@@ -179,7 +183,7 @@ def test_edges_come_from_the_whole_task_where_everything_is_needed():
     made = graphs(planned(chain(), four_images()))
     mean = made[4].batches[0]
     assert mean.waits_for == ((f"ziggy/merge-split-{TOKEN}", 2, 0),)
-    assert set(made[2].merges[mean.waits_for[0]]) == {b.key for b in made[2].batches}
+    assert set(merges(made[2])[mean.waits_for[0]]) == {b.key for b in made[2].batches}
 
 
 def test_a_scattered_subset_waits_only_for_its_own_items():
@@ -205,7 +209,7 @@ def test_recorded_subtasks_do_not_run_again_but_serve_what_follows():
     key = (f"recorded-{TOKEN}", 0, 7)
     done = {0: Recorded(parts={key: "result"}, part_of={0: key, 2: key})}
     scale, split, _ = graphs(plan, recorded=done)
-    assert [list(batch.subtasks) for batch in scale.batches] == [[1]]
+    assert [list(batch.parts[0].subtasks) for batch in scale.batches] == [[1]]
     assert [batch.waits_for for batch in split.batches] == [
         (key,),
         ((f"scale-{TOKEN}", 0, 1),),
@@ -225,7 +229,7 @@ def test_every_subtask_is_in_exactly_one_batch(count, size, done):
     known = {n: key for n in done if n < count}
     recorded = {0: Recorded(parts={key: None}, part_of=known)} if known else {}
     scale, split, _ = graphs(plan, size, recorded)
-    ran = [n for batch in scale.batches for n in batch.subtasks]
+    ran = [n for batch in scale.batches for n in batch.parts[0].subtasks]
     assert sorted([*ran, *known]) == list(range(count))
     keys = {batch.key for batch in scale.batches} | {key}
     for batch in split.batches:
@@ -236,13 +240,14 @@ def test_many_parts_are_merged_in_a_tree():
     labels = [f"{n:05d}" for n in range(10_000)]
     plan = planned(chain(), {"raw": [holding("set-1/L0", labels)]})
     split = graphs(plan)[1]
-    assert max(len(below) for below in split.merges.values()) <= 64
-    final = (f"ziggy/merge-split-{TOKEN}", 1, 0)
+    below = merges(split)
+    assert max(map(len, below.values())) <= 64
+    final = split.merges[-1].key
     leaves, waiting = set(), [final]
     while waiting:
         key = waiting.pop()
-        if key in split.merges:
-            waiting.extend(split.merges[key])
+        if key in below:
+            waiting.extend(below[key])
         else:
             leaves.add(key)
     assert leaves == {batch.key for batch in split.batches}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -160,9 +161,8 @@ def instance_rows(records: Sequence[InstanceRecord]) -> list[dict[str, Any]]:
             "pipeline": f"{one.pipeline} v{one.version}",
             "state": one.state.value,
             "created": one.created,
-            "seconds": (one.finished - one.created).total_seconds()
-            if one.finished
-            else None,
+            "seconds": one.seconds or None,
+            "elapsed": _between(one.created, one.finished),
             "message": one.message,
         }
         for one in records
@@ -178,14 +178,18 @@ def task_rows(records: Sequence[TaskLine | TaskRecord]) -> list[dict[str, Any]]:
             "unit": one.unit,
             "state": one.state,
             "subtasks": subtask_counts(one.complete, one.total, one.failed),
-            "seconds": (one.finished - one.started).total_seconds()
-            if one.started and one.finished
-            else None,
+            "seconds": one.seconds or None,
+            "elapsed": _between(one.started, one.finished),
             "worker": one.worker,
             "message": one.message,
         }
         for one in records
     ]
+
+
+def _between(start: datetime | None, end: datetime | None) -> float | None:
+    """Return all the time from a start to an end, in seconds, standing still included."""
+    return (end - start).total_seconds() if start and end else None
 
 
 def subtask_counts(complete: int, total: int, failed: int) -> str:

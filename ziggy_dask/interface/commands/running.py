@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -228,14 +229,18 @@ def followed(as_json: bool) -> Iterator[Listener]:
 @contextmanager
 def interruptible(cluster: Cluster) -> Iterator[None]:
     """Let an interrupt end a run even where Python swallows the exception."""
+    is_interrupted = threading.Event()
 
     def interrupt(number: int, frame: object) -> None:
+        is_interrupted.set()
         cluster.stop()
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
+        if is_interrupted.is_set():
+            raise KeyboardInterrupt
     finally:
         signal.signal(signal.SIGINT, before)
 

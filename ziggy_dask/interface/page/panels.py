@@ -81,7 +81,7 @@ def _instances(database: Database, view: View, chosen: int, *, may_act: bool) ->
             f"{escape(one.pipeline)} v{one.version}",
             parts.state(one.state.value),
             f"{one.created:%Y-%m-%d %H:%M:%S}",
-            parts.seconds(one.created, one.finished),
+            parts.clock(one.seconds),
             _instance_action(one) if may_act else "",
         ]
         for one in records
@@ -196,7 +196,9 @@ def _tasks(
             f'<span class="number">{one.complete}/{one.total}</span>',
             parts.number(one.failed),
             f"{one.started:%H:%M:%S}" if one.started else "",
-            parts.seconds(one.started, one.finished or at),
+            parts.seconds(one.started, one.finished or at)
+            if at
+            else parts.clock(one.seconds),
             escape(one.worker),
             parts.button("log", one.id, "log"),
             _task_action(one) if may_act and at is None else "",

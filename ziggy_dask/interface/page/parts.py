@@ -22,6 +22,11 @@ def seconds(start: datetime | None, end: datetime | None) -> str:
     return f'<span class="number">{taken:.1f}</span>'
 
 
+def clock(seconds: float) -> str:
+    """Return what a clock shows, in seconds; nothing if it never ran."""
+    return f'<span class="number">{seconds:.1f}</span>' if seconds else ""
+
+
 def button(verb: str, value: object, text: str, *, pressed: bool = False) -> str:
     """Return a button that asks the server to do something with a value."""
     mark = ' aria-pressed="true"' if pressed else ""

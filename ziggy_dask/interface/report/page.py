@@ -121,7 +121,7 @@ def _facts(instance: Instance, found: list[NodeStatistics]) -> Html:
         cost = sum(one.cost for one in jobs)
         facts["cost of jobs"] = number(cost, price(cost))
     if record.finished:
-        facts["took"] = seconds((record.finished - record.created).total_seconds())
+        facts["took"] = seconds(record.seconds)
     boxes = "".join(
         f"<div><b>{markup(value)}</b>{markup(name)}</div>"
         for name, value in facts.items()
