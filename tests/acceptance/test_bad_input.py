@@ -119,7 +119,10 @@ def test_a_bad_manifest_is_refused(cluster, path, tmp_path):
         (["run", "sample", "--start", "flipp"], "no node 'flipp'; did you mean 'flip'"),
         (["plan", "sample", "--stop", "x"], "no node 'x'"),
         (["plan", "sample", "--where", "datast=1"], "write 'name=expression'"),
-        (["plan", "sample", "--where", "dataset=["], "is no regular expression"),
+        (
+            ["plan", "sample", "--where", "dataset=["],
+            "is not a valid regular expression",
+        ),
         (["graph", "sample", "-o", "x.bmp"], "use one of: .svg, .png, .pdf, .dot"),
         (["graph", "sample", "-o", "x.svg"], "there is nothing to draw"),
         (["tasks", "7"], "there is no instance 7"),

@@ -369,6 +369,8 @@ def _plan_node(
     made = []
     for unit, row in name_units(locations, rows):
         task = _plan_task(pipeline, node, unit, row.holdings)
+        if where.is_choice and task.labels is not None and not len(task.labels):
+            continue  # none of its items is among the chosen ones
         dropped = _dropped(task)
         if dropped:
             warnings.append(
@@ -462,12 +464,15 @@ def _joined(feeds: Iterable[Feed]) -> Labels | None:
 
 
 def _dropped(task: TaskPlan) -> list[str]:
+    """Return the items of inputs that a task does not have, since others lack them."""
     if task.labels is None:
         return []
     return [
         text
         for feed in task.feeds
-        if feed.span is Span.SLICE and feed.labels is not None
+        if feed.span is Span.SLICE
+        and feed.labels is not None
+        and feed.labels is not task.labels
         for text in feed.labels.without(task.labels)
     ]
 
@@ -533,6 +538,13 @@ def _why_no_units(
             return (
                 f"node {node.name!r} has nothing to do: none of the {len(held)} products "
                 f"at '{location}' is among the chosen units of work"
+            )
+        if where.is_choice and not any(
+            holding.labels is None or len(holding.labels) for holding in held.values()
+        ):
+            return (
+                f"node {node.name!r} has nothing to do: no item of {one.data_type!r} at "
+                f"'{location}' is among the chosen ones"
             )
     return f"node {node.name!r} has nothing to do: its inputs have no unit of work in common"
 

@@ -53,6 +53,11 @@ class Where:
     exclude: tuple[tuple[str, str], ...] = ()
     """Placeholder name and regular expression that the value must not match."""
 
+    @property
+    def is_choice(self) -> bool:
+        """Whether it has conditions."""
+        return bool(self.include or self.exclude)
+
     def accepts(self, values: Mapping[str, str]) -> bool:
         """Tell whether placeholder values are among the chosen ones."""
         return all(
@@ -162,6 +167,6 @@ def _condition(text: str, names: Sequence[str]) -> tuple[str, str]:
         re.compile(pattern)
     except re.error as error:
         raise DefinitionError(
-            f"{text!r}: {pattern!r} is no regular expression: {error.msg}"
+            f"{text!r}: {pattern!r} is not a valid regular expression: {error.msg}"
         ) from error
     return name, pattern

@@ -8,6 +8,7 @@ read from ``STEP-inputs.h5``. An exception is written to ``STEP-error.h5``.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from typing import Any
@@ -58,7 +59,9 @@ def write_error(path: str, error: Exception) -> None:
 
 def main(root: str, module: str, function: str, step: str) -> int:
     """Run the function; return the exit code."""
-    sys.path.insert(0, root)
+    # Python put the directory of this file first, whose modules have names like users'.
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+    sys.path[:] = [root, *(one for one in sys.path if os.path.abspath(one) != here)]  # noqa: PTH100
     try:
         loaded = importlib.import_module(module)
         called = getattr(loaded, function, None) or getattr(

@@ -6,6 +6,7 @@ written after the documentation of their formats.
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -211,3 +212,26 @@ def test_ids_are_filled_in():
 def test_a_batch_system_that_cannot_be_asked_is_refused():
     with pytest.raises(ClusterError, match="jobs of moab can't be run by this version"):
         commands_of(BatchSystem.MOAB)
+
+
+@pytest.mark.parametrize(
+    ("used", "allowed", "status", "cause", "code"),
+    [
+        ("00:01:04", "00:01:00", 271, JobCause.TIME_LIMIT, 143),
+        ("100:00:02", "100:00:00", 265, JobCause.TIME_LIMIT, 137),
+        ("00:00:30", "00:01:00", 271, JobCause.KILLED, 143),
+        ("61", "60", 271, JobCause.TIME_LIMIT, 143),
+        (None, "00:01:00", 267, JobCause.KILLED, 139),
+    ],
+)
+def test_pbs_ends_jobs_at_their_wall_time_by_a_signal(
+    used, allowed, status, cause, code
+):
+    job = {
+        "job_state": "F",
+        "Exit_status": status,
+        "resources_used": {"walltime": used} if used else {},
+        "Resource_List": {"walltime": allowed},
+    }
+    (told,) = pbs.read_qstat(json.dumps({"Jobs": {"1.pbs": job}})).values()
+    assert (told.state, told.cause, told.exit_code) == (JobState.FAILED, cause, code)

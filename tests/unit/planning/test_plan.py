@@ -159,6 +159,15 @@ def test_a_task_survives_being_plain_values(labels):
         assert task_from_json(task_to_json(task), {}) == task
 
 
+def test_a_choice_that_leaves_no_item_makes_no_task_and_says_so():
+    where = Where(include=(("dataset", "set-1"),))
+    held = {"raw": [holding("set-1/L0", [])]}
+    plan = planned(chain(), held, where=where)
+    assert plan.tasks == ()
+    assert "no item of 'raw'" in plan.warnings[0]
+    assert len(planned(chain(), held).tasks) == 3
+
+
 # -- the graph -----------------------------------------------------------------
 
 

@@ -1,5 +1,8 @@
 """Where programs and environments are found, and what programs are told."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -12,6 +15,7 @@ from ziggy_dask.definitions import (
     ScriptStep,
     parameter_from_text,
 )
+from ziggy_dask.workers import runner
 from ziggy_dask.workers.description import describe
 from ziggy_dask.workers.programs import ProgramFailure, find_environment, find_program
 from ziggy_dask.workers.work import ModelFile, Work
@@ -123,3 +127,23 @@ def test_parameters_and_models_are_told_under_the_originals_names(tmp_path):
         assert other.attrs["PARAMETER_SET_ORIGINAL_NAME"] == "params2"
         assert other["dmy3/dmy3"].asstr()[...].tolist() == ["dummy string"]
         assert other["dmy4/dmy4"][...].tolist() == [1, 0]
+
+
+def test_the_runner_does_not_shadow_modules_of_users_by_its_own(tmp_path):
+    root, site = tmp_path / "root", tmp_path / "site"
+    (site / "algorithms").mkdir(parents=True)
+    (site / "algorithms" / "__init__.py").write_text("WHOSE = 'theirs'\n")
+    root.mkdir()
+    (root / "mine.py").write_text(
+        "import algorithms\n\n\ndef check(inputs):\n    print(algorithms.WHOSE)\n"
+    )
+    with h5py.File(tmp_path / "step-inputs.h5", "w"):
+        pass
+    done = subprocess.run(
+        [sys.executable, runner.__file__, str(root), "mine", "check", "step"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "theirs\n", done.stderr

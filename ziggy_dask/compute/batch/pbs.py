@@ -27,7 +27,8 @@ def read_qstat(text: str) -> Told:
     """Return what ``qstat -x -f -F json`` of PBS printed.
 
     States and exit codes are those of the PBS reference guide: an exit status of 256 and
-    more is a signal, a negative one PBS's own reason.
+    more is a signal, a negative one PBS's own reason. A job that exceeds its wall time
+    is ended by SIGTERM, status 271. Signals are shown as shells do, by 128 and their number.
     """
     jobs = json.loads(text or "{}").get("Jobs", {})
     return {number: _status(job) for number, job in jobs.items()}
@@ -49,7 +50,7 @@ def _status(job: Mapping[str, object]) -> JobStatus:
     elif code == 0:
         state = JobState.ENDED
     elif code >= 256:
-        cause = JobCause.KILLED
+        cause = JobCause.TIME_LIMIT if _is_over_time(job) else JobCause.KILLED
     return JobStatus(
         state=state,
         comment=comment,
@@ -58,6 +59,26 @@ def _status(job: Mapping[str, object]) -> JobStatus:
         started=started,
         ended=from_ctime(str(job.get("obittime") or job.get("mtime") or "")),
     )
+
+
+def _is_over_time(job: Mapping[str, object]) -> bool:
+    """Tell whether a job ran for all the time that it had: PBS ends it by a signal then."""
+    used, allowed = (
+        _seconds(times.get("walltime") if isinstance(times, Mapping) else None)
+        for times in (job.get("resources_used"), job.get("Resource_List"))
+    )
+    return used is not None and allowed is not None and used >= allowed
+
+
+def _seconds(walltime: object) -> int | None:
+    """Return a time of PBS, ``HH:MM:SS`` or seconds, in seconds; None: it is none."""
+    parts = str(walltime).split(":")
+    if not all(part.isdigit() for part in parts):
+        return None
+    seconds = 0
+    for part in parts:
+        seconds = seconds * 60 + int(part)
+    return seconds
 
 
 def _code(code: int | None) -> int | None:
