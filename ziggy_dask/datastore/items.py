@@ -30,6 +30,7 @@ from ziggy_dask.datastore.content import (
     write_to,
 )
 from ziggy_dask.datastore.layout import open_dataset
+from ziggy_dask.datastore.room import SMALLER, require_room
 from ziggy_dask.datastore.stores import store_to_write
 from ziggy_dask.errors import DatastoreError, MissingError
 
@@ -200,8 +201,16 @@ def write_dataset_item(
 
 
 def read_dataset_item(session: icechunk.Session, path: str, name: str) -> xr.Dataset:
-    """Read one Dataset of a collection into memory."""
-    return open_dataset(session, f"{path}/{name}").load()
+    """Read one Dataset of a collection into memory.
+
+    Raises
+    ------
+    MemoryError
+        If this process has no room for it; before anything is read.
+    """
+    dataset = open_dataset(session, f"{path}/{name}")
+    require_room(dataset.nbytes, f"the item {name!r} of '{path}'", SMALLER)
+    return dataset.load()
 
 
 def write_file_item(

@@ -6,6 +6,7 @@ request per variable and no look at metadata.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -87,6 +88,15 @@ class Layout:
     """Zarr metadata of the array that says what differs per item; None without one."""
     template: Said | None = None
     """What is said of an item that differs in nothing."""
+
+    def slice_bytes(self, count: int) -> int:
+        """Return the size of so many items in memory, in bytes."""
+        total = 0
+        for one in self.variables:
+            shape = dict(zip(one.dims, one.metadata.shape, strict=True))
+            shape[self.dimension] = count
+            total += math.prod(shape.values()) * one.dtype.itemsize
+        return total
 
     @property
     def encoded(self) -> tuple[str, ...]:

@@ -6,6 +6,11 @@ import resource
 
 import psutil
 
+SMALLER = (
+    "cut it into smaller parts with 'subtask' and 'chunk', use a 'dask_function' or a "
+    "program, or give workers more memory"
+)
+"""What to do with Datasets that are too large."""
 _ASK_FROM = 64 * 1024 * 1024
 """What is smaller than this, in bytes, is read without a question."""
 

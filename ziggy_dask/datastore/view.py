@@ -9,6 +9,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from ziggy_dask.datastore.export import export
 from ziggy_dask.datastore.index import all_products, directory, read_product
 from ziggy_dask.datastore.items import FileItem, Files, read_file_item
 from ziggy_dask.datastore.layout import open_dataset
@@ -119,7 +120,9 @@ class Datastore:
     ) -> list[Path]:
         """Write products into directories of their names.
 
-        Files come out byte for byte; arrays and collections as NetCDF.
+        Files come out byte for byte; arrays and collections as NetCDF, which say where
+        they come from in the global attribute ``ziggy``, as JSON. Nothing is held in
+        memory as a whole, and a file gets its name when it is whole.
 
         Parameters
         ----------
@@ -132,25 +135,15 @@ class Datastore:
         -------
         list
             The files that were written.
+
+        Raises
+        ------
+        ExportError
+            If something could not be written, with each product and item that this is
+            true of; all others were.
         """
-        written = []
-        for path in list(self if paths is None else paths):
-            target = Path(directory) / path
-            content = self[path]
-            if isinstance(content, xr.Dataset):
-                written.append(
-                    _write_netcdf(content, target.with_name(f"{target.name}.nc"))
-                )
-            elif isinstance(content, xr.DataTree):
-                written += [
-                    _write_netcdf(node.to_dataset(), target / f"{name}.nc")
-                    for name, node in content.children.items()
-                ]
-            else:
-                written += [
-                    content.item(name).copy_to(target / name) for name in content
-                ]
-        return written
+        wanted = [path.strip("/") for path in (self if paths is None else paths)]
+        return export(wanted, self.product, Path(directory))
 
     def below(self, path: str = "") -> dict[str, ProductKind | None]:
         """Return what lies directly below a path: kinds of products by name.
@@ -167,19 +160,3 @@ class Datastore:
         """Return snapshot, time (UTC) and message of what was published, newest first."""
         commits = self._repository.history()
         return [(one.snapshot, one.time, one.message) for one in commits]
-
-
-def as_netcdf(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a Dataset whose text is of a type that NetCDF can hold."""
-    texts = {
-        name: variable.astype(object)
-        for name, variable in dataset.variables.items()
-        if variable.dtype.kind == "T"
-    }
-    return dataset.drop_encoding().assign(texts)
-
-
-def _write_netcdf(dataset: xr.Dataset, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    as_netcdf(dataset).to_netcdf(path, engine="h5netcdf")
-    return path

@@ -217,9 +217,7 @@ def _writers(pipeline: Pipeline) -> Iterator[Problem]:
     for node in receipts[1:]:
         yield Problem(("nodes", node.name), "a pipeline can have one data receipt node")
     writers: dict[str, str] = {
-        one.name: receipts[0].name
-        for one in pipeline.data_types
-        if receipts and one.reader
+        one.name: receipts[0].name for one in pipeline.delivered if receipts
     }
     for node in pipeline.nodes:
         for name in node.outputs:

@@ -119,7 +119,7 @@ def _lines(pipeline: Pipeline) -> list[tuple[tuple[str, bool], tuple[str, bool]]
     for node in pipeline.ordered:
         here = (node.name, True)
         if isinstance(node.step, DataReceiptStep):
-            brought = [one.name for one in pipeline.data_types if one.reader]
+            brought = [one.name for one in pipeline.delivered]
             found.update(dict.fromkeys((here, (name, False)) for name in brought))
         found.update(
             dict.fromkeys(((one.data_type, False), here) for one in node.inputs)

@@ -334,6 +334,24 @@ class Pipeline:
         return MappingProxyType({one.name: one for one in self.data_types})
 
     @cached_property
+    def delivered(self) -> tuple[DataType, ...]:
+        """Data types that deliveries bring: those with a reader.
+
+        Of what a program writes, the reader is for the program's files.
+        """
+        programs = (
+            node
+            for node in self.nodes
+            if isinstance(node.step, ProgramStep | ScriptStep)
+        )
+        made = {name for node in programs for name in node.outputs}
+        return tuple(
+            data_type
+            for data_type in self.data_types
+            if data_type.reader and data_type.name not in made
+        )
+
+    @cached_property
     def models(self) -> Mapping[str, ModelType]:
         """Model types by name."""
         return MappingProxyType({one.name: one for one in self.model_types})
@@ -390,7 +408,7 @@ class Pipeline:
 
     def _upstream_of(self, node: Node) -> tuple[str, ...]:
         reads = {one.data_type for one in node.inputs}
-        received = any(self.types[name].reader for name in reads & set(self.types))
+        received = any(data_type.name in reads for data_type in self.delivered)
         found = list(node.after)
         for other in self.nodes:
             brings = isinstance(other.step, DataReceiptStep) and received

@@ -80,7 +80,7 @@ def sort_files(pipeline: Pipeline, names: Iterable[str]) -> SortedDelivery:
 
 
 def _sort_file(pipeline: Pipeline, name: str) -> SortedFile:
-    receivable = [one for one in pipeline.data_types if one.reader]
+    receivable = pipeline.delivered
     for one in receivable:
         depth = len(one.location.segments)
         parts = name.split("/")

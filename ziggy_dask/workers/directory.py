@@ -15,8 +15,8 @@ from pathlib import Path
 import xarray as xr
 
 from ziggy_dask.datastore import FileItem
+from ziggy_dask.datastore.netcdf import write_netcdf
 from ziggy_dask.datastore.readers import open_file
-from ziggy_dask.datastore.view import as_netcdf
 from ziggy_dask.definitions import Keep, ProductKind
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.description import describe, interface_name
@@ -215,7 +215,7 @@ def _write_datasets(source: Source, given: object, directory: Path) -> Iterator[
             dataset.to_zarr(directory / f"{name}.zarr", consolidated=False)
             yield f"{name}.zarr"
         else:
-            as_netcdf(dataset).to_netcdf(directory / f"{name}.nc", engine="h5netcdf")
+            write_netcdf(dataset, directory / f"{name}.nc")
             yield f"{name}.nc"
 
 

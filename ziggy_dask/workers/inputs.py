@@ -23,9 +23,11 @@ from ziggy_dask.datastore import (
     read_slice,
     shared_repository,
 )
+from ziggy_dask.datastore.blocks import LARGE_BYTES
 from ziggy_dask.datastore.items import Files, read_dataset_item, read_file_item
 from ziggy_dask.datastore.layout import Selection
-from ziggy_dask.definitions import ProductKind
+from ziggy_dask.datastore.room import SMALLER, require_room
+from ziggy_dask.definitions import ProductKind, ProgramStep, ScriptStep
 from ziggy_dask.errors import MissingError
 from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
 
@@ -54,6 +56,7 @@ class Inputs:
 
     def __init__(self, work: Work, results: Results) -> None:
         self._work = work
+        self._is_for_program = isinstance(work.step, ProgramStep | ScriptStep)
         self._results: dict[int, list[Result]] = {}
         for result in results:
             self._results.setdefault(result.index, []).append(result)
@@ -148,12 +151,19 @@ class Inputs:
         assert labels is not None
         if source.kind is not ProductKind.ARRAY:
             name = labels.texts()[items][0] if isinstance(items, slice) else ""
+            if self._is_for_program:
+                return open_dataset(session, f"{source.path}/{name}")
             return read_dataset_item(session, source.path, name)
         layout = _layout(self._work.token, source, session)
-        positions = _positions(self._work, source, layout)
-        if positions is None:
-            return read_slice(layout, session, items)
-        return read_slice(layout, session, [int(p) for p in positions[items]])
+        places = _positions(self._work, source, layout)
+        positions = items if places is None else [int(p) for p in places[items]]
+        count = items.stop - items.start if isinstance(items, slice) else len(items)
+        size = layout.slice_bytes(count)
+        if self._is_for_program and size > LARGE_BYTES:
+            whole = open_dataset(session, source.path)
+            return whole.isel({source.dimension: positions})
+        require_room(size, f"a subtask's part of '{source.path}'", SMALLER)
+        return read_slice(layout, session, positions)
 
     def _parts(self, source: Source, items: slice) -> list[tuple[Result, slice]]:
         """Return the results that have a subtask's items, and which of them."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ziggy_dask.datastore.netcdf import open_exported
 from ziggy_dask.datastore.readers.hdf5 import groups_of, is_hdf5
 from ziggy_dask.datastore.readers.opening import Reading
 from ziggy_dask.datastore.readers.parts import listed, not_read
@@ -31,7 +32,8 @@ def read_netcdf(
     """Open a NetCDF or HDF5 file as xarray sees it, without loading it.
 
     NetCDF-4 and HDF5 are read by h5netcdf; NetCDF-3, classic and with 64-bit offsets,
-    by SciPy. CF conventions are decoded.
+    by SciPy. CF conventions are decoded. A file that was exported from a datastore is
+    read as what it was there.
 
     Parameters
     ----------
@@ -63,6 +65,9 @@ def read_netcdf(
             raise DeliveryError(f"{path}: is NetCDF-3, which has no groups")
         return Reading(content=_opened(path, {"engine": _engine(path)}, unmasked))
     there = groups_of(path)
+    exported = None if group or groups or unmasked else open_exported(path)
+    if exported is not None:
+        return Reading(content=exported)
     backend = {"engine": "h5netcdf", "phony_dims": "access"}
     if groups:
         return Reading(content=_tree(path, groups, backend))
