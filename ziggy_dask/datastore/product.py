@@ -9,6 +9,7 @@ import xarray as xr
 
 from ziggy_dask.datastore.index import Product
 from ziggy_dask.datastore.items import Files
+from ziggy_dask.datastore.origin import Origin, origin_in
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import ProductKind
 from ziggy_dask.display import Html, card, markup, section, table
@@ -58,6 +59,21 @@ class StoredProduct:
         """Labels of its items, or names of its files."""
         labels = self._product.labels
         return [] if labels is None else labels.texts()
+
+    def why(self, **where: object) -> Origin:
+        """Return who made it, from what, with which code, as the datastore tells.
+
+        Parameters
+        ----------
+        **where
+            Dimension and label of an item, as in ``image=3``; by default all of it.
+
+        Raises
+        ------
+        DatastoreError
+            If there is no such item.
+        """
+        return origin_in(self._product, where)
 
     def open(self) -> Content:
         """Return its content: a Dataset, a DataTree, or bytes by file name."""

@@ -28,6 +28,8 @@ from ziggy_dask.errors import DefinitionError
 EXTRA_ARGUMENTS = frozenset({"parameters", "models", "context"})
 _places: dict[Path, tuple[Path, str]] = {}
 """Where this process reads the code of a directory from, and the digest of it."""
+_origins: dict[Path, Path] = {}
+"""Where the code of a directory comes from; what lies beside it there is not copied."""
 
 
 def load_function(
@@ -92,13 +94,17 @@ def code_version(root: Path | None) -> str:
     return "installed" if root is None else read_code(root).version
 
 
-def use_code(root: Path, place: Path, digest: str) -> None:
+def use_code(root: Path, place: Path, digest: str, origin: Path | None = None) -> None:
     """Have the code of a directory be read from a place of this process.
 
     Its modules are named by `root` and `digest`, so that a function that one process
-    pickled is found by every other one that was told the same.
+    pickled is found by every other one that was told the same. If the code was copied
+    from an `origin` that is there, ``__file__`` of its modules leads to that, where
+    algorithms find what lies beside them.
     """
     _places[root] = place, digest
+    if origin is not None and origin.is_dir():
+        _origins[root] = origin
     code_package(root, "")
 
 
@@ -111,7 +117,8 @@ def code_package(root: Path, version: str) -> str:
     """Return the name of the package in which the modules of a directory are."""
     place, digest = _places.get(root, (root, version))
     key = f"{root} {digest}".encode("utf-8", "surrogateescape")
-    return make_package(hashlib.sha256(key).hexdigest()[:16], place)
+    name = hashlib.sha256(key).hexdigest()[:16]
+    return make_package(name, place, _origins.get(root, place))
 
 
 def _full_name(root: Path | None, module_name: str, version: str) -> str:

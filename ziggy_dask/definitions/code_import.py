@@ -27,16 +27,29 @@ from pathlib import Path
 from typing import Any
 
 _PREFIX = "ziggy_code_"
+_origins: dict[str, Path] = {}
+"""Where the modules of each package come from."""
 
 
-def make_package(key: str, place: Path) -> str:
-    """Return the name of the package of a directory; it is there afterwards."""
+def make_package(key: str, place: Path, origin: Path) -> str:
+    """Return the name of the package of a directory; it is there afterwards.
+
+    Parameters
+    ----------
+    key
+        Tells it from others.
+    place
+        Where its modules are read from.
+    origin
+        Directory to which ``__file__`` of its modules leads.
+    """
     name = _PREFIX + key
     if name not in sys.modules:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
         sys.modules[name] = types.ModuleType(name)
     package = sys.modules[name]
+    _origins[name] = origin
     if list(getattr(package, "__path__", ())) != [str(place)]:
         package.__path__ = [str(place)]
         importlib.invalidate_caches()
@@ -90,6 +103,10 @@ class _Loader(SourceFileLoader):
         package = module.__name__.partition(".")[0]
         own = {**vars(builtins), "__import__": _importer(package)}
         module.__dict__["__builtins__"] = own
+        (place,) = sys.modules[package].__path__
+        beside = _origins[package] / Path(self.path).relative_to(place)
+        if beside.parent.is_dir():
+            module.__file__ = str(beside)
         super().exec_module(module)
 
 

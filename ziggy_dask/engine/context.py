@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ziggy_dask.datastore import Repository
 from ziggy_dask.definitions import ParameterSet, Pipeline, Programs
+from ziggy_dask.engine.code import code_of_instance
 from ziggy_dask.engine.history import to_leave_out
 from ziggy_dask.engine.launch import Request, request_from_options
 from ziggy_dask.engine.open_cluster import OpenCluster
@@ -14,6 +15,7 @@ from ziggy_dask.planning import Processed, TaskPlan, Where
 from ziggy_dask.receipt import ModelVersion, model_versions
 from ziggy_dask.records import instances
 from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.workers import Code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,9 @@ class InstanceContext:
     request: Request
     """What was asked for."""
     pipeline: Pipeline
-    """The exact definition."""
+    """The exact definition; its root is the directory of the code that runs."""
+    code: Code | None
+    """The code that runs; None: it is what Python can import."""
     sets: Mapping[str, ParameterSet]
     """The parameter sets."""
     datastore: str
@@ -64,11 +68,14 @@ def load_context(site: OpenCluster, record: InstanceRecord) -> InstanceContext:
         If the snapshot that the instance reads is not there any more.
     """
     pipeline, sets = instances.instance_pipeline(site.database, record.id)
+    code = code_of_instance(site, record, pipeline.root)
+    pipeline = replace(pipeline, root=code.root if code is not None else None)
     request = request_from_options(pipeline.name, record.options)
     return InstanceContext(
         record=record,
         request=request,
         pipeline=pipeline,
+        code=code,
         sets=sets,
         datastore=site.repository.url,
         programs=site.cluster.programs,

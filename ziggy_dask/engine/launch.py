@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ziggy_dask.datastore import Labels
-from ziggy_dask.definitions import ParameterSet, Pipeline, Process, code_version
+from ziggy_dask.definitions import ParameterSet, Pipeline, Process
 from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.engine.code import code_of_pipeline
 from ziggy_dask.engine.history import to_leave_out
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DefinitionError
@@ -24,6 +25,7 @@ from ziggy_dask.planning import (
     stored_holdings,
 )
 from ziggy_dask.records import instances, library
+from ziggy_dask.records.code import save_code
 from ziggy_dask.records.library import StoredPipeline, StoredSet
 from ziggy_dask.records.triggers import NewEvent
 
@@ -74,6 +76,9 @@ def launch(site: OpenCluster, request: Request) -> int:
     stored = library.pipeline(site.database, request.pipeline)
     selected_nodes(stored.pipeline, request.start, request.stop)
     chosen_sets(site, stored, request.parameters)  # what is refused locks nothing
+    code = code_of_pipeline(stored.pipeline)
+    if code is not None:
+        save_code(site.database, code)
     stored, known = library.lock_newest(site.database, request.pipeline)
     sets = _with_values(stored, known, request.parameters)
     return instances.create_instance(
@@ -81,7 +86,8 @@ def launch(site: OpenCluster, request: Request) -> int:
         instances.NewInstance(
             name=request.name,
             pipeline_id=stored.id,
-            code_version=code_version(stored.pipeline.root),
+            code_version=code.version if code is not None else "installed",
+            code=code.digest if code is not None else "",
             options=_options(request),
             parameters={
                 name: {

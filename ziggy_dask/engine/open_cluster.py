@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ziggy_dask.datastore import Repository, create_repository, open_repository
 from ziggy_dask.definitions import ClusterFile
-from ziggy_dask.records import Database, create_database, open_database
+from ziggy_dask.records import Database, create_database, library, open_database
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -45,17 +45,22 @@ def create_site(cluster: ClusterFile) -> OpenCluster:
     """Create what is missing of a cluster's datastore, database and directories."""
     cluster.home.mkdir(parents=True, exist_ok=True)
     cluster.receipt.mkdir(parents=True, exist_ok=True)
+    database = create_database(cluster.database.url, cluster.database.password_file)
+    database.base = cluster.path.parent
+    library.keep_places(database)
     return OpenCluster(
         cluster=cluster,
         repository=create_repository(cluster.datastore),
-        database=create_database(cluster.database.url, cluster.database.password_file),
+        database=database,
     )
 
 
 def open_site(cluster: ClusterFile) -> OpenCluster:
     """Open a cluster that was created before."""
+    database = open_database(cluster.database.url, cluster.database.password_file)
+    database.base = cluster.path.parent
     return OpenCluster(
         cluster=cluster,
         repository=open_repository(cluster.datastore),
-        database=open_database(cluster.database.url, cluster.database.password_file),
+        database=database,
     )

@@ -17,6 +17,7 @@ import numpy as np
 from ziggy_dask.datastore import Publication, Repository
 from ziggy_dask.definitions import DataType, ProductKind
 from ziggy_dask.engine.context import InstanceContext
+from ziggy_dask.engine.origin import origin_of
 from ziggy_dask.planning import Target, TaskPlan
 from ziggy_dask.records import Database, TaskStep, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord
@@ -112,8 +113,11 @@ def _publications(
     database: Database, context: InstanceContext, one: Finished
 ) -> list[Publication]:
     given = outcomes.subtasks_with_output(database, one.number)
+    origin = origin_of(database, one.number, one.plan)
     return [
-        _publication(database, context, one, target, given.get(target.path, set()))
+        _publication(
+            database, context, one, target, given.get(target.path, set()), origin
+        )
         for target in {target.path: target for target in one.plan.targets}.values()
     ]
 
@@ -124,9 +128,10 @@ def _publication(
     one: Finished,
     target: Target,
     given: set[int],
+    origin: dict[str, Any],
 ) -> Publication:
     data_type = context.pipeline.types[target.data_type]
-    attributes = product_attributes(context, one.plan, one.number, data_type)
+    attributes = product_attributes(context, one.plan, one.number, data_type) | origin
     labels = one.plan.labels
     lacking = [n for n in range(one.plan.count) if n not in given]
     if data_type.kind is ProductKind.ARRAY and labels is not None and lacking:

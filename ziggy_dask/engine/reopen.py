@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ziggy_dask.definitions import DaskFunctionStep, FunctionStep, code_version
+from ziggy_dask.engine.code import code_changes
 from ziggy_dask.engine.context import load_context
 from ziggy_dask.engine.loading import load_tasks
 from ziggy_dask.engine.open_cluster import OpenCluster
@@ -43,7 +44,7 @@ class OpenedSubtask:
     models: Mapping[str, Any]
     """Models by type, under their original names."""
     is_code_changed: bool
-    """Whether the algorithm's code is another one than it ran with."""
+    """Whether the algorithm's code, which is the one of today, is not the one it ran with."""
     _work: Work
 
     @property
@@ -120,6 +121,7 @@ def open_subtask(site: OpenCluster, task: int, number: int) -> OpenedSubtask:
         )
     instance = instances.instance(site.database, record.instance)
     context = load_context(site, instance)
+    pipeline, _ = instances.instance_pipeline(site.database, record.instance)
     tasks = load_tasks(site.database, record.instance)
     plan = tasks.plans[record.position]
     snapshots = tasks.snapshots()
@@ -148,9 +150,16 @@ def open_subtask(site: OpenCluster, task: int, number: int) -> OpenedSubtask:
         inputs=_inputs(work, number),
         parameters={one.name: dict(one.values) for one in work.sets},
         models=models_of(work),
-        is_code_changed=code_version(work.root) != work.code_version,
-        _work=work,
+        is_code_changed=bool(code_changes(site, instance, pipeline.root)),
+        _work=_with_newest_code(work, pipeline.root),
     )
+
+
+def _with_newest_code(work: Work, root: Path | None) -> Work:
+    """Let a subtask run the code of today, which its author works on, if it is there."""
+    if root is None or not root.is_dir():
+        return work
+    return replace(work, root=root, code_version=code_version(root))
 
 
 def _inputs(work: Work, number: int) -> Mapping[str, Any]:

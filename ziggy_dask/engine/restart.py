@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.engine.code import code_of_pipeline
 from ziggy_dask.errors import DefinitionError, RecordsError
 from ziggy_dask.planning import (
     TaskPlan,
@@ -28,6 +29,15 @@ from ziggy_dask.records.instances import TaskRecord
 from ziggy_dask.records.restarts import Reset
 
 Changes = Mapping[str, Mapping[str, object]]
+
+
+class CodeChoice(Enum):
+    """Which code runs where that of the pipeline's directory has changed."""
+
+    OLD = "old"
+    """The code with which the instance was launched, or restarted before."""
+    NEW = "new"
+    """The code that is in the pipeline's directory now."""
 
 
 class RestartMode(Enum):
@@ -55,6 +65,8 @@ class Restart:
     """What runs again; None: what failed."""
     changes: Changes = field(default_factory=dict)
     """Parameters to change, by set and name."""
+    code: CodeChoice = CodeChoice.OLD
+    """Which code runs from now on."""
     is_automatic: bool = False
     """Whether no operator asks."""
 
@@ -66,13 +78,19 @@ class Restart:
             "fingerprint": self.fingerprint,
             "mode": self.mode.value if self.mode else None,
             "changes": {name: dict(values) for name, values in self.changes.items()},
+            "code": self.code.value,
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Restart:
         """Return the restart that `to_json` described."""
         mode = RestartMode(content["mode"]) if content["mode"] else None
-        return cls(**{**content, "tasks": tuple(content["tasks"]), "mode": mode})
+        known = {
+            "tasks": tuple(content["tasks"]),
+            "mode": mode,
+            "code": CodeChoice(content.get("code", CodeChoice.OLD.value)),
+        }
+        return cls(**{**content, **known})
 
 
 def is_restartable(task: TaskRecord) -> bool:
@@ -174,7 +192,11 @@ def _plan_instance(
         if content
     }
     modes = {one.id: _mode_of(one, asked) for one in tasks}
-    return _reset(instance, records, plans, modes, asked)
+    reset = _reset(instance, records, plans, modes, asked)
+    if asked.code is CodeChoice.OLD:
+        return reset
+    pipeline, _ = instances.instance_pipeline(database, instance)
+    return replace(reset, code=code_of_pipeline(pipeline))
 
 
 def _mode_of(task: TaskRecord, asked: Restart) -> RestartMode:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -25,19 +25,21 @@ from ziggy_dask.engine.loading import load_recorded, load_tasks, progress_of
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.perform import Performer
 from ziggy_dask.engine.placement import Placement
+from ziggy_dask.engine.recipes import RecipeBook
 from ziggy_dask.engine.telling import Telling
 from ziggy_dask.engine.unusable import drop_unusable
 from ziggy_dask.planning import Key
 from ziggy_dask.records import TaskStep, instances, outcomes
+from ziggy_dask.records.code import digest_of
 from ziggy_dask.workers import (
     BatchResult,
     Halting,
     SubtaskState,
     begin_run,
-    code_of,
     end_run,
     remember,
     send_code,
+    surroundings,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +80,9 @@ class InstanceRun:
         self._context = context
         self._client = client
         self._token = secrets.token_hex(16)
+        self._recipes = RecipeBook(context, self._surroundings)
         tasks = load_tasks(site.database, context.number)
+        self._tasks = tasks
         drop_unusable(site, context.number, tasks)
         recorded = load_recorded(site, tasks, self._token)
         self._progress = progress_of(site.database, tasks, recorded)
@@ -170,8 +174,14 @@ class InstanceRun:
 
     def _record(self, results: Sequence[BatchResult]) -> None:
         """Put outcomes on record, all in one transaction, and tell of them."""
+        self._recipes.note(results)
+        made = []
+        for one in results:
+            plan, record = self._tasks.plans[one.index], self._tasks.records[one.index]
+            recipe = self._recipes.recipe_of(plan, record.changes, one)
+            made.append(outcomes.Made(recipe=recipe, attempt=record.attempt))
         numbered = [(self._progress[one.index].number, one) for one in results]
-        outcomes.record(self._site.database, numbered)
+        outcomes.record(self._site.database, numbered, made)
         self._telling.progressed(results)
 
     def _note(self, key: Key, ended: Ended) -> None:
@@ -206,12 +216,17 @@ class InstanceRun:
     def _prepare(self) -> None:
         """Give scheduler and workers what they must know, and listen to them."""
         tell_workers(lambda: self._client.register_plugin(Halting()))
-        if root := self._context.pipeline.root:
-            tell_workers(lambda: send_code(self._client, code_of(root)))
+        if code := self._context.code:
+            tell_workers(lambda: send_code(self._client, code))
         self._client.subscribe_topic(
             f"ziggy-{self._token}", lambda event: self._begun.append(tuple(event[1]))
         )
         begin_run(self._client, self._token)
+
+    def _surroundings(self) -> dict[str, bytes]:
+        """Ask all workers what they bring along; return it by digest."""
+        texts: Mapping[str, bytes] = self._client.run(surroundings)
+        return {digest_of(text): text for text in texts.values()}
 
     def _let_go(self) -> None:
         """Release what is left on the scheduler."""

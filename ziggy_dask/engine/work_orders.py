@@ -81,8 +81,8 @@ def work_of(
         limit_s=node.limit_s * node.retry.time**resubmits,
         root=context.pipeline.root,
         code_version=context.record.code_version,
-        sets=_sets(context, node, changes),
-        models=_models(context, node, task.unit),
+        sets=sets_of_node(context, node, changes),
+        models=models_of_unit(context, node, task.unit),
         sources=tuple(_source(context, feed, snapshots) for feed in task.feeds),
         sinks=tuple(_sink(context, target, allocations) for target in task.targets),
         event_labels=context.event_labels,
@@ -117,7 +117,7 @@ def input_snapshots(
 
     Inputs are products, and the files of models.
     """
-    models = _models(context, context.pipeline.by_name[task.node], task.unit)
+    models = models_of_unit(context, context.pipeline.by_name[task.node], task.unit)
     return {
         feed.path: context.record.base_snapshot
         if feed.task is None
@@ -211,7 +211,7 @@ def _why_no_model(
     )
 
 
-def _sets(
+def sets_of_node(
     context: InstanceContext, node: Node, changes: Mapping[str, Mapping[str, object]]
 ) -> tuple[ParameterSet, ...]:
     """Return the parameter sets of a node, with what was changed for a restart."""
@@ -221,7 +221,9 @@ def _sets(
     )
 
 
-def _models(context: InstanceContext, node: Node, unit: Unit) -> dict[str, ModelFile]:
+def models_of_unit(
+    context: InstanceContext, node: Node, unit: Unit
+) -> dict[str, ModelFile]:
     """Return the models that apply to a unit of work, by model type."""
     found = {}
     for name in node.models:

@@ -16,6 +16,7 @@ from ziggy_dask.interface.cards import cluster_card
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.interface.report import write_report
 from ziggy_dask.interface.runs import Runs
+from ziggy_dask.interface.why import Why, explain
 from ziggy_dask.receipt import ModelVersion, model_versions
 from ziggy_dask.records import instances, requests
 from ziggy_dask.records.backup import write_backup
@@ -74,6 +75,26 @@ class Cluster(Runs):
     def datastore(self) -> InstanceDatastore:
         """The products, as of now."""
         return InstanceDatastore(self._site)
+
+    def why(self, path: str, *, at: int | None = None, **where: object) -> Why:
+        """Return who made a product, or an item of it, from what, and with which code.
+
+        Parameters
+        ----------
+        path
+            The product.
+        at
+            As this instance left it; None: the newest one.
+        **where
+            Dimension and label of an item, as in ``image=3``.
+
+        Raises
+        ------
+        DatastoreError
+            If there is no such product or item.
+        """
+        datastore = self.datastore if at is None else self.datastore.at(at)
+        return explain(self._site, datastore, path, where)
 
     @property
     def instances(self) -> dict[int, Instance]:

@@ -85,6 +85,15 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ziggy stats 2 --breakdown", "where the time went"),
     ),
     "report": (("ziggy report 2 -o report.html", "one file to send around"),),
+    "why": (
+        ("ziggy why set-1/L1", "who made a product, and with which code"),
+        ("ziggy why set-1/L1 --where image=3", "who made one item of it"),
+    ),
+    "code show": (
+        ("ziggy code show 2", "the files of the code of instance 2"),
+        ("ziggy code show 2 algorithms.py", "one of them, as it ran"),
+    ),
+    "code checkout": (("ziggy code checkout 2 old-code", "all of them, anew"),),
     "events": (
         ("ziggy events", "handlers, and what they started"),
         ("ziggy events --watch", "as they come, to Ctrl-C"),

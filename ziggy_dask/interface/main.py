@@ -58,6 +58,8 @@ _SECTIONS = {
         "logs": "records:logs",
         "stats": "statistics:stats",
         "report": "statistics:report",
+        "why": "why:why",
+        "code": "why:code",
         "console": "console:console",
     },
     "Operate": {

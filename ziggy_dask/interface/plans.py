@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ziggy_dask.definitions import Process
 from ziggy_dask.definitions.names import member
+from ziggy_dask.engine.code import code_of_pipeline
 from ziggy_dask.engine.launch import chosen_sets
 from ziggy_dask.interface.estimating import (
     Asked,
@@ -36,8 +37,14 @@ class Plans(Library):
         """Return all tasks that `run` would run now; nothing is changed.
 
         Deliveries that wait count as received.
+
+        Raises
+        ------
+        DefinitionError
+            If the request does not fit the pipeline, or its code is not there.
         """
         definition = library.pipeline(self._site.database, pipeline).pipeline
+        code_of_pipeline(definition)
         request = self._request(pipeline, "", start, stop, where, exclude, process, {})
         expected = expected_products(self._site, definition, request)
         return plan(self._site, definition, request, expected)

@@ -17,7 +17,7 @@ from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError, RecordsError
 
 if TYPE_CHECKING:
-    from ziggy_dask.definitions import ClusterFile
+    from ziggy_dask.definitions import ClusterFile, CodeTree
     from ziggy_dask.interface.status import Status
     from ziggy_dask.records import Database
     from ziggy_dask.records.alerts import Alert
@@ -52,7 +52,9 @@ def open_records(file: str | os.PathLike[str]) -> Records:
     """
     cluster = read_cluster(Path(file))
     place = cluster.database
-    return Records(cluster, records.open_database(place.url, place.password_file))
+    database = records.open_database(place.url, place.password_file)
+    database.base = cluster.path.parent
+    return Records(cluster, database)
 
 
 class Records:
@@ -123,6 +125,32 @@ class Records:
                     "there is no instance yet; run one: ziggy run PIPELINE"
                 )
         return records.instances.instance(self._database, number)
+
+    def recorded_code(self, which: int | str) -> CodeTree:
+        """Return code that ran, as it was put on record.
+
+        Parameters
+        ----------
+        which
+            Number of an instance, or the begin of the code's digest.
+
+        Raises
+        ------
+        RecordsError
+            If there is no such instance, or no such code on record.
+        """
+        from ziggy_dask.records.code import load_code
+
+        digest = str(which).removeprefix("sha256:").partition(" ")[0]
+        if digest.isdigit() and len(digest) < 8:
+            record = records.instances.instance(self._database, int(digest))
+            if not record.code:
+                raise RecordsError(
+                    f"the code of instance {record.id} was not kept: it was launched "
+                    "before code went on record, or has no code of its own"
+                )
+            digest = record.code
+        return load_code(self._database, digest)
 
     def task_records(self, instance: int) -> list[TaskRecord]:
         """Return what is on record of the tasks of an instance."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions import DataReceiptStep, Process
 from ziggy_dask.definitions.names import member
+from ziggy_dask.engine.code import code_changes
 from ziggy_dask.engine.launch import fired_event
 from ziggy_dask.errors import ClusterError, DefinitionError, DeliveryError
 from ziggy_dask.interface.library import Overrides
 from ziggy_dask.interface.objects import Instance
 from ziggy_dask.interface.plans import Plans
 from ziggy_dask.receipt import find_deliveries
-from ziggy_dask.records import library
+from ziggy_dask.records import instances, library
 from ziggy_dask.records.requests import RequestKind
 from ziggy_dask.supervisor import (
+    CodeChoice,
     Listener,
     Request,
     Restart,
@@ -27,6 +30,7 @@ from ziggy_dask.supervisor import (
     follow,
     halt_tasks,
     is_served,
+    plan_restart,
     request_to_json,
     restart_tasks,
     run,
@@ -35,6 +39,9 @@ from ziggy_dask.supervisor import (
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+logger = logging.getLogger(__name__)
 
 
 class Runs(Plans):
@@ -138,6 +145,7 @@ class Runs(Plans):
         cause: str = "",
         mode: RestartMode | str | None = None,
         parameters: Overrides | None = None,
+        code: CodeChoice | str | None = None,
         client: Client | None = None,
         listen: Listener = unheard,
     ) -> list[Instance]:
@@ -158,6 +166,10 @@ class Runs(Plans):
         parameters
             Values to change for the tasks and for what comes after them, by set and
             name; it is recorded.
+        code
+            ``"old"``, the default: the code that the instance was launched with, or got
+            by an earlier restart. ``"new"``: the code that is in the pipeline's directory
+            now. Both stay on record; see `code_changes`.
         client
             Dask client to use.
         listen
@@ -174,12 +186,52 @@ class Runs(Plans):
             fingerprint=cause,
             mode=member(RestartMode, mode, "mode") if mode else None,
             changes=parameters or {},
+            code=member(CodeChoice, code or CodeChoice.OLD, "code"),
         )
+        if code is None:
+            self._tell_code_changes(asked)
         if client is None and is_served(self._site):
             numbers = ask(self._site, RequestKind.RESTART, asked.to_json())
             return [self.follow(number, listen=listen) for number in numbers]
         records = restart_tasks(self._site, asked, client=client, listen=listen)
         return [Instance(self._site, one.id) for one in records]
+
+    def code_changes(
+        self, *tasks: int, instance: int | None = None, cause: str = ""
+    ) -> dict[int, list[str]]:
+        """Return which files changed since the instances of a restart were launched.
+
+        Parameters
+        ----------
+        *tasks, instance, cause
+            What would be restarted; see `restart`.
+
+        Returns
+        -------
+        dict
+            Changed, new and removed files of the code by number of the instance.
+        """
+        return self._code_changes(
+            Restart(tasks=tasks, instance=instance, fingerprint=cause)
+        )
+
+    def _code_changes(self, asked: Restart) -> dict[int, list[str]]:
+        found = {}
+        for reset in plan_restart(self._site.database, asked):
+            record = instances.instance(self._site.database, reset.instance)
+            pipeline, _ = instances.instance_pipeline(self._site.database, record.id)
+            if changed := code_changes(self._site, record, pipeline.root):
+                found[record.id] = changed
+        return found
+
+    def _tell_code_changes(self, asked: Restart) -> None:
+        for number, changed in self._code_changes(asked).items():
+            logger.warning(
+                "instance %d runs the code that it was launched with, although files "
+                "have changed: %s; to run the new code, say code='new'",
+                number,
+                ", ".join(changed),
+            )
 
     def halt(self, *tasks: int, instance: int | None = None) -> int:
         """End tasks, an instance, or all that has not ended.

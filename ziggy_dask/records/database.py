@@ -34,7 +34,7 @@ from ziggy_dask.records.tables import LeaseRow
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SCHEMA_VERSION = "0026"
+SCHEMA_VERSION = "0027"
 """The newest migration; a database of another version is refused."""
 
 PATIENCE_S = 300.0
@@ -83,6 +83,8 @@ class Database:
         self._engine = engine
         self.lease_token: str | None = None
         """Set by the supervisor: every write then first proves that it is in charge."""
+        self.base: Path | None = None
+        """Directory of the cluster file, from which places of pipelines are found."""
 
     @property
     def url(self) -> str:

@@ -39,7 +39,9 @@ class InstanceRecord:
     version: int
     """Version of the pipeline."""
     code_version: str
-    """Version of the algorithms' code."""
+    """Version of the algorithms' code that it runs."""
+    code: str = ""
+    """Digest of that code on record; empty: it was not kept."""
     state: InstanceState
     """How it stands."""
     options: Mapping[str, Any]
@@ -146,6 +148,8 @@ class NewInstance:
     """Key of the pipeline's version."""
     code_version: str
     """Version of the algorithms' code."""
+    code: str = ""
+    """Digest of that code on record; empty: there is none."""
     options: Mapping[str, Any]
     """Start and stop node, choice of units of work."""
     parameters: Mapping[str, Any]
@@ -187,6 +191,7 @@ def create_instance(
                 name=new.name,
                 pipeline_id=new.pipeline_id,
                 code_version=new.code_version,
+                code=new.code,
                 state=InstanceState.PROCESSING.value,
                 options=dict(new.options),
                 parameters=dict(new.parameters),
@@ -453,7 +458,7 @@ def instance_pipeline(
         row = connection.execute(
             _instance_query().where(InstanceRow.id == number)
         ).one()
-        stored = library.pipeline_version(connection, row.pipeline_id)
+        stored = library.pipeline_version(connection, row.pipeline_id, database.base)
     sets = {
         name: library.set_from_json(name, one["content"])
         for name, one in row.parameters.items()
@@ -572,6 +577,7 @@ def _instance_from_row(row: Any) -> InstanceRecord:
         pipeline=row.pipeline_name,
         version=row.pipeline_version,
         code_version=row.code_version,
+        code=row.code,
         state=InstanceState(row.state),
         options=row.options,
         parameters=row.parameters,

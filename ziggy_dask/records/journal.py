@@ -18,7 +18,16 @@ _STANDING = (
     TaskRow.complete,
     TaskRow.failed,
 )
-_KEPT = ("task_id", "number", "state", "host", "worker", "started_s", "wall_s")
+_KEPT = (
+    "task_id",
+    "part_id",
+    "number",
+    "state",
+    "host",
+    "worker",
+    "started_s",
+    "wall_s",
+)
 
 
 def make(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:

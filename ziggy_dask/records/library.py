@@ -27,6 +27,7 @@ from ziggy_dask.definitions.pipeline import text_digest
 from ziggy_dask.definitions.text import pipeline_from_record
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.records.database import Database, patiently
+from ziggy_dask.records.places import find_code, place_of_code
 from ziggy_dask.records.tables import (
     ParameterSetRow,
     PipelineRow,
@@ -115,12 +116,33 @@ def register(
     done = []
     with database.writing() as connection:
         for one in pipelines:
-            done.append(_save_pipeline(connection, one, pipeline_to_yaml(one)))
+            done.append(
+                _save_pipeline(connection, one, pipeline_to_yaml(one), database.base)
+            )
             done += [_save_set(connection, one.name, s) for s in one.parameter_sets]
         if ziggy_library is not None:
             connection.execute(delete(ZiggyLibraryRow))
             connection.execute(insert(ZiggyLibraryRow).values(id=1, text=ziggy_library))
     return done
+
+
+@patiently
+def keep_places(database: Database) -> None:
+    """Keep where the code of pipelines is, relative to the cluster file, if it is there."""
+    query = select(PipelineRow.id, PipelineRow.root).where(
+        PipelineRow.place == "", PipelineRow.root != ""
+    )
+    with database.reading() as connection:
+        rows = connection.execute(query).all()
+    found = [row for row in rows if Path(row.root).is_dir()]
+    if not found:
+        return
+    with database.writing() as connection:
+        for row in found:
+            place = place_of_code(Path(row.root), database.base)
+            connection.execute(
+                update(PipelineRow).where(PipelineRow.id == row.id).values(place=place)
+            )
 
 
 @patiently
@@ -169,7 +191,7 @@ def pipelines(database: Database) -> list[StoredPipeline]:
     with database.reading() as connection:
         rows = connection.execute(query).all()
     newest = {row.name: row for row in rows}
-    return [_pipeline_from_row(row) for row in newest.values()]
+    return [_pipeline_from_row(row, database.base) for row in newest.values()]
 
 
 @patiently
@@ -189,13 +211,15 @@ def pipeline(database: Database, name: str) -> StoredPipeline:
             f"no pipeline is called {name!r}{suggestion(name, known)}"
             + ("" if known else "; register one with: ziggy import DIRECTORY")
         )
-    return _pipeline_from_row(row)
+    return _pipeline_from_row(row, database.base)
 
 
-def pipeline_version(connection: Connection, key: int) -> StoredPipeline:
+def pipeline_version(
+    connection: Connection, key: int, base: Path | None
+) -> StoredPipeline:
     """Return a version of a pipeline by its key."""
     query = select(PipelineRow.__table__).where(PipelineRow.id == key)
-    return _pipeline_from_row(connection.execute(query).one())
+    return _pipeline_from_row(connection.execute(query).one(), base)
 
 
 @patiently
@@ -214,7 +238,8 @@ def lock_newest(
     Nobody can change them between this and the instance that uses them.
     """
     with database.writing() as connection:
-        stored = _pipeline_from_row(connection.execute(_newest_pipeline(name)).one())
+        row = connection.execute(_newest_pipeline(name)).one()
+        stored = _pipeline_from_row(row, database.base)
         newest = _newest_sets(connection, name)
         sets = {one: newest[one] for one in stored.pipeline.sets}
         _lock(connection, PipelineRow, [stored.id])
@@ -250,7 +275,9 @@ def set_from_json(name: str, content: dict[str, Any]) -> ParameterSet:
     )
 
 
-def _save_pipeline(connection: Connection, one: Pipeline, text: str) -> Registered:
+def _save_pipeline(
+    connection: Connection, one: Pipeline, text: str, base: Path | None
+) -> Registered:
     named = tuple(replace(each, parameters=()) for each in one.parameter_sets)
     values = {
         "name": one.name,
@@ -258,13 +285,29 @@ def _save_pipeline(connection: Connection, one: Pipeline, text: str) -> Register
         "digest": text_digest(pipeline_to_yaml(replace(one, parameter_sets=named))),
         "text": text,
         "root": str(one.root) if one.root else "",
+        "place": place_of_code(one.root, base),
     }
     latest = connection.execute(_newest_pipeline(one.name)).first()
-    same = latest is not None and (latest.digest, latest.root) == (
-        values["digest"],
-        values["root"],
-    )
+    same = latest is not None and _is_same(latest, values)
+    if (
+        latest is not None
+        and same
+        and (latest.root, latest.place) != (values["root"], values["place"])
+    ):
+        # The cluster was moved together with it, or its place was not kept before.
+        connection.execute(
+            update(PipelineRow)
+            .where(PipelineRow.id == latest.id)
+            .values(root=values["root"], place=values["place"])
+        )
     return _save(connection, "pipeline", PipelineRow, latest, values, same=same)
+
+
+def _is_same(latest: Any, values: Mapping[str, str]) -> bool:
+    """Tell whether a definition is the newest one, with code in the same place."""
+    in_place = bool(values["place"]) and latest.place == values["place"]
+    is_there = latest.root == values["root"] or in_place
+    return is_there and bool(latest.digest == values["digest"])
 
 
 def _save_set(
@@ -333,8 +376,8 @@ def _newest_sets(connection: Connection, pipeline_name: str) -> dict[str, Stored
     return {row.name: _set_from_row(row) for row in connection.execute(query)}
 
 
-def _pipeline_from_row(row: Any) -> StoredPipeline:
-    root = Path(row.root) if row.root else None
+def _pipeline_from_row(row: Any, base: Path | None) -> StoredPipeline:
+    root = find_code(row.root, row.place, base)
     return StoredPipeline(
         id=row.id,
         version=row.version,

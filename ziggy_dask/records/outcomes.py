@@ -26,6 +26,7 @@ from sqlalchemy import (
 from ziggy_dask.records import journal
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.instances import complete_tasks
+from ziggy_dask.records.recipes import Recipe, save_recipes
 from ziggy_dask.records.states import TaskStep
 from ziggy_dask.records.tables import (
     ChangeSetRow,
@@ -91,8 +92,22 @@ class SubtaskLog:
     """Traceback of its failure."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """How a batch was made."""
+
+    recipe: Recipe
+    """All that it was made with."""
+    attempt: int
+    """How often its task had been restarted."""
+
+
 @patiently
-def record(database: Database, results: Sequence[tuple[int, BatchResult]]) -> None:
+def record(
+    database: Database,
+    results: Sequence[tuple[int, BatchResult]],
+    made: Sequence[Made] = (),
+) -> None:
     """Record the outcomes of batches, all or nothing.
 
     Parameters
@@ -102,22 +117,21 @@ def record(database: Database, results: Sequence[tuple[int, BatchResult]]) -> No
     results
         Number of the task and result of a batch. Subtasks that were blocked are
         passed over; a recorded failure is replaced.
+    made
+        How each of them was made; empty: that is not known.
     """
-    ended = [
-        (
-            task,
-            result,
-            [o for o in result.outcomes if o.state is not SubtaskState.BLOCKED],
-        )
-        for task, result in results
+    some = [
+        [o for o in result.outcomes if o.state is not SubtaskState.BLOCKED]
+        for _, result in results
     ]
-    ended = [one for one in ended if one[2]]
+    ended = [(*one, kept) for one, kept in zip(results, some, strict=True) if kept]
+    how = [one for one, kept in zip(made, some, strict=bool(made)) if kept]
     if not ended:
         return
     with database.writing() as connection:
         replaced = _drop_failures(connection, ended)
         new = insert(PartRow).returning(PartRow.id, sort_by_parameter_order=True)
-        parts = connection.execute(new, [{"task_id": t} for t, _, _ in ended]).scalars()
+        parts = connection.execute(new, _part_rows(connection, ended, how)).scalars()
         _insert(connection, list(zip(parts, ended, strict=True)))
         _count(connection, ended, replaced)
 
@@ -257,6 +271,16 @@ def subtasks(
     with database.reading() as connection:
         rows = connection.execute(query.order_by(SubtaskRow.number)).all()
     return [_subtask_from_row(row) for row in rows]
+
+
+@patiently
+def subtask(database: Database, task: int, number: int) -> SubtaskRecord:
+    """Return the newest record of a subtask, which must be there."""
+    query = select(SubtaskRow.__table__).where(
+        SubtaskRow.task_id == task, SubtaskRow.number == number
+    )
+    with database.reading() as connection:
+        return _subtask_from_row(connection.execute(query).one())
 
 
 @patiently
@@ -432,6 +456,22 @@ def lost_together(database: Database, task: int) -> bool:
 
 
 _Ended = Sequence[tuple[int, BatchResult, list[Outcome]]]
+
+
+def _part_rows(
+    connection: Connection, ended: _Ended, how: Sequence[Made]
+) -> list[dict[str, Any]]:
+    if not how:
+        return [{"task_id": task} for task, _, _ in ended]
+    keys = save_recipes(connection, [one.recipe for one in how])
+    return [
+        {
+            "task_id": task,
+            "recipe_id": keys[one.recipe.digest],
+            "attempt": one.attempt,
+        }
+        for (task, _, _), one in zip(ended, how, strict=True)
+    ]
 
 
 def _drop_failures(connection: Connection, ended: _Ended) -> Counter[int]:

@@ -8,14 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from ziggy_dask.definitions import CodeTree
 from ziggy_dask.records import clocks, journal
 from ziggy_dask.records.database import Database, patiently, pieces
+from ziggy_dask.records.recipes import set_code
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.records.tables import (
     ChangeSetRow,
     InstanceRow,
     LogRow,
-    PartRow,
     SubtaskRow,
     TaskRow,
 )
@@ -44,6 +45,8 @@ class Reset:
     """Parameters to change, by set and name."""
     changed: Sequence[int] = ()
     """Tasks that get them."""
+    code: CodeTree | None = None
+    """Code that the instance runs from now on; None: the one that it ran before."""
 
 
 @patiently
@@ -52,7 +55,7 @@ def reset_tasks(database: Database, reset: Reset) -> None:
     with database.writing() as connection:
         for some in pieces(reset.afresh):
             journal.keep(connection, SubtaskRow.task_id.in_(some))
-            for table in (SubtaskRow, LogRow, ChangeSetRow, PartRow):
+            for table in (SubtaskRow, LogRow, ChangeSetRow):
                 connection.execute(delete(table).where(table.task_id.in_(some)))
             journal.change(
                 connection,
@@ -78,6 +81,8 @@ def reset_tasks(database: Database, reset: Reset) -> None:
             )
         for task in reset.changed:
             _change(connection, task, reset.changes)
+        if reset.code is not None:
+            set_code(connection, reset.instance, reset.code)
         connection.execute(
             update(InstanceRow)
             .where(InstanceRow.id == reset.instance)

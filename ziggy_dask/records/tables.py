@@ -91,6 +91,7 @@ class PipelineRow(Table):
     digest: Mapped[str]
     text: Mapped[str]
     root: Mapped[str]
+    place: Mapped[str] = mapped_column(server_default="")
     is_locked: Mapped[bool]
     created: Mapped[datetime]
 
@@ -126,6 +127,7 @@ class InstanceRow(Table):
     name: Mapped[str]
     pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipelines.id"))
     code_version: Mapped[str]
+    code: Mapped[str] = mapped_column(server_default="")
     state: Mapped[str]
     options: Mapped[dict[str, Any]]
     parameters: Mapped[dict[str, Any]]
@@ -187,6 +189,39 @@ class PartRow(Table):
     __tablename__ = "parts"
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+    recipe_id: Mapped[int | None]
+    attempt: Mapped[int] = mapped_column(server_default="0")
+
+
+class IngredientRow(Table):
+    """Something that values are made with, once by content."""
+
+    __tablename__ = "ingredients"
+    __table_args__ = (UniqueConstraint("kind", "digest"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    digest: Mapped[str]
+    name: Mapped[str]
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class RecipeRow(Table):
+    """All that a part was made with."""
+
+    __tablename__ = "recipes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    node: Mapped[str]
+
+
+class RecipeUseRow(Table):
+    """An ingredient of a recipe."""
+
+    __tablename__ = "recipe_uses"
+    recipe_id: Mapped[int] = mapped_column(ForeignKey("recipes.id"), primary_key=True)
+    ingredient_id: Mapped[int] = mapped_column(
+        ForeignKey("ingredients.id"), primary_key=True, index=True
+    )
 
 
 class ChangeSetRow(Table):
@@ -255,6 +290,7 @@ class EarlierSubtaskRow(Table):
     __tablename__ = "earlier_subtasks"
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+    part_id: Mapped[int | None]
     number: Mapped[int]
     state: Mapped[str]
     host: Mapped[str]
@@ -276,6 +312,20 @@ class DeliveryRow(Table):
     bytes: Mapped[int] = mapped_column(BigInteger)
     manifest: Mapped[str]
     received: Mapped[datetime]
+
+
+class DeliveredRow(Table):
+    """A file of a delivery, and where it went."""
+
+    __tablename__ = "delivered"
+    __table_args__ = (Index(None, "path", "item"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("deliveries.id"), index=True)
+    name: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    path: Mapped[str]
+    item: Mapped[str]
 
 
 class AlertRow(Table):

@@ -15,7 +15,12 @@ from ziggy_dask.engine.intake import expected_products
 from ziggy_dask.engine.launch import Request, launch, plan, request_to_json
 from ziggy_dask.engine.open_cluster import OpenCluster, create_site, open_site
 from ziggy_dask.engine.reopen import OpenedSubtask, open_subtask
-from ziggy_dask.engine.restart import Restart, RestartMode, plan_restart
+from ziggy_dask.engine.restart import (
+    CodeChoice,
+    Restart,
+    RestartMode,
+    plan_restart,
+)
 from ziggy_dask.supervisor.doctor import Finding, examine, mend, restore
 from ziggy_dask.supervisor.service import serve
 from ziggy_dask.supervisor.service_client import ask, follow, is_served
@@ -28,6 +33,7 @@ from ziggy_dask.supervisor.supervise import (
 )
 
 __all__ = [
+    "CodeChoice",
     "Event",
     "Finding",
     "InstanceEnded",

@@ -17,6 +17,7 @@ from ziggy_dask.engine.actions import (
     Retry,
 )
 from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.code import adopt_code
 from ziggy_dask.engine.context import load_context, scaffold_name, stored_models
 from ziggy_dask.engine.decide import HALTED
 from ziggy_dask.engine.events import (
@@ -386,6 +387,7 @@ def _set_aside(site: OpenCluster, number: int) -> None:
 
 def _prepare(site: OpenCluster, record: InstanceRecord, listen: Listener) -> bool:
     """Take in deliveries and make the tasks; return whether there is more to do."""
+    record = adopt_code(site, record)
     if record.is_planned:
         return True
     number = record.id

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ziggy_dask.lazily import names_from
 
 if TYPE_CHECKING:
-    from ziggy_dask.workers.algorithms import code_of, send_code
+    from ziggy_dask.workers.algorithms import Code, code_of, send_code
     from ziggy_dask.workers.allocation_broker import begin_run, end_run, remember
     from ziggy_dask.workers.batch import (
         Context,
@@ -37,13 +37,16 @@ if TYPE_CHECKING:
         SubtaskState,
         Work,
     )
+    from ziggy_dask.workers.worker_environment import surroundings
 
 _HOMES = {
     "begin_run": "allocation_broker",
     "end_run": "allocation_broker",
     "remember": "allocation_broker",
+    "Code": "algorithms",
     "code_of": "algorithms",
     "send_code": "algorithms",
+    "surroundings": "worker_environment",
     "Context": "batch",
     "bound_algorithm": "batch",
     "load_work": "batch",
@@ -74,6 +77,7 @@ _HOMES = {
 __all__ = [
     "BatchResult",
     "Cause",
+    "Code",
     "Context",
     "Halting",
     "Inputs",
@@ -100,6 +104,7 @@ __all__ = [
     "remember",
     "run_batch",
     "send_code",
+    "surroundings",
     "task_directories",
     "tidy",
 ]

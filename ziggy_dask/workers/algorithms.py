@@ -27,6 +27,8 @@ class Code:
     """The directory, as the supervisor sees it."""
     tree: CodeTree
     """What is in it."""
+    origin: Path | None = None
+    """Directory from which it was copied; None: it was not."""
 
     @property
     def digest(self) -> str:
@@ -38,7 +40,7 @@ class Code:
         place = self.root
         if not self._is_here():
             place = check_out(self.tree, directory / f"code-{self.digest}")
-        use_code(self.root, place, self.digest)
+        use_code(self.root, place, self.digest, self.origin)
 
     def _is_here(self) -> bool:
         try:

@@ -55,6 +55,7 @@ from ziggy_dask.workers.work import (
     SubtaskState,
     Work,
 )
+from ziggy_dask.workers.worker_environment import surroundings_digest, surroundings_once
 
 ALGORITHM_LOGGER = "ziggy.algorithm"
 NOTHING_RETURNED = "the algorithm returned nothing"
@@ -407,6 +408,8 @@ def _result(
         change_sets=forks,
         host=_host(),
         worker=_worker_name(),
+        surroundings=surroundings_digest(),
+        surroundings_text=surroundings_once(work.token.rpartition("-")[0]),
     )
 
 

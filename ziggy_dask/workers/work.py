@@ -236,6 +236,10 @@ class BatchResult:
     """Machine that ran it."""
     worker: str = ""
     """Name of the worker that ran it."""
+    surroundings: str = ""
+    """Digest of what the worker brought along: Python, packages, threads."""
+    surroundings_text: bytes = b""
+    """All of that, in the first results of a worker process."""
 
     def with_output(self, path: str) -> set[int]:
         """Return the subtasks that gave something to a product."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -61,6 +62,12 @@ _tasks = click.argument(
     metavar="SET.PARAMETER=VALUE",
     help="Change a value for what runs again; it is recorded.",
 )
+@click.option(
+    "--code",
+    type=click.Choice(["old", "new"]),
+    help="If files have changed since: the code it was launched with (default), or the "
+    "code of now. Both stay on record.",
+)
 @json_option
 @click.pass_context
 def restart(
@@ -70,6 +77,7 @@ def restart(
     cause: str,
     mode: str | None,
     changes: tuple[str, ...],
+    code: str | None,
     as_json: bool,
 ) -> None:
     """Run TASKS again, such as 3,4,7-10, and wait for the end.
@@ -79,6 +87,9 @@ def restart(
     if not tasks and instance is None and not cause:
         raise click.UsageError("give TASKS, --instance or --cause")
     cluster = opened_cluster(ctx)
+    chosen = code or _choose_code(
+        cluster.code_changes(*tasks, instance=instance, cause=cause)
+    )
     with followed(as_json) as listen:
         done = cluster.restart(
             *tasks,
@@ -86,6 +97,7 @@ def restart(
             cause=cause,
             mode=mode,
             parameters=parse_changes(changes),
+            code=chosen,
             listen=listen,
         )
     if not done:
@@ -93,6 +105,23 @@ def restart(
     from ziggy_dask.interface.commands.records import show_ended
 
     ctx.exit(show_ended(done, as_json=as_json))
+
+
+def _choose_code(changes: dict[int, list[str]]) -> str:
+    """Tell which files of the code have changed, and ask which code to run."""
+    for number, files in changes.items():
+        click.echo(f"code changed since instance {number} was launched:", err=True)
+        click.echo("".join(f"  {file}\n" for file in files), err=True, nl=False)
+    if not changes:
+        return "old"
+    if not sys.stdin.isatty():
+        click.echo(
+            "the old code runs, as nobody can be asked; for the new one: --code new",
+            err=True,
+        )
+        return "old"
+    choice = click.Choice(["old", "new"])
+    return str(click.prompt("Run which code?", type=choice, default="old", err=True))
 
 
 @click.command()
