@@ -60,9 +60,9 @@ def test_what_is_left_over_is_found_and_mended(mission, client):
     )
     found = command(mission, "doctor")
     assert found.exit_code == 1
-    assert "ziggy doctor --mend" in found.output
+    assert "ziggy doctor --fix" in found.output
     assert len(mission.doctor()) == 3
-    mended = command(mission, "doctor", "--mend", "--json")
+    mended = command(mission, "doctor", "--fix", "--json")
     assert mended.exit_code == 0
     assert [row["done"] for row in json.loads(mended.stdout)] == [True] * 3
     assert mission.doctor() == []
@@ -91,7 +91,7 @@ def test_lost_products_and_abandoned_instances_are_for_the_operator(mission, cli
         "task 1 was stored by snapshot 'GONE', which is not in the datastore's history",
         "instance 1 is PROCESSING, and nobody works on it",
     ]
-    assert command(mission, "doctor", "--mend").exit_code == 1
+    assert command(mission, "doctor", "--fix").exit_code == 1
 
 
 def test_a_backup_brings_back_records_and_products_as_they_were(

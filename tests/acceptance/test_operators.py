@@ -97,7 +97,7 @@ TYPED = (
     "event enable leap",
     "event disable leap",
     "event fire leap",
-    "doctor --mend",
+    "doctor --fix",
     "run test --detach --name n{unique} --set S.broken=oops",
     "restart --instance {one} --mode from-beginning",
     "restart --instance {one}",

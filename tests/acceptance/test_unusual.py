@@ -1,4 +1,4 @@
-"""Tasks that are slower or hungrier than their node was are told of, others are not."""
+"""Tasks that take longer, or more memory, than their node before are told of; others are not."""
 
 import pytest
 
@@ -52,9 +52,9 @@ def test_only_what_is_well_above_the_past_is_unusual(now, before, words):
 
 
 def test_nothing_is_unusual_where_nobody_wants_to_know():
-    never = Alerts(slower=0.0, hungrier=0.0)
+    never = Alerts(time_factor=0.0, memory_factor=0.0)
     assert unusual(took(1000, 1e12), took(1), never) == ""
-    assert "took" in unusual(took(25), took(10), Alerts(slower=2.0))
+    assert "took" in unusual(took(25), took(10), Alerts(time_factor=2.0))
 
 
 def test_an_operator_is_told_of_a_slow_task_once_and_of_no_other(cluster, code, client):

@@ -1,4 +1,4 @@
-"""What is unusual about a task: slower, or hungrier, than its node was before."""
+"""What is unusual about a task: it took longer or more memory than its node before."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def unusual(now: Usage, before: Usage, alerts: Alerts) -> str:
     if before.count < _LEAST:
         return ""
     words = []
-    if alerts.slower and now.wall_s > max(
-        alerts.slower * before.wall_s, before.high_wall_s, before.wall_s + _LEAST_S
+    if alerts.time_factor and now.wall_s > max(
+        alerts.time_factor * before.wall_s, before.high_wall_s, before.wall_s + _LEAST_S
     ):
         words.append(
             f"its subtasks took {now.wall_s:.3g} s each, in earlier instances "
             f"{before.wall_s:.3g} s"
         )
-    if alerts.hungrier and now.memory_bytes > max(
-        alerts.hungrier * before.memory_bytes,
+    if alerts.memory_factor and now.memory_bytes > max(
+        alerts.memory_factor * before.memory_bytes,
         before.high_memory_bytes,
         before.memory_bytes + _LEAST_BYTES,
     ):

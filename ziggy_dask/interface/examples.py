@@ -119,7 +119,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "console": (("ziggy console", "the page in a browser"),),
     "debug": (("ziggy debug 3 --subtask 1", "stop where it fails"),),
-    "doctor": (("ziggy doctor --mend", "mend what can be mended"),),
+    "doctor": (("ziggy doctor --fix", "fix what can be fixed"),),
     "backup": (("ziggy backup records.zip", "all records in one file"),),
     "restore": (("ziggy restore records.zip", "into a new database"),),
     "datastore ls": (

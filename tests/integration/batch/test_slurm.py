@@ -196,7 +196,7 @@ def test_no_job_outlives_what_asked_for_it(make, how):
         supervisor.communicate(timeout=240)
     if how == "kill":
         assert running_jobs() != []
-        subprocess.run([*PROGRAM, file, "doctor", "--mend"], check=False)
+        subprocess.run([*PROGRAM, file, "doctor", "--fix"], check=False)
         wait_until(lambda: queue() == "")  # killed processes take a moment to end
     assert queue() == ""
     assert all(one.ended for one in cluster.jobs())

@@ -234,28 +234,35 @@ def alerts(
 
 
 @click.command()
-@click.option("--mend", "mends", is_flag=True, help="Do what can be done.")
+@click.option("--fix", "fixes", is_flag=True, help="Fix what can be fixed.")
+@click.option("--mend", "mends", is_flag=True, hidden=True)
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, mends: bool, as_json: bool) -> None:
+def doctor(ctx: click.Context, fixes: bool, mends: bool, as_json: bool) -> None:
     """Show what does not fit between records, datastore and directories.
 
-    Exits with 1 if anything is left that only you can mend.
+    Exits with 1 if anything is left that only you can fix.
     """
     from ziggy_dask.interface.output import show
 
-    findings = opened_cluster(ctx).doctor(mends=mends)
+    if mends:
+        click.echo(
+            "'--mend' is now called '--fix'; the old name works in this version only",
+            err=True,
+        )
+    fixes = fixes or mends
+    findings = opened_cluster(ctx).doctor(mends=fixes)
     rows = [
         {
             "what": one.what,
-            "mend": one.mend,
-            "done": mends and one.do is not None,
+            "fix": one.mend,
+            "done": fixes and one.do is not None,
         }
         for one in findings
     ]
     show(rows, as_json=as_json, empty="all is well")
-    if not mends and not as_json and any(one.do for one in findings):
-        click.echo("To do what can be done: ziggy doctor --mend")
+    if not fixes and not as_json and any(one.do for one in findings):
+        click.echo("To fix what can be fixed: ziggy doctor --fix")
     ctx.exit(int(any(not row["done"] for row in rows)))
 
 
