@@ -21,7 +21,7 @@ not a `ZiggyError` is a defect of this package and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -61,9 +61,22 @@ class DefinitionError(ZiggyError):
 
 
 class DeliveryError(ZiggyError):
-    """A delivery is refused; nothing of it was taken into the datastore."""
+    """A delivery is refused; nothing of it was taken into the datastore.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+    faults
+        What is wrong with each file, by its name in the delivery; empty: it is not the
+        fault of single files.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, faults: Mapping[str, str] | None = None) -> None:
+        self.faults = dict(faults or {})
+        super().__init__(message)
 
 
 class DatastoreError(ZiggyError):

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 from PIL import Image
 
@@ -380,3 +381,60 @@ def test_a_manifest_in_another_encoding_is_recorded_by_what_it_says(cluster, inb
     assert receive(cluster, inbox).state.value == "COMPLETED"
     assert cluster.datastore["night-1/notes"] == {"é.txt": b"clouds"}
     assert "night-1/notes/é.txt" in cluster.deliveries[0].manifest
+
+
+def test_files_that_can_not_be_stored_are_not_acknowledged_as_valid(cluster, inbox):
+    """All of them are named, and nothing is left in the middle."""
+    for number in (1, 4):
+        text(inbox / "one" / "night-1" / "curves" / f"c{number}.csv", "t,x\n1,here\n")
+    seal(inbox / "one", 12)
+    instance = receive(cluster, inbox)
+    (task,) = [task.record for task in instance.tasks]
+    assert instance.state.value == "ERRORS_STALLED"
+    assert "2 files can't be taken in" in task.message
+    assert "c1.csv:2: column 'x': 'here'" in task.message
+    found = read_acknowledgement(inbox / "one" / "x-manifest-ack.xml")
+    assert not found.is_valid
+    bad = {file.name for file in found.files if not file.is_valid}
+    assert bad == {"night-1/curves/c1.csv", "night-1/curves/c4.csv"}
+    assert list(cluster.datastore) == []
+    assert (inbox / "one" / "night-1" / "raw" / "f0.png").exists()
+
+
+def test_what_nobody_foresaw_ends_as_a_refusal(cluster, inbox, monkeypatch):
+    def fails(*_arguments, **_options):
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr("ziggy_dask.engine.intake.store_delivery", fails)
+    instance = receive(cluster, inbox)
+    (task,) = [task.record for task in instance.tasks]
+    assert task.state == "ERROR - STORING"
+    assert "ZeroDivisionError: nobody thought of this" in task.message
+    found = read_acknowledgement(inbox / "one" / "x-manifest-ack.xml")
+    assert not any(file.is_valid for file in found.files)
+
+
+def test_what_was_not_read_of_a_file_is_an_alert(cluster, definition, tmp_path):
+    orbit = z.DataType(
+        name="orbit",
+        location=z.Location("orbits"),
+        kind=z.ProductKind.COLLECTION,
+        files=r"(.+)\.nc",
+        reader="netcdf",
+        reader_options=(("group", "PRODUCT"),),
+    )
+    types = (*definition.data_types, orbit)
+    cluster.register(dataclasses.replace(definition, data_types=types))
+    tree = xr.DataTree.from_dict(
+        {
+            "/PRODUCT": xr.Dataset({"methane": ("n", [1.0])}),
+            "/METADATA": xr.Dataset(attrs={"version": "1.7"}),
+        }
+    )
+    (tmp_path / "plain" / "orbits").mkdir(parents=True)
+    tree.to_netcdf(tmp_path / "plain" / "orbits" / "a.nc", engine="h5netcdf")
+    instance = cluster.receive(tmp_path / "plain", needs_manifest=False)
+    assert instance.state.value == "COMPLETED"
+    (told,) = cluster.alerts
+    assert "orbits/a.nc: groups not read: /METADATA" in told.message
+    assert cluster.datastore["orbits"]["a"]["methane"].values.tolist() == [1.0]

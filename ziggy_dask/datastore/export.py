@@ -86,8 +86,17 @@ def _writes(
         yield "", _write(content, target.with_name(f"{target.name}.nc"), origin)
     else:
         for name, node in content.children.items():
-            place = target / f"{spelled(name)}.nc"
-            yield name, _write(node.to_dataset(), place, {**origin, "item": name})
+            for below, part in node.subtree_with_keys:
+                keys = [name, *(key for key in below.split("/") if key != ".")]
+                place = target.joinpath(*map(spelled, keys))
+                yield (
+                    "/".join(keys),
+                    _write(
+                        part.to_dataset(inherit=False),
+                        place.with_name(f"{place.name}.nc"),
+                        {**origin, "item": name},
+                    ),
+                )
 
 
 def _file_write(files: Files, name: str, place: Path) -> Callable[[], Path]:

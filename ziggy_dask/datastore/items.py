@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 import icechunk
 import numpy as np
@@ -31,6 +32,7 @@ from ziggy_dask.datastore.content import (
 )
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.room import SMALLER, require_room
+from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.datastore.stores import store_to_write
 from ziggy_dask.errors import DatastoreError, MissingError
 
@@ -193,24 +195,47 @@ def write_dataset_item(
     session: icechunk.Session,
     path: str,
     name: str,
-    dataset: xr.Dataset,
+    dataset: xr.Dataset | xr.DataTree,
     storage: Storage,
 ) -> None:
-    """Write one Dataset of a collection."""
-    write_whole(session, f"{path}/{name}", dataset, storage)
+    """Write one item of a collection: a Dataset, or a tree of them in groups."""
+    if isinstance(dataset, xr.Dataset):
+        write_whole(session, f"{path}/{name}", dataset, storage)
+        return
+    for below, node in dataset.subtree_with_keys:
+        parts = [spelled(part) for part in below.split("/") if part != "."]
+        place = "/".join([path, name, *parts])
+        write_whole(session, place, node.to_dataset(inherit=False), storage)
 
 
-def read_dataset_item(session: icechunk.Session, path: str, name: str) -> xr.Dataset:
-    """Read one Dataset of a collection into memory.
+def open_dataset_item(
+    session: icechunk.Session, path: str, name: str
+) -> xr.Dataset | xr.DataTree:
+    """Open one item of a collection lazily: a Dataset, or a tree of them."""
+    place = f"{path}/{name}"
+    top = open_dataset(session, place)
+    group = zarr.open_group(session.store, path=place, mode="r")
+    below = [key for key, one in group.members(None) if isinstance(one, zarr.Group)]
+    if not below:
+        return top
+    nodes = {"/": top}
+    nodes |= {unquote(key): open_dataset(session, f"{place}/{key}") for key in below}
+    return xr.DataTree.from_dict(nodes)
+
+
+def read_dataset_item(
+    session: icechunk.Session, path: str, name: str
+) -> xr.Dataset | xr.DataTree:
+    """Read one item of a collection into memory.
 
     Raises
     ------
     MemoryError
         If this process has no room for it; before anything is read.
     """
-    dataset = open_dataset(session, f"{path}/{name}")
-    require_room(dataset.nbytes, f"the item {name!r} of '{path}'", SMALLER)
-    return dataset.load()
+    item = open_dataset_item(session, path, name)
+    require_room(item.nbytes, f"the item {name!r} of '{path}'", SMALLER)
+    return item.load()
 
 
 def write_file_item(

@@ -11,7 +11,12 @@ import xarray as xr
 
 from ziggy_dask.datastore.export import export
 from ziggy_dask.datastore.index import all_products, directory, read_product
-from ziggy_dask.datastore.items import FileItem, Files, read_file_item
+from ziggy_dask.datastore.items import (
+    FileItem,
+    Files,
+    open_dataset_item,
+    read_file_item,
+)
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.product import StoredProduct
 from ziggy_dask.datastore.repository import Repository
@@ -65,7 +70,7 @@ class Datastore:
         names = product.labels.texts() if product.labels is not None else []
         if product.kind is ProductKind.COLLECTION:
             items = {
-                name: open_dataset(session, f"{product.path}/{name}") for name in names
+                name: open_dataset_item(session, product.path, name) for name in names
             }
             return xr.DataTree.from_dict(items, name=product.path.rpartition("/")[-1])
         return Files(session, product.path, names)

@@ -6,12 +6,12 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ziggy_dask.datastore import Labels
+from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.definitions import DataReceiptStep, Pipeline
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.events import (
@@ -23,20 +23,23 @@ from ziggy_dask.engine.events import (
 )
 from ziggy_dask.engine.launch import Request
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.errors import DatastoreError, DeliveryError
+from ziggy_dask.errors import ClusterError, DeliveryError, RecordsError, ZiggyError
 from ziggy_dask.planning import Holding, selected_nodes
 from ziggy_dask.receipt import (
     Acknowledgement,
     ChecksumType,
     Delivery,
     Manifest,
+    acknowledge_refusal,
     acknowledgement_name,
     clean_up,
+    expected_labels,
     extra_files,
     find_deliveries,
     generate_manifest,
     manifest_path,
     manifest_to_xml,
+    read_acknowledgement,
     read_manifest,
     sort_files,
     store_delivery,
@@ -51,6 +54,8 @@ from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
 
 logger = logging.getLogger(__name__)
 
+_MOST_TOLD = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
@@ -62,6 +67,8 @@ class Accepted:
     """Its manifest, or one made of what is there."""
     path: Path | None
     """The manifest's file; None: there is none."""
+    identities: Mapping[str, Identity] | None = None
+    """The files that were checked, by name; None: nothing was checked."""
 
 
 def receive_deliveries(
@@ -181,15 +188,54 @@ def _receive(
             raise DeliveryError(f"the delivery {task.unit} is no longer there")
         accepted = accept(site, delivery, needs_manifest)
         _store(site, pipeline, task, accepted, began)
-    except (DeliveryError, DatastoreError) as error:
-        instances.fail_task(site.database, task.id, None, str(error))
-        _tell(listen, task, str(error))
-        return False
+    except (RecordsError, ClusterError):
+        raise
+    except ZiggyError as error:
+        return _refuse(site, task, delivery, listen, str(error), error)
+    except Exception as error:
+        logger.exception("the delivery %s can't be taken in", task.unit)
+        message = f"the delivery can't be taken in: {type(error).__name__}: {error}"
+        return _refuse(site, task, delivery, listen, message, error)
     if needs_manifest:
         _clear_away(site, task, delivery)
     listen(Progressed(node=task.node, complete=1, failed=0))
     _tell(listen, task, "")
     return True
+
+
+def _refuse(
+    site: OpenCluster,
+    task: TaskRecord,
+    delivery: Delivery | None,
+    listen: Listener,
+    message: str,
+    error: Exception,
+) -> bool:
+    """Leave a delivery as it is, with a task and an acknowledgement that say so."""
+    _acknowledge_refusal(task, delivery, error)
+    instances.fail_task(site.database, task.id, None, message)
+    _tell(listen, task, message)
+    return False
+
+
+def _acknowledge_refusal(
+    task: TaskRecord, delivery: Delivery | None, error: Exception
+) -> None:
+    """Let no acknowledgement say that files are valid that could not be stored."""
+    if delivery is None:
+        return
+    try:
+        path = manifest_path(delivery.directory)
+        name = path.with_name(acknowledgement_name(path.name)) if path else None
+        if name is None or not name.is_file():
+            return
+        faults = error.faults if isinstance(error, DeliveryError) else {}
+        refused = acknowledge_refusal(read_acknowledgement(name), faults)
+        write_acknowledgement(refused, name)
+    except DeliveryError as other:
+        logger.warning(
+            "the acknowledgement of %s is not up to date: %s", task.unit, other
+        )
 
 
 def accept(site: OpenCluster, delivery: Delivery, needs_manifest: bool) -> Accepted:
@@ -225,18 +271,29 @@ def accept(site: OpenCluster, delivery: Delivery, needs_manifest: bool) -> Accep
             f"{path}: {len(extra)} files are there that it does not list, "
             f"e.g. {extra[0]!r}; list them or take them away"
         )
-    return Accepted(delivery=delivery, manifest=manifest, path=path)
+    identities = {
+        file.name: file.identity for file in acknowledgement.files if file.identity
+    }
+    return Accepted(
+        delivery=delivery, manifest=manifest, path=path, identities=identities
+    )
 
 
 def _refuse_invalid(path: Path, acknowledgement: Acknowledgement) -> None:
-    bad = [one for one in acknowledgement.files if not one.is_valid]
+    bad = {
+        file.name: f"{file.name!r} "
+        + ("has another size or checksum" if file.is_present else "is missing")
+        for file in acknowledgement.files
+        if not file.is_valid
+    }
     if bad:
-        first = bad[0]
-        what = "has another size or checksum" if first.is_present else "is missing"
+        shown = ", ".join(list(bad.values())[:_MOST_TOLD])
+        more = f" and {len(bad) - _MOST_TOLD} more" if len(bad) > _MOST_TOLD else ""
         raise DeliveryError(
             f"{path}: {len(bad)} of {len(acknowledgement.files)} files are not as they "
-            f"should be, e.g. {first.name!r} {what}; see "
-            f"{acknowledgement_name(path.name)} beside it, and deliver again"
+            f"should be: {shown}{more}; see {acknowledgement_name(path.name)} beside it, "
+            "and deliver again",
+            bad,
         )
 
 
@@ -256,7 +313,7 @@ def _store(
     )
     tip, session = site.repository.writing()
     now = datetime.now(UTC)
-    store_delivery(
+    told = store_delivery(
         session,
         pipeline,
         accepted.delivery.directory,
@@ -270,6 +327,7 @@ def _store(
             "published": now.isoformat(timespec="seconds"),
         },
         today=now.astimezone().date(),
+        identities=accepted.identities,
     )
     snapshot = site.repository.finish_writing(
         tip,
@@ -284,6 +342,22 @@ def _store(
     _record_outcome(site, task, began)
     deliveries.record_delivery(site.database, record)
     outcomes.publish(site.database, snapshot, {task.id: {}})
+    _warn(site, task, told)
+
+
+def _warn(site: OpenCluster, task: TaskRecord, told: Sequence[str]) -> None:
+    """Tell operators what there is to say about files that were stored."""
+    if not told:
+        return
+    shown = "\n".join(f"  {text}" for text in told[:_MOST_TOLD])
+    more = f"\n  and {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""
+    alert(
+        site,
+        Severity.WARNING,
+        f"the delivery {task.unit} is stored, but:\n{shown}{more}",
+        instance=task.instance,
+        task=task.id,
+    )
 
 
 def _record_late(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> None:
@@ -379,7 +453,7 @@ def expected_products(
 ) -> dict[str, list[Holding]]:
     """Return the products that the waiting deliveries will bring, by data type.
 
-    Nothing is read but manifests.
+    Nothing is read but manifests, and the labels of series of files.
 
     Raises
     ------
@@ -400,9 +474,7 @@ def expected_products(
             holding = Holding(
                 path=place,
                 values=data_type.location.match(place, pipeline.patterns) or {},
-                labels=Labels.of(list(dict.fromkeys(one.key for one in files)))
-                if data_type.has_items
-                else None,
+                labels=expected_labels(data_type, delivery.directory, files),
             )
             expected.setdefault(name, {})[place] = holding
     return {name: list(held.values()) for name, held in expected.items()}

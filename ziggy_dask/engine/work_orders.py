@@ -107,6 +107,7 @@ def storage_of(data_type: DataType) -> Storage:
         chunk=data_type.chunk,
         chunks=data_type.chunks,
         compression=data_type.compression,
+        dtypes=data_type.dtypes,
     )
 
 

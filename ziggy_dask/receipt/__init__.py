@@ -1,5 +1,6 @@
 """Data receipt: manifests, deliveries, and what the files in them are."""
 
+from ziggy_dask.receipt.arrays import expected_labels
 from ziggy_dask.receipt.delivery import (
     Delivery,
     clean_up,
@@ -17,6 +18,7 @@ from ziggy_dask.receipt.manifest import (
     ManifestFile,
     TransferStatus,
     ValidationStatus,
+    acknowledge_refusal,
     acknowledgement_name,
     acknowledgement_to_xml,
     generate_manifest,
@@ -42,10 +44,12 @@ __all__ = [
     "SortedFile",
     "TransferStatus",
     "ValidationStatus",
+    "acknowledge_refusal",
     "acknowledgement_name",
     "acknowledgement_to_xml",
     "applicable",
     "clean_up",
+    "expected_labels",
     "extra_files",
     "find_deliveries",
     "generate_manifest",

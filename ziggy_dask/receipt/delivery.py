@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from ziggy_dask.datastore.readers.regular import Identity, open_inside
 from ziggy_dask.errors import DeliveryError
 from ziggy_dask.receipt.manifest import (
     MANIFEST_ENDING,
@@ -24,6 +25,7 @@ from ziggy_dask.receipt.manifest import (
     TransferStatus,
     ValidationStatus,
     acknowledgement_name,
+    is_hidden,
     is_own_file,
 )
 
@@ -171,6 +173,26 @@ def require_inside(directory: Path, name: str) -> Path:
     return path
 
 
+def open_delivered(directory: Path, name: str) -> int:
+    """Open a delivered file; a link in the delivery is followed only within it.
+
+    Returns
+    -------
+    int
+        Descriptor, to be closed by the caller.
+
+    Raises
+    ------
+    DeliveryError
+        If a link leads out of the delivery, or it is anything but a regular file.
+    OSError
+        If it can't be opened.
+    """
+    root = directory.resolve()
+    real = require_inside(directory, name).resolve()
+    return open_inside(root, real.relative_to(root).as_posix())
+
+
 def clean_up(delivery: Delivery, names: Iterable[str]) -> None:
     """Remove what was taken from a delivery, and then its empty directories.
 
@@ -247,7 +269,7 @@ def _is_directory(name: str, handle: int) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or "/." in name
+    return any(is_hidden(part) for part in name.split("/"))
 
 
 def _unexpected(directory: Path, expected: Set[str]) -> tuple[str, ...]:
@@ -267,7 +289,7 @@ def _entries(directory: Path) -> Iterator[Path]:
         try:
             with os.scandir(place) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
+                    if is_hidden(entry.name):
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(Path(entry.path))
@@ -321,18 +343,28 @@ def _require_own(directory: Path) -> None:
 def _check(directory: Path, manifest: Manifest, one: ManifestFile) -> AcknowledgedFile:
     path = require_inside(directory, one.name)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             return _absent(one.name)
-        checksum = manifest.checksum_type.of_file(path)
+        descriptor = open_delivered(directory, one.name)
+        try:
+            identity = Identity.of(descriptor)
+            checksum = manifest.checksum_type.of_open_file(descriptor)
+            is_stable = Identity.of(descriptor) == identity
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno in _NOT_THERE:
             return _absent(one.name)
         raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
-    is_same = status.st_size == one.size_bytes and checksum == one.checksum.lower()
+    is_same = (
+        is_stable
+        and identity.size_bytes == one.size_bytes
+        and checksum == one.checksum.lower()
+    )
     return AcknowledgedFile(
         name=one.name,
-        size_bytes=status.st_size,
+        size_bytes=identity.size_bytes,
+        identity=identity,
         checksum=checksum,
         transfer=TransferStatus.PRESENT,
         validation=ValidationStatus.VALID if is_same else ValidationStatus.INVALID,

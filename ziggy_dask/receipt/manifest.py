@@ -9,15 +9,20 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from xml.etree import ElementTree
 
+from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.errors import DeliveryError
 
 MANIFEST_ENDING = "-manifest.xml"
+_ZARR_METADATA = (
+    *(".zgroup", ".zarray", ".zattrs", ".zmetadata"),
+    *(".nczarr", ".nczgroup", ".nczarray", ".nczattr"),
+)
 # Control characters, backslashes, and what UTF-8 or XML 1.0 can't hold.
 _BAD_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffe\uffff]")
 
@@ -33,6 +38,11 @@ class ChecksumType(Enum):
     def of_file(self, path: Path) -> str:
         """Return the checksum of a file, in lower-case hexadecimal digits."""
         with path.open("rb") as stream:
+            return hashlib.file_digest(stream, self.value.lower()).hexdigest()
+
+    def of_open_file(self, descriptor: int) -> str:
+        """Return the checksum of an open file, which stays open."""
+        with open(descriptor, "rb", closefd=False) as stream:
             return hashlib.file_digest(stream, self.value.lower()).hexdigest()
 
 
@@ -92,7 +102,9 @@ class AcknowledgedFile:
     transfer: TransferStatus
     """Whether it was there."""
     validation: ValidationStatus
-    """Whether it was there with the right size and checksum."""
+    """Whether it was there with the right size and checksum, and could be stored."""
+    identity: Identity | None = field(default=None, compare=False, repr=False)
+    """Which file was looked at; None: it is not known."""
 
     @property
     def is_present(self) -> bool:
@@ -130,6 +142,36 @@ class Acknowledgement:
     def status(self) -> ValidationStatus:
         """That in one word."""
         return ValidationStatus.VALID if self.is_valid else ValidationStatus.INVALID
+
+
+def acknowledge_refusal(
+    acknowledgement: Acknowledgement, faults: Mapping[str, str]
+) -> Acknowledgement:
+    """Return an acknowledgement of files that arrived, but could not be stored.
+
+    Parameters
+    ----------
+    acknowledgement
+        What was found.
+    faults
+        What is wrong, by name of file; empty: none of them can be stored.
+    """
+    bad = {
+        file.name
+        for file in acknowledgement.files
+        if not faults or any(_is_part(file.name, name) for name in faults)
+    }
+    if not bad and acknowledgement.is_valid:
+        return acknowledge_refusal(acknowledgement, {})
+    files = tuple(
+        replace(file, validation=ValidationStatus.INVALID) if file.name in bad else file
+        for file in acknowledgement.files
+    )
+    return replace(acknowledgement, files=files)
+
+
+def _is_part(name: str, of: str) -> bool:
+    return name == of or name.startswith(f"{of}/")
 
 
 def manifest_to_xml(manifest: Manifest) -> str:
@@ -260,7 +302,7 @@ def visible_files(directory: Path) -> Iterator[Path]:
         try:
             itself = _identity(place.stat())
             entries = [
-                (one, one.stat()) for one in place.iterdir() if one.name[0] != "."
+                (one, one.stat()) for one in place.iterdir() if not is_hidden(one.name)
             ]
         except OSError as error:
             name = error.filename or place
@@ -272,6 +314,14 @@ def visible_files(directory: Path) -> Iterator[Path]:
                 waiting.append((entry, above | {itself}))
             elif stat.S_ISREG(status.st_mode):
                 yield entry
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or directory is passed over, by its name without directories.
+
+    Hidden names begin with a dot, but for those that Zarr's format 2 gives to metadata.
+    """
+    return name.startswith(".") and name not in _ZARR_METADATA
 
 
 def is_own_file(name: str) -> bool:
@@ -301,7 +351,7 @@ def require_safe(path: Path, name: str) -> None:
         why = "has '.' or '..' in it"
     elif "" in parts:
         why = "has an empty part"
-    elif any(part.startswith(".") for part in parts):
+    elif any(is_hidden(part) for part in parts):
         why = "is hidden"
     elif _BAD_CHARACTERS.search(name):
         why = "has a backslash, control or broken character in it"

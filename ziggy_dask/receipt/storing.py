@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +14,24 @@ import icechunk
 import xarray as xr
 import zarr
 
-from ziggy_dask.datastore import (
-    FileItem,
-    Labels,
-    Storage,
-    allocate,
-    extend,
-    misfit,
-    read_file,
-    read_layout,
-    unlike,
-    write_slice,
-)
+from ziggy_dask.datastore import Storage, unlike
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.items import write_dataset_item, write_file_item
+from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.definitions import DataType, ModelType, Pipeline, ProductKind
-from ziggy_dask.errors import DeliveryError
+from ziggy_dask.errors import DeliveryError, ZiggyError
+from ziggy_dask.receipt.arrays import store_array
+from ziggy_dask.receipt.content import Delivered, as_dataset
 from ziggy_dask.receipt.models import ModelVersion, name_models
-from ziggy_dask.receipt.sorting import MODELS, SortedDelivery, SortedFile
+from ziggy_dask.receipt.sorting import (
+    MODELS,
+    SortedDelivery,
+    SortedFile,
+    refusal,
+)
 
-_AT_ONCE = 32
-"""Files that are read, and held in memory, at the same time."""
+logger = logging.getLogger(__name__)
 
 
 def store_delivery(
@@ -46,7 +42,8 @@ def store_delivery(
     *,
     origin: Mapping[str, Any],
     today: date,
-) -> None:
+    identities: Mapping[str, Identity] | None = None,
+) -> tuple[str, ...]:
     """Write all files of a delivery into a session, which is not committed here.
 
     Parameters
@@ -63,13 +60,25 @@ def store_delivery(
         What each product says of where it comes from.
     today
         Date that names models.
+    identities
+        The files that were checked, by name: nothing else is stored. None: nothing was
+        checked.
+
+    Returns
+    -------
+    tuple
+        What there is to say about the files, e.g. what of them was not read.
 
     Raises
     ------
     DeliveryError
-        If a file can't be read, or does not fit its product.
+        If files can't be read, or don't fit their products; with the faults of all.
     """
     root = zarr.open_group(session.store, mode="a")
+    delivered = Delivered(directory, identities)
+    faults: dict[str, str] = {}
+    warnings: list[str] = []
+    done: list[str] = []
     for (type_name, path), files in delivery.products.items():
         data_type = pipeline.types[type_name]
         storage = _storage(data_type)
@@ -77,13 +86,44 @@ def store_delivery(
             root.require_group(parent)
         stored = root.get(path)
         if isinstance(stored, zarr.Group) and (reason := unlike(stored, data_type)):
-            raise DeliveryError(f"{reason}; give the data type another location")
+            reason = f"{reason}; give the data type another location"
+            faults |= {file.name: reason for file in files}
+            continue
         if data_type.kind is ProductKind.ARRAY and data_type.subtask:
-            _store_array(session, data_type, storage, path, directory, files)
+            names, told = store_array(
+                session, data_type, storage, path, files, delivered, faults
+            )
         else:
-            _store_items(session, data_type, storage, path, directory, files, origin)
-        _sign(session, path, data_type, origin)
-    _store_models(session, pipeline, directory, delivery, origin=origin, today=today)
+            names, told = _store_items(
+                session, data_type, storage, path, files, delivered, origin, faults
+            )
+        done += names
+        warnings += told
+        if names:
+            _sign(session, path, data_type, origin)
+    if faults:
+        raise refusal(faults)
+    _store_models(session, pipeline, delivered, delivery, origin=origin, today=today)
+    _require_all_stored(delivery, done)
+    return tuple(warnings)
+
+
+def _require_all_stored(delivery: SortedDelivery, done: Sequence[str]) -> None:
+    """Compare what was delivered with what was stored, file by file.
+
+    Raises
+    ------
+    DeliveryError
+        If a file was stored never, or twice.
+    """
+    counts = Counter(done)
+    wrong = {
+        file.name: f"was stored {counts[file.name]} times, instead of once"
+        for file in delivery.files
+        if counts[file.name] != 1
+    }
+    if wrong:
+        raise refusal(wrong)
 
 
 def model_versions(
@@ -103,66 +143,82 @@ def model_path(model_type: str) -> str:
     return f"{MODELS}/{model_type}"
 
 
-def _store_array(
-    session: icechunk.Session,
-    data_type: DataType,
-    storage: Storage,
-    path: str,
-    directory: Path,
-    files: Sequence[SortedFile],
-) -> None:
-    """Write items along the subtask dimension; those with known labels are replaced."""
-    labels = Labels.of([one.item for one in files])
-    layout = None
-    if path in zarr.open_group(session.store, mode="r"):
-        layout = read_layout(session, path, data_type.subtask)
-        layout = extend(session, layout, labels)
-    for one, content in _read_all(data_type, directory, files):
-        piece = _item_dataset(data_type, one, content)
-        if layout is None:
-            allocate(session, path, piece, storage, labels)
-            layout = read_layout(session, path, data_type.subtask)
-        reason = misfit(layout, piece, 1)
-        if reason:
-            raise DeliveryError(
-                f"the file {one.name!r} does not fit '{path}': {reason}"
-            )
-        assert layout.labels is not None
-        position = layout.labels.positions(Labels.of([one.item]))[0]
-        write_slice(layout, session, piece, int(position))
-
-
 def _store_items(
     session: icechunk.Session,
     data_type: DataType,
     storage: Storage,
     path: str,
-    directory: Path,
     files: Sequence[SortedFile],
+    delivered: Delivered,
     origin: Mapping[str, Any],
-) -> None:
-    root = zarr.open_group(session.store, mode="a")
-    for one, content in _read_all(data_type, directory, files):
-        is_whole = data_type.kind is ProductKind.ARRAY
-        place = path if is_whole else f"{path}/{one.item}"
-        if place in root:
-            del root[place]
-        for parent in _above(place):
-            root.require_group(parent)
-        if data_type.kind is ProductKind.FILE:
-            _store_file(session, path, directory / one.name, one.item, origin)
-        elif isinstance(content, FileItem):
-            raise DeliveryError(_no_dataset(data_type))
-        elif is_whole:
-            write_whole(session, path, content, storage)
+    faults: dict[str, str],
+) -> tuple[list[str], list[str]]:
+    """Write each file as an item, or as the whole product; `faults` gets what is wrong.
+
+    Returns
+    -------
+    list, list
+        Names of the files that were stored, and what there is to say about them.
+    """
+    done, warnings = [], []
+    for file in files:
+        try:
+            told = _store_item(
+                session, data_type, storage, path, file, delivered, origin
+            )
+        except ZiggyError as error:
+            faults[file.name] = str(error)
+        except Exception as error:
+            logger.exception("%s can't be stored", file.name)
+            faults[file.name] = f"can't be stored: {type(error).__name__}: {error}"
         else:
-            write_dataset_item(session, path, one.item, content, storage)
+            done.append(file.name)
+            warnings += [f"{file.name}: {text}" for text in told]
+    return done, warnings
+
+
+def _store_item(
+    session: icechunk.Session,
+    data_type: DataType,
+    storage: Storage,
+    path: str,
+    file: SortedFile,
+    delivered: Delivered,
+    origin: Mapping[str, Any],
+) -> tuple[str, ...]:
+    """Write a file in place of one that is there; return what there is to say about it."""
+    root = zarr.open_group(session.store, mode="a")
+    is_whole = data_type.kind is ProductKind.ARRAY
+    place = path if is_whole else f"{path}/{file.item}"
+    if data_type.kind is ProductKind.FILE:
+        _make_way(root, place)
+        with delivered.as_item(file.name, file.item) as item:
+            write_file_item(session, path, item, origin)
+        return ()
+    with delivered.open(data_type, file) as reading:
+        _make_way(root, place)
+        if is_whole:
+            write_whole(session, path, as_dataset(data_type, reading), storage)
+        elif isinstance(reading.content, xr.DataTree):
+            write_dataset_item(session, path, file.item, reading.content, storage)
+        else:
+            content = as_dataset(data_type, reading)
+            write_dataset_item(session, path, file.item, content, storage)
+        return reading.warnings
+
+
+def _make_way(root: zarr.Group, place: str) -> None:
+    """Remove what is at a place, and make the groups above it."""
+    if place in root:
+        del root[place]
+    for parent in _above(place):
+        root.require_group(parent)
 
 
 def _store_models(
     session: icechunk.Session,
     pipeline: Pipeline,
-    directory: Path,
+    delivered: Delivered,
     delivery: SortedDelivery,
     *,
     origin: Mapping[str, Any],
@@ -187,8 +243,9 @@ def _store_models(
                 raise DeliveryError(
                     f"the model '{path}/{version.stored}' is here already"
                 )
-            original = directory / names[version.original]
-            _store_file(session, path, original, version.stored)
+            original = names[version.original]
+            with delivered.as_item(original, version.stored) as item:
+                write_file_item(session, path, item)
         _sign_models(session, path, model_type, (*before, *versions), origin)
 
 
@@ -221,67 +278,13 @@ def _sign(
     }
 
 
-def _read_all(
-    data_type: DataType, directory: Path, files: Sequence[SortedFile]
-) -> Iterator[tuple[SortedFile, xr.Dataset | FileItem]]:
-    """Read files in threads, a few at a time, in order."""
-    waiting = iter(files)
-    with ThreadPoolExecutor(max_workers=4) as threads:
-        while some := list(islice(waiting, _AT_ONCE)):
-            paths = [directory / one.name for one in some]
-            read = threads.map(
-                lambda path: read_file(
-                    data_type.reader, path, data_type.reader_options
-                ),
-                paths,
-            )
-            yield from zip(some, read, strict=True)
-
-
-def _store_file(
-    session: icechunk.Session,
-    directory: str,
-    path: Path,
-    name: str,
-    origin: Mapping[str, Any] | None = None,
-) -> None:
-    """Store a delivered file piece by piece."""
-    try:
-        write_file_item(session, directory, FileItem.from_path(path, name), origin)
-    except OSError as error:
-        raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
-
-
-def _item_dataset(
-    data_type: DataType, one: SortedFile, content: xr.Dataset | FileItem
-) -> xr.Dataset:
-    if isinstance(content, FileItem):
-        raise DeliveryError(_no_dataset(data_type))
-    dimension = data_type.subtask
-    size = content.sizes.get(dimension)
-    if size not in (None, 1):
-        raise DeliveryError(
-            f"the file {one.name!r} holds {size} items along {dimension!r}; as its name "
-            "stands for one item, it can hold only one"
-        )
-    if size is None:
-        content = content.expand_dims(dimension)
-    return content.assign_coords({dimension: [one.item]})
-
-
-def _no_dataset(data_type: DataType) -> str:
-    return (
-        f"the reader {data_type.reader!r} of {data_type.name!r} takes files as they are; "
-        "give the data type 'kind: file', or another reader"
-    )
-
-
 def _storage(data_type: DataType) -> Storage:
     return Storage(
         dimension=data_type.subtask,
         chunk=data_type.chunk,
         chunks=data_type.chunks,
         compression=data_type.compression,
+        dtypes=data_type.dtypes,
     )
 
 

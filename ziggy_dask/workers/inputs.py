@@ -31,7 +31,9 @@ from ziggy_dask.definitions import ProductKind, ProgramStep, ScriptStep
 from ziggy_dask.errors import MissingError
 from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
 
-Given = xr.Dataset | FileItem | Mapping[str, xr.Dataset] | Mapping[str, bytes]
+Given = (
+    xr.Dataset | xr.DataTree | FileItem | Mapping[str, xr.Dataset] | Mapping[str, bytes]
+)
 """What an algorithm gets for an input: a slice, an item, or items by name."""
 
 

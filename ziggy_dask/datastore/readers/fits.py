@@ -121,6 +121,8 @@ def _refuse_damaged(path: Path, units: HDUList, heard: list[str]) -> list[str]:
 def _is_whole(path: Path, units: HDUList) -> bool:
     """Tell whether only what fills up the last block is missing (3.3.2)."""
     last = units[-1]
+    if not hasattr(last, "fileinfo"):
+        return False
     place = last.fileinfo()["datLoc"]
     return bool(place + last.size <= path.stat().st_size)
 

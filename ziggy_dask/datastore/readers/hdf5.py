@@ -38,10 +38,10 @@ def groups_of(path: Path) -> tuple[str, ...]:
     faults: list[str] = []
     found: dict[str, bool] = {}
     with h5py.File(path, "r") as file:
-        found["/"] = bool(len(file.attrs))
+        found["/"] = _says_anything(file)
         for name, member in _members(file, "", set(), faults):
             if isinstance(member, h5py.Group):
-                found[name] = found.get(name, False) or bool(len(member.attrs))
+                found[name] = found.get(name, False) or _says_anything(member)
             elif isinstance(member, h5py.Dataset):
                 above = name.rpartition("/")[0] or "/"
                 found[above] = found.get(above, False) or not _is_mere_dimension(member)
@@ -103,6 +103,11 @@ def _faults_of(name: str, dataset: Any) -> Iterator[str]:
         yield f"{name!r} is made of references, which mean nothing outside the file"
     elif dataset.shape is None:
         yield f"{name!r} has no values at all"
+
+
+def _says_anything(group: Any) -> bool:
+    """Tell whether a group has attributes but those of the NetCDF library itself."""
+    return any(name not in ("_NCProperties", "_nc3_strict") for name in group.attrs)
 
 
 def _is_reference_list(name: str) -> bool:

@@ -69,7 +69,9 @@ def reader_named(name: str) -> Reader:
 
 
 @contextmanager
-def open_file(reader: str, path: Path, options: Options = ()) -> Iterator[Reading]:
+def open_file(
+    reader: str, path: Path, options: Options = (), descriptor: int | None = None
+) -> Iterator[Reading]:
     """Open a file with the reader of that name; it is closed at the end of the block.
 
     Only a regular file is read, or a directory of nothing but regular files. A link
@@ -84,6 +86,8 @@ def open_file(reader: str, path: Path, options: Options = ()) -> Iterator[Readin
         The file.
     options
         Options of the reader.
+    descriptor
+        If the file is open already: its descriptor, which stays open.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def open_file(reader: str, path: Path, options: Options = ()) -> Iterator[Readin
         If the reader fails, with the file and the reason.
     """
     read = reader_named(reader)
-    with _holding(path) as held:
+    with _holding(path, descriptor) as held:
         try:
             reading = _reading(read(held, **dict(options)))
         except ZiggyError as error:
@@ -149,12 +153,12 @@ def load(reader: str, path: Path, reading: Reading) -> Reading:
 
 
 @contextmanager
-def _holding(path: Path) -> Iterator[Path]:
-    if path.is_dir() and not path.is_symlink():
+def _holding(path: Path, descriptor: int | None) -> Iterator[Path]:
+    if descriptor is None and path.is_dir() and not path.is_symlink():
         require_own_files(path)
         yield path
     else:
-        with hold(path) as held:
+        with hold(path, descriptor) as held:
             yield held
 
 
