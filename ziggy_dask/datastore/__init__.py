@@ -33,6 +33,7 @@ from ziggy_dask.datastore.repository import (
     Publication,
     Repository,
     create_repository,
+    maker_of,
     open_repository,
     shared_repository,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "find_stored",
     "keys_of",
     "list_files",
+    "maker_of",
     "misfit",
     "open_chunked",
     "open_dataset",

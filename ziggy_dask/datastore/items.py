@@ -238,6 +238,11 @@ def read_dataset_item(
     return item.load()
 
 
+def item_names(session: icechunk.Session, path: str) -> list[str]:
+    """Return the names of the items of a collection, sorted."""
+    return sorted(zarr.open_group(session.store, path=path, mode="r").group_keys())
+
+
 def write_file_item(
     session: icechunk.Session,
     path: str,

@@ -67,7 +67,8 @@ class Publication:
     attributes: Mapping[str, Any]
     """What the product says of itself, under the attribute ``ziggy``."""
     is_absent: bool = False
-    """Whether nothing came of it, so that an older product only goes away."""
+    """Whether nothing came of it. An older product of the same instance goes away; one of
+    another instance stays."""
     is_files: bool = False
     """Whether it is a directory of files: only those of the same names are replaced."""
 
@@ -289,7 +290,11 @@ class Repository:
             if one.is_files and fork is not None
             for path in _files_in(fork)
         }
-        gone = {one.path for one, _ in products if not one.is_files}
+        gone = {
+            one.path
+            for one, _ in products
+            if not one.is_files and not (one.is_absent and _is_of_another(session, one))
+        }
         directories = {one.path for one, _ in products if one.is_files}
         _require_groups(session, sorted({*parents_of(files | gone), *directories}))
         root = zarr.open_group(session.store, mode="a")
@@ -439,6 +444,22 @@ async def _array_paths(store: icechunk.IcechunkStore) -> list[str]:
             if buffer and json.loads(buffer.to_bytes())["node_type"] == "array":
                 found.append(key.removesuffix(ending))
     return found
+
+
+def maker_of(session: icechunk.Session, path: str) -> object:
+    """Return the number of the instance that made a product, or None."""
+    try:
+        group = zarr.open_group(session.store, path=path, mode="r")
+    except FileNotFoundError:
+        return None
+    origin: Any = group.attrs.get(ATTRIBUTE)
+    return None if origin is None else origin.get("instance")
+
+
+def _is_of_another(session: icechunk.Session, publication: Publication) -> bool:
+    """Tell whether another instance made what is stored where nothing new came."""
+    maker = maker_of(session, publication.path)
+    return maker is not None and maker != publication.attributes.get("instance")
 
 
 def _takes_files(member: zarr.Group | zarr.Array[Any]) -> bool:

@@ -142,7 +142,7 @@ def _publication(
         path=target.path,
         change_sets=outcomes.change_sets(database, one.number, target.path),
         attributes=attributes,
-        is_absent=data_type.kind is ProductKind.ARRAY and not given,
+        is_absent=data_type.kind is not ProductKind.FILE and not given,
         is_files=data_type.kind is ProductKind.FILE,
     )
 

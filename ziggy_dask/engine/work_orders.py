@@ -41,6 +41,7 @@ def work_of(
     snapshots: Mapping[int, str],
     allocations: Mapping[str, bytes],
     changes: Mapping[str, Mapping[str, object]] = NO_CHANGES,
+    attempt: int = 0,
     resubmits: int = 0,
 ) -> Work:
     """Return what the subtasks of a task have in common.
@@ -63,6 +64,8 @@ def work_of(
         Forks in which outputs were allocated by earlier runs, by product.
     changes
         Parameters that were changed for its restart, by set and name.
+    attempt
+        How often it was restarted or planned again.
     resubmits
         How often it was restarted by itself; its time limit grows by that.
     """
@@ -70,7 +73,7 @@ def work_of(
     if isinstance(node.step, DataReceiptStep):
         raise TypeError(f"node {node.name!r} has no algorithm")
     return Work(
-        token=work_token(token, number),
+        token=work_token(token, number, attempt),
         index=task.index,
         instance=context.number,
         task=number,
@@ -95,9 +98,9 @@ def work_of(
     )
 
 
-def work_token(run: str, task: int) -> str:
+def work_token(run: str, task: int, attempt: int) -> str:
     """Return what tells the work on a task in one run of the supervisor from others."""
-    return f"{run}-{task}"
+    return f"{run}-{task}-{attempt}"
 
 
 def storage_of(data_type: DataType) -> Storage:
@@ -144,6 +147,7 @@ def _source(
         is_whole=feed.span is Span.WHOLE,
         labels=feed.labels,
         snapshot=stored,
+        instance=facts.number if feed.task is not None else None,
         task=feed.task if stored is None else None,
         max_failed=_max_failed(context.pipeline, feed.data_type),
         pattern=data_type.file_pattern(context.pipeline.patterns),

@@ -234,6 +234,39 @@ def subtasks_with_output(database: Database, task: int) -> dict[str, set[int]]:
 
 
 @patiently
+def named_items(database: Database, task: int) -> dict[int, dict[str, list[str]]]:
+    """Return the names of items that are not their subtasks' labels.
+
+    They come by product, by subtask.
+    """
+    query = select(SubtaskRow.number, SubtaskRow.named).where(
+        SubtaskRow.task_id == task,
+        SubtaskRow.state == SubtaskState.COMPLETE.value,
+        SubtaskRow.named.is_not(None),
+    )
+    with database.reading() as connection:
+        rows = connection.execute(query.order_by(SubtaskRow.number)).all()
+    return {row.number: row.named for row in rows}
+
+
+@patiently
+def without_output(database: Database, task: int) -> dict[str, int]:
+    """Return how many complete subtasks of a task had no output, by the reason."""
+    query = (
+        select(SubtaskRow.message, func.count())
+        .where(
+            SubtaskRow.task_id == task,
+            SubtaskRow.state == SubtaskState.COMPLETE.value,
+            SubtaskRow.message != "",
+        )
+        .group_by(SubtaskRow.message)
+        .order_by(func.count().desc())
+    )
+    with database.reading() as connection:
+        return {row[0]: row[1] for row in connection.execute(query)}
+
+
+@patiently
 def publish(
     database: Database, snapshot: str, inputs: Mapping[int, Mapping[str, str]]
 ) -> None:
@@ -536,6 +569,7 @@ def _subtask_row(
         "cause": one.cause.value,
         "message": one.message,
         "outputs": list(one.outputs),
+        "named": {k: list(some) for k, some in one.named.items()} or None,
         "host": result.host,
         "worker": result.worker,
         "started_s": one.started_s,

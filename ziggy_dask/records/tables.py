@@ -250,6 +250,7 @@ class SubtaskRow(Table):
     cause: Mapped[str]
     message: Mapped[str]
     outputs: Mapped[list[str]]
+    named: Mapped[dict[str, list[str]] | None] = mapped_column(JSON(none_as_null=True))
     host: Mapped[str]
     worker: Mapped[str]
     started_s: Mapped[float]

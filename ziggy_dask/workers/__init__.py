@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ziggy_dask.workers.merging import merge_forks, merge_results
     from ziggy_dask.workers.programs import prepare_program
     from ziggy_dask.workers.work import (
+        NOTHING_RETURNED,
         BatchResult,
         Cause,
         Merged,
@@ -62,6 +63,7 @@ _HOMES = {
     "merge_results": "merging",
     "prepare_program": "programs",
     "Inputs": "inputs",
+    "NOTHING_RETURNED": "work",
     "BatchResult": "work",
     "Cause": "work",
     "Merged": "work",
@@ -75,6 +77,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "NOTHING_RETURNED",
     "BatchResult",
     "Cause",
     "Code",

@@ -47,6 +47,7 @@ from ziggy_dask.workers.missing import MissingModel, missing_object
 from ziggy_dask.workers.outputs import Outputs
 from ziggy_dask.workers.programs import ProgramFailure, run_program
 from ziggy_dask.workers.work import (
+    NOTHING_RETURNED,
     BatchResult,
     Cause,
     ModelFile,
@@ -58,7 +59,6 @@ from ziggy_dask.workers.work import (
 from ziggy_dask.workers.worker_environment import surroundings_digest, surroundings_once
 
 ALGORITHM_LOGGER = "ziggy.algorithm"
-NOTHING_RETURNED = "the algorithm returned nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def run_batch(work: Work, subtasks: Sequence[int], *results: Result) -> BatchRes
 
 
 def _run_subtask(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outcome:
-    return _measured(lambda: _attempt(work, number, inputs, outputs))
+    return _measured(work, number, lambda: _attempt(work, number, inputs, outputs))
 
 
 def _run_lazily(work: Work) -> BatchResult:
@@ -154,16 +154,16 @@ def _run_lazily(work: Work) -> BatchResult:
             message="" if forks else NOTHING_RETURNED,
         )
 
-    return _result(work, [_measured(attempt)], forks)
+    return _result(work, [_measured(work, 0, attempt)], forks)
 
 
-def _measured(attempt: Callable[[], Outcome]) -> Outcome:
+def _measured(work: Work, number: int, attempt: Callable[[], Outcome]) -> Outcome:
     """Return the outcome of an attempt, with its log, times and memory."""
     heed_limit()
     started = time.time()
     wall, cpu = time.perf_counter(), time.thread_time()
     reset_peak()
-    with captured() as tail:
+    with captured(f"{work.token} {number}") as tail:
         outcome = attempt()
     return replace(
         outcome,
@@ -234,6 +234,7 @@ def _run_and_store(
         subtask=number,
         state=SubtaskState.COMPLETE,
         outputs=written,
+        named=outputs.named(number, fitting),
         message="" if written else NOTHING_RETURNED,
         peak_memory_bytes=memory,
     )
@@ -309,7 +310,7 @@ def _algorithm(
     """Return an algorithm and its argument names; let its log records and warnings pass."""
     function = load_function(root, target, version)
     module = function.__module__
-    for name in (ALGORITHM_LOGGER, module):
+    for name in (ALGORITHM_LOGGER, module, package or module):
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(logging.INFO)
     warnings.filterwarnings("always", module=re.escape(module))

@@ -24,7 +24,12 @@ from ziggy_dask.datastore import (
     shared_repository,
 )
 from ziggy_dask.datastore.blocks import LARGE_BYTES
-from ziggy_dask.datastore.items import Files, read_dataset_item, read_file_item
+from ziggy_dask.datastore.items import (
+    Files,
+    item_names,
+    read_dataset_item,
+    read_file_item,
+)
 from ziggy_dask.datastore.layout import Selection
 from ziggy_dask.datastore.room import SMALLER, require_room
 from ziggy_dask.definitions import ProductKind, ProgramStep, ScriptStep
@@ -63,6 +68,7 @@ class Inputs:
         for result in results:
             self._results.setdefault(result.index, []).append(result)
         self._sessions: dict[tuple[int, str], icechunk.Session] = {}
+        self._names: dict[tuple[int, str], frozenset[str]] = {}
 
     def of_subtask(self, subtask: int) -> dict[str, Given]:
         """Return the algorithm's inputs by argument name.
@@ -127,10 +133,11 @@ class Inputs:
                 return self._read_files(source, session, subtask)
             _require_present(self._work, source, session, items)
             return self._read(source, session, items)
-        pieces = [
-            self._read(source, self._session(source, result), part)
-            for result, part in self._parts(source, items)
-        ]
+        pieces = []
+        for result, part in self._parts(source, items):
+            if source.kind is ProductKind.COLLECTION:
+                self._require_item(source, result, part)
+            pieces.append(self._read(source, self._session(source, result), part))
         if len(pieces) == 1:
             return pieces[0]
         datasets = [piece for piece in pieces if isinstance(piece, xr.Dataset)]
@@ -193,6 +200,31 @@ class Inputs:
             f"subtask {subtask} of what makes '{source.path}' did not run"
         )
 
+    def _require_item(self, source: Source, result: Result, items: slice) -> None:
+        """Refuse an item that was not made, or a result with items nobody planned.
+
+        Raises
+        ------
+        BlockedSubtask
+            If items have other names than was planned; they can be read when they
+            are stored.
+        MissingItems
+            If the algorithm returned no item of this name.
+        """
+        assert self._work.labels is not None
+        key = (id(result), source.path)
+        if key not in self._names:
+            names = item_names(self._session(source, result), source.path)
+            self._names[key] = frozenset(names)
+        planned = source.labels if source.labels is not None else self._work.labels
+        if not self._names[key] <= _label_set(self._work.token, source.path, planned):
+            raise BlockedSubtask(
+                f"'{source.path}' has items of other names than planned"
+            )
+        (name,) = self._work.labels.take(items).texts()
+        if name not in self._names[key]:
+            raise MissingItems(f"'{source.path}' has no item {name!r}")
+
     def _session(self, source: Source, result: Result) -> icechunk.Session:
         key = (id(result), source.path)
         if key not in self._sessions:
@@ -206,14 +238,16 @@ class Inputs:
                 return self._read_files(source, session, 0)
             return _open_whole(source, session, require_stored(session, source))
         merged = self._merged(source)
-        present = sorted(merged.outputs.get(source.path, ()))
+        present = set(merged.outputs.get(source.path, ()))
         if not present:
             raise MissingItems(f"nothing was stored in '{source.path}'")
-        labels = source.labels
-        if labels is not None:
-            kept = [n for n in range(len(labels)) if n // source.chunk in set(present)]
+        session, labels = self._session(source, merged), source.labels
+        if source.kind is ProductKind.COLLECTION:
+            labels = Labels.of(item_names(session, source.path))
+        elif labels is not None:
+            kept = [n for n in range(len(labels)) if n // source.chunk in present]
             labels = labels.take(kept)
-        return _open_whole(source, self._session(source, merged), labels)
+        return _open_whole(source, session, labels)
 
     def _merged(self, source: Source) -> Merged:
         for result in self._results.get(source.task or 0, ()):
@@ -268,9 +302,14 @@ def require_stored(session: icechunk.Session, source: Source) -> Labels | None:
         If there is no such product: nothing came of the task that was to make it.
     """
     try:
-        return read_product(session, source.path).labels
+        product = read_product(session, source.path)
     except MissingError as error:
         raise MissingItems(str(error)) from error
+    if source.instance not in (None, product.attributes.get("instance")):
+        raise MissingItems(
+            f"instance {source.instance} made nothing in '{source.path}'"
+        )
+    return product.labels
 
 
 def _require_present(
@@ -291,6 +330,15 @@ def _require_present(
             raise MissingItems(f"'{source.path}' has no item {min(lacking)!r}")
 
 
+def _label_set(token: str, path: str, labels: Labels) -> frozenset[str]:
+    """Return the labels that an input was planned with."""
+    key = (token, path)
+    if key not in _planned_cache:
+        _trim(_planned_cache)
+        _planned_cache[key] = frozenset(labels)
+    return _planned_cache[key]
+
+
 def _stored_files(work: Work, source: Source) -> Mapping[str, Sequence[StoredFile]]:
     """Return the files of an input by key."""
     key = (work.token, source.data_type)
@@ -305,6 +353,7 @@ def _stored_files(work: Work, source: Source) -> Mapping[str, Sequence[StoredFil
 
 
 _file_cache: dict[tuple[str, str], Mapping[str, Sequence[StoredFile]]] = {}
+_planned_cache: dict[tuple[str, str], frozenset[str]] = {}
 _absent_cache: dict[tuple[str, str], frozenset[str]] = {}
 _layouts: dict[tuple[str, str], Layout] = {}
 _position_cache: dict[tuple[str, str], np.ndarray[Any, np.dtype[np.int64]] | None] = {}

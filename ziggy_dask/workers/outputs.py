@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from ziggy_dask.workers.allocation_broker import agree_on, agreed
 from ziggy_dask.workers.work import Sink, Work
 
 _allocations: dict[str, tuple[bytes, Layout | None]] = {}
+_labels: dict[str, frozenset[str]] = {}
 
 
 class Outputs:
@@ -44,6 +45,7 @@ class Outputs:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._sessions: dict[str, icechunk.Session] = {}
+        self._taken: dict[str, dict[str, int]] = {}
 
     def check(
         self, subtask: int, returned: object, values: Mapping[str, str]
@@ -65,19 +67,64 @@ class Outputs:
             If something does not fit; nothing was written.
         """
         by_name = self._by_name(returned)
-        return {
+        fitting = {
             sink.name: self._fitting(sink, subtask, by_name[sink.name], values)
             for sink in self._work.sinks
             if by_name.get(sink.name) is not None
         }
+        for sink in self._work.sinks:
+            if sink.name in fitting and sink.kind is not ProductKind.ARRAY:
+                self._require_free(sink, subtask, _item_names(fitting[sink.name]))
+        return fitting
 
     def write(self, subtask: int, fitting: Mapping[str, Any]) -> tuple[str, ...]:
         """Write what `check` returned; return the paths of the products."""
         for sink in self._work.sinks:
             if sink.name in fitting:
                 self._write(sink, subtask, fitting[sink.name])
+                if sink.kind is not ProductKind.ARRAY:
+                    names = _item_names(fitting[sink.name])
+                    self._taken.setdefault(sink.path, {}).update(
+                        dict.fromkeys(names, subtask)
+                    )
         written = (sink.path for sink in self._work.sinks if sink.name in fitting)
         return tuple(dict.fromkeys(written))
+
+    def named(
+        self, subtask: int, fitting: Mapping[str, Any]
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the names of items that are not the subtask's own labels, by product."""
+        if self._work.labels is None:
+            return {}
+        own = set(self._own_labels(subtask))
+        names = {
+            sink.path: tuple(_item_names(fitting[sink.name]))
+            for sink in self._work.sinks
+            if sink.name in fitting and sink.kind is not ProductKind.ARRAY
+        }
+        return {path: some for path, some in names.items() if not own.issuperset(some)}
+
+    def _own_labels(self, subtask: int) -> list[str]:
+        labels = self._work.labels
+        return [] if labels is None else labels.take(self._work.items(subtask)).texts()
+
+    def _require_free(self, sink: Sink, subtask: int, names: Sequence[str]) -> None:
+        """Refuse names of items that another subtask has or may get."""
+        taken = self._taken.get(sink.path, {})
+        others: frozenset[str] = frozenset()
+        if sink.kind is ProductKind.COLLECTION and self._work.labels is not None:
+            others = _all_labels(self._work) - set(self._own_labels(subtask))
+        for name in names:
+            if name in taken:
+                raise TaskError(
+                    f"output {sink.data_type!r}: subtask {taken[name]} returned an item "
+                    f"{name!r}, too; names must differ"
+                )
+            if name in others:
+                raise TaskError(
+                    f"output {sink.data_type!r}: item {name!r} belongs to another subtask; "
+                    f"this one has {', '.join(map(repr, self._own_labels(subtask)))}"
+                )
 
     def change_sets(self) -> dict[str, bytes]:
         """Return the forks that hold what was written, pickled, by product."""
@@ -134,13 +181,13 @@ class Outputs:
             return {name: value.item(name) for name in value}
         if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
             return {str(name): item for name, item in value.items()}
-        labels = self._work.labels
-        if labels is None:
+        own = self._own_labels(subtask)
+        if not own or (len(own) > 1 and sink.kind is ProductKind.COLLECTION):
             raise TaskError(
                 f"output {sink.data_type!r} must be a dict of items by name, "
                 f"not {_what(value)}"
             )
-        return {labels.texts()[self._work.items(subtask).start]: value}
+        return {own[0]: value}
 
     def _write(self, sink: Sink, subtask: int, fitting: Any) -> None:
         if sink.kind is ProductKind.ARRAY:
@@ -211,6 +258,22 @@ class Outputs:
             allocate(session, sink.path, first, sink.storage, self._work.labels)
         offer: bytes = pickle.dumps(session)
         return offer if alone else agree_on(key, offer)
+
+
+def _item_names(fitting: Mapping[str, Any] | Sequence[FileItem]) -> list[str]:
+    """Return the names of the items of a collection, or of files."""
+    if isinstance(fitting, Mapping):
+        return list(fitting)
+    return [file.name for file in fitting]
+
+
+def _all_labels(work: Work) -> frozenset[str]:
+    """Return the labels of all subtasks of a task."""
+    if work.token not in _labels:
+        if len(_labels) >= 512:
+            _labels.pop(next(iter(_labels)))
+        _labels[work.token] = frozenset(work.labels or ())
+    return _labels[work.token]
 
 
 def _check_first(sink: Sink, first: xr.Dataset, length: int) -> None:

@@ -69,6 +69,10 @@ class Cause(Enum):
     """It was ended because its worker was."""
 
 
+NOTHING_RETURNED = "the algorithm returned nothing"
+"""Message of a subtask whose algorithm gave no output."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """An input of a task, as a worker finds it."""
@@ -91,6 +95,8 @@ class Source:
     """Its items; None: one whole."""
     snapshot: str | None
     """Snapshot to read it from; None: results of `task` bring it along."""
+    instance: int | None
+    """Instance that makes it; None: it was stored before this one began."""
     task: int | None
     """Index of the task in the same graph that makes it."""
     max_failed: int
@@ -204,6 +210,8 @@ class Outcome:
     """How it ended."""
     outputs: tuple[str, ...] = ()
     """Paths of the products to which it gave something."""
+    named: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names of the items it gave, by product, where they are not its own labels."""
     cause: Cause = Cause.NONE
     """Why it failed."""
     message: str = ""

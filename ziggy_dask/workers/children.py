@@ -1,0 +1,81 @@
+"""Processes that an algorithm starts: none outlives its subtask."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+
+_logger = logging.getLogger("ziggy")
+_GRACE_S = 2.0
+_KEPT = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "reaper.py")
+"""Parts of command lines of helpers that serve the whole process, not one subtask."""
+
+
+@contextmanager
+def children_ended() -> Iterator[None]:
+    """End the processes that were started in this block and are still there at its end.
+
+    For a process that runs one subtask at a time. What forks in the block and comes to its
+    end, as a child that should have called ``os._exit``, is ended there.
+    """
+    process, before = os.getpid(), _descendants()
+    try:
+        yield
+    finally:
+        if os.getpid() != process:
+            os._exit(1)
+        left = [
+            one for one in _descendants() if one not in before and not _is_kept(one)
+        ]
+        if left:
+            _end(left)
+
+
+def _descendants() -> list[psutil.Process]:
+    """Return the children of this process and theirs; quickly, if there are none."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return []
+    return psutil.Process().children(recursive=True)
+
+
+def _is_kept(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any(part in word for word in process.cmdline() for part in _KEPT)
+    return True  # it has ended meanwhile
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    names = []
+    for process in processes:
+        with suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                names.append(" ".join(process.cmdline())[:200])
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=_GRACE_S)
+    for process in alive:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=_GRACE_S)
+    if names:
+        _logger.warning(
+            "ended %d processes that outlived the subtask: %s",
+            len(names),
+            "; ".join(names),
+        )
+
+
+def allow_children() -> None:
+    """Let algorithms use `multiprocessing` in this process.
+
+    Dask's nannies start workers as daemons, so that none is left when a nanny ends, and
+    Python lets no daemon have children. Here that rule has nothing to protect: children are
+    ended with their subtask.
+    """
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]

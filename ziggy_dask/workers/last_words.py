@@ -1,0 +1,145 @@
+"""What is known of worker processes that died: how they ended, and what was printed.
+
+The nanny of a worker sees its process end and knows the exit code. It reads what the
+subtask at work had written, and tells the scheduler, whom the supervisor asks when Dask
+gives a batch up.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distributed.diagnostics.plugin import NannyPlugin, SchedulerPlugin
+
+from ziggy_dask.workers.descriptors import left_behind, output_path
+
+if TYPE_CHECKING:
+    from distributed import Client, Nanny, Scheduler
+
+_NAME = "ziggy-last-words"
+_KEEP = "ziggy_keep_last_words"
+_TELL = "ziggy_tell_last_words"
+_MOST_KEPT = 10_000
+_WAIT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastWords:
+    """How the process of a subtask ended."""
+
+    exit_code: int
+    """Exit code; negative: minus the number of the signal that ended it."""
+    output: str
+    """The end of what was printed."""
+    times: int
+    """How often a process died of the subtask."""
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        if self.exit_code < 0:
+            how = f"was killed by signal {-self.exit_code}{_name(-self.exit_code)}"
+        else:
+            how = f"exited with code {self.exit_code}"
+        often = f" ({self.times} times)" if self.times > 1 else ""
+        return f"the worker process {how} while this subtask ran{often}"
+
+
+class OnNannies(NannyPlugin):
+    """Reads what dying workers leave behind, and tells the scheduler."""
+
+    name = f"{_NAME}-nanny"
+    idempotent = True
+
+    def setup(self, nanny: Nanny) -> None:
+        """Hear of the end of the nanny's process before the nanny itself does."""
+        go_on = nanny._on_worker_exit_sync
+        path = output_path(Path(nanny.local_directory), nanny.address)
+
+        def ended(exit_code: int) -> None:
+            about, output = left_behind(path)
+            if about:
+                path.unlink(missing_ok=True)
+                call = getattr(nanny.scheduler, _KEEP)
+                nanny._ongoing_background_tasks.call_soon(
+                    call, about=about, exit_code=exit_code, output=output
+                )
+            go_on(exit_code)
+
+        nanny._on_worker_exit_sync = ended  # type: ignore[method-assign]
+        if nanny.process is not None:
+            nanny.process.on_exit = ended
+
+
+class OnScheduler(SchedulerPlugin):
+    """Keeps last words until they are asked for."""
+
+    name = f"{_NAME}-scheduler"
+    idempotent = True
+
+    def __init__(self) -> None:
+        self._words: dict[str, LastWords] = {}
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Take last words from nannies, and tell them to supervisors."""
+        scheduler.handlers[_KEEP] = self.keep
+        scheduler.handlers[_TELL] = self.tell
+
+    async def keep(
+        self, comm: Any = None, about: str = "", exit_code: int = 0, output: str = ""
+    ) -> None:
+        """Keep how a process ended in which a subtask ran."""
+        before = self._words.pop(about, None)
+        self._words[about] = LastWords(
+            exit_code=exit_code, output=output, times=before.times + 1 if before else 1
+        )
+        while len(self._words) > _MOST_KEPT:
+            self._words.pop(next(iter(self._words)))
+
+    async def tell(self, comm: Any = None, about: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what is known of some subtasks."""
+        known = {one: self._words[one] for one in about if one in self._words}
+        return {
+            one: [words.exit_code, words.output, words.times]
+            for one, words in known.items()
+        }
+
+
+def hear_last_words(client: Client) -> None:
+    """Let the nannies of a scheduler's workers tell how these end."""
+    client.register_plugin(OnScheduler())
+    client.register_plugin(OnNannies())
+
+
+def last_words(client: Client, about: Sequence[str]) -> dict[str, LastWords]:
+    """Return how the processes of subtasks ended; wait a little for the news.
+
+    Parameters
+    ----------
+    client
+        A client of the scheduler.
+    about
+        What the subtasks' outputs begin with; see `captured`.
+    """
+    until = time.monotonic() + _WAIT_S
+    while True:
+        call = getattr(client.scheduler, _TELL)
+        found: dict[str, Any] = client.sync(call, about=list(about))
+        if found or time.monotonic() > until:
+            break
+        time.sleep(0.1)
+    return {
+        one: LastWords(exit_code=code, output=output, times=times)
+        for one, (code, output, times) in found.items()
+    }
+
+
+def _name(number: int) -> str:
+    try:
+        return f" ({signal.Signals(number).name})"
+    except ValueError:
+        return ""
