@@ -1,26 +1,41 @@
 """What algorithms print, log and warn, kept apart per subtask.
 
-Several subtasks may run in threads of one process. The process-wide streams are
-therefore replaced, once, by ones that look up the capture of the calling thread;
-threads without one write to where the stream went before.
+Where a worker process runs one subtask at a time, all that the process writes is the
+subtask's; see `descriptors`. Elsewhere several subtasks run in threads of one process. Its
+streams are therefore replaced, once, by ones that look up the capture of the calling thread,
+or of the one that started it; other threads write to where the stream went before.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import os
+import re
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from distributed import get_worker
+
+from ziggy_dask.workers.descriptors import ProcessOutput, output_path
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 LARGEST_LOG = 64 * 1024
 """Characters of output that are kept per subtask, from its end."""
 
 _threads = threading.local()
 _install_lock = threading.Lock()
+_has_process = threading.Lock()
+"""Held by the subtask to which the output of the whole process belongs."""
+_CODE_PACKAGE = re.compile(r"^ziggy_code_[0-9a-f]{16}\.")
 
 
 class Tail:
@@ -31,6 +46,7 @@ class Tail:
         self._pieces: list[str] = []
         self._length = 0
         self._dropped = 0
+        self.is_open = True
 
     def write(self, text: str) -> None:
         """Add text."""
@@ -59,16 +75,62 @@ class Tail:
 
 
 @contextmanager
-def captured() -> Iterator[Tail]:
-    """Keep what the calling thread prints, logs and warns in this block."""
-    _install()
-    before = getattr(_threads, "tail", None)
+def captured(about: str = "") -> Iterator[Tail]:
+    """Keep what is printed, logged and warned in this block.
+
+    Parameters
+    ----------
+    about
+        What the block does, in one line, for the case that the process dies in it.
+    """
+    output = _process_output()
     tail = Tail()
-    _threads.tail = tail
+    if output is not None and _has_process.acquire(blocking=False):
+        try:
+            _install_logging()
+            output.begin(about)
+            yield tail
+        finally:
+            tail.write(output.end())
+            _has_process.release()
+    else:
+        _install()
+        before = getattr(_threads, "tail", None)
+        _threads.tail = tail
+        try:
+            yield tail
+        finally:
+            _threads.tail = before
+            tail.is_open = False
+
+
+def _process_output() -> ProcessOutput | None:
+    """Return where this process writes, if it is a worker that runs one subtask at a time."""
     try:
-        yield tail
-    finally:
-        _threads.tail = before
+        worker = get_worker()
+    except ValueError:
+        return None
+    if not worker.nanny or worker.state.nthreads != 1:
+        return None
+    return _output_at(
+        output_path(Path(worker.local_directory).parent, str(worker.nanny))
+    )
+
+
+@lru_cache(maxsize=1)
+def _output_at(path: Path) -> ProcessOutput | None:
+    try:
+        return ProcessOutput(path)
+    except OSError:  # the scratch directory can't be written: keep what Python prints
+        return None
+
+
+def _tail() -> Tail | None:
+    """Return the capture of this thread, or of the one that started it."""
+    tail: Tail | None = getattr(_threads, "tail", None)
+    if tail is None:
+        tail = getattr(threading.current_thread(), "_ziggy_tail", None)
+    return tail if tail is not None and tail.is_open else None
 
 
 class _Stream(io.TextIOBase):
@@ -78,38 +140,85 @@ class _Stream(io.TextIOBase):
         self.usual = usual
 
     def write(self, text: str) -> int:
-        tail = getattr(_threads, "tail", None)
+        tail = _tail()
         if tail is None:
             return self.usual.write(text)
         tail.write(text)
         return len(text)
 
     def flush(self) -> None:
-        if getattr(_threads, "tail", None) is None and not self.usual.closed:
+        if _tail() is None and not self.usual.closed:
             self.usual.flush()
 
     def isatty(self) -> bool:
-        return getattr(_threads, "tail", None) is None and self.usual.isatty()
+        return _tail() is None and self.usual.isatty()
 
     def fileno(self) -> int:
         return self.usual.fileno()
+
+    @property
+    def buffer(self) -> io.BufferedIOBase:
+        """Takes bytes, as the buffers of text streams do."""
+        return _Bytes(self)
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # read-only here
         return self.usual.encoding
 
 
+class _Bytes(io.BufferedIOBase):
+    """The buffer of such a stream."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer) -> int:
+        content = bytes(data)
+        if _tail() is None:
+            return self._stream.usual.buffer.write(content)
+        self._stream.write(content.decode(errors="replace"))
+        return len(content)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
+class _Format(logging.Formatter):
+    """Names loggers as users do, whose modules are in a package of ours."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        name = record.name
+        record.name = _CODE_PACKAGE.sub("", name)
+        try:
+            return super().format(record)
+        finally:
+            record.name = name
+
+
 class _LogHandler(logging.Handler):
-    """Sends log records to the capture of the calling thread, if it has one."""
+    """Sends log records to the subtask that they belong to, if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tail = getattr(_threads, "tail", None)
-        if tail is not None:
-            tail.write(self.format(record) + "\n")
+        tail = _tail()
+        if tail is None and not _has_process.locked():
+            return
+        if tail is None and record.thread == threading.main_thread().ident:
+            return  # of Dask, whose event loop runs there
+        try:
+            text = self.format(record) + "\n"
+            if tail is not None:
+                tail.write(text)
+            else:
+                os.write(2, text.encode(errors="backslashreplace"))
+        except Exception:  # noqa: BLE001 -- what logging does where telling fails
+            self.handleError(record)
 
 
 _handler = _LogHandler()
-_handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+_handler.setFormatter(_Format("%(levelname)s %(name)s: %(message)s"))
 
 
 def _install() -> None:
@@ -124,6 +233,25 @@ def _install() -> None:
             logging.getLogger().addHandler(_handler)
         if not isinstance(warnings.showwarning, _ShownWarning):
             warnings.showwarning = _ShownWarning(warnings.showwarning)
+        if threading.Thread.start is not _start_inheriting:
+            threading.Thread.start = _start_inheriting  # type: ignore[method-assign, assignment]
+
+
+def _install_logging() -> None:
+    """Let INFO of all that a process of workers imports reach the subtask's log."""
+    root = logging.getLogger()
+    if _handler not in root.handlers:
+        root.addHandler(_handler)
+        root.setLevel(min(root.level, logging.INFO) or logging.INFO)
+
+
+_start = threading.Thread.start
+
+
+def _start_inheriting(thread: threading.Thread) -> None:
+    """Start a thread that writes to the capture of the one that starts it."""
+    thread._ziggy_tail = _tail()  # type: ignore[attr-defined]
+    _start(thread)
 
 
 class _ShownWarning:
@@ -141,7 +269,7 @@ class _ShownWarning:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        tail = getattr(_threads, "tail", None)
+        tail = _tail()
         if tail is None or file is not None:
             self._usual(message, category, filename, lineno, file, line)
         else:
