@@ -23,6 +23,7 @@ from ziggy_dask.definitions.pipeline import (
     Pipeline,
 )
 from ziggy_dask.definitions.problem import Problem
+from ziggy_dask.definitions.signatures import arguments_of
 from ziggy_dask.errors import DefinitionError
 
 EXTRA_ARGUMENTS = frozenset({"parameters", "models", "context"})
@@ -152,11 +153,15 @@ def _why_not_imported(
 def _check_signature(
     where: tuple[str, ...], node: Node, function: Callable[..., object]
 ) -> Iterator[Problem]:
-    parameters = inspect.signature(function).parameters
+    target = getattr(node.step, "function", "")
+    try:
+        parameters = arguments_of(function)
+    except DefinitionError as error:
+        yield Problem(where, f"{target!r} can't be an algorithm: {error}")
+        return
     if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
         return
     inputs = [argument_name(one.data_type) for one in node.inputs]
-    target = getattr(node.step, "function", "")
     for name in inputs:
         if name not in parameters:
             yield Problem(
