@@ -6,7 +6,6 @@ A batch never raises for what an algorithm does. Each of its subtasks ends in an
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import pickle
@@ -35,6 +34,7 @@ from ziggy_dask.definitions import (
     code_package,
     load_function,
 )
+from ziggy_dask.definitions.signatures import arguments_of, as_function
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.capture import captured
 from ziggy_dask.workers.halting import is_halted
@@ -309,12 +309,12 @@ def _algorithm(
 ) -> tuple[Callable[..., object], frozenset[str]]:
     """Return an algorithm and its argument names; let its log records and warnings pass."""
     function = load_function(root, target, version)
-    module = function.__module__
+    module = getattr(function, "__module__", None) or target.partition(":")[0]
     for name in (ALGORITHM_LOGGER, module, package or module):
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(logging.INFO)
     warnings.filterwarnings("always", module=re.escape(module))
-    return function, frozenset(inspect.signature(function).parameters)
+    return as_function(function), frozenset(arguments_of(function))
 
 
 def _failure(number: int, cause: Cause, error: BaseException) -> Outcome:

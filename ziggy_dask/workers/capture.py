@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from distributed import get_worker
 
+from ziggy_dask.workers.children import allow_children, children_ended
 from ziggy_dask.workers.descriptors import ProcessOutput, output_path
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ def captured(about: str = "") -> Iterator[Tail]:
     tail = Tail()
     if output is not None and _has_process.acquire(blocking=False):
         try:
-            _install_logging()
+            _prepare_process()
             output.begin(about)
-            yield tail
+            with children_ended():
+                yield tail
         finally:
             tail.write(output.end())
             _has_process.release()
@@ -237,10 +239,11 @@ def _install() -> None:
             threading.Thread.start = _start_inheriting  # type: ignore[method-assign, assignment]
 
 
-def _install_logging() -> None:
-    """Let INFO of all that a process of workers imports reach the subtask's log."""
+def _prepare_process() -> None:
+    """Let INFO of all that is imported reach the log, and let algorithms start processes."""
     root = logging.getLogger()
     if _handler not in root.handlers:
+        allow_children()
         root.addHandler(_handler)
         root.setLevel(min(root.level, logging.INFO) or logging.INFO)
 
