@@ -96,7 +96,6 @@ ALGORITHMS = """
         "crashes": lambda: ctypes.string_at(0),
         "aborts": os.abort,
         "kills": lambda: os.kill(os.getpid(), signal.SIGKILL),
-        "closes": lambda: (os.close(1), os.close(2)),
         "leaves": lambda: subprocess.Popen(["sleep", "777.5"]),
         "forks": forked,
         "pool": lambda: pooled("fork"),
@@ -134,7 +133,6 @@ LETHAL = {
     "kills": "was killed by signal 9 (SIGKILL)",
 }
 HARMLESS = {
-    "closes": "",
     "leaves": "ended 1 processes that outlived the subtask: sleep 777.5",
     "forks": "",
     "pool": "pool [1, 2]",

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from ziggy_dask.records import journal
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.instances import complete_tasks
+from ziggy_dask.records.items import TaskItems, items_of_tasks
 from ziggy_dask.records.recipes import Recipe, save_recipes
 from ziggy_dask.records.states import TaskStep
 from ziggy_dask.records.tables import (
@@ -54,6 +55,8 @@ class SubtaskRecord:
     """Task that it belongs to."""
     number: int
     """Number, from 0."""
+    items: tuple[str, ...]
+    """Its items by name; empty: it has everything."""
     state: SubtaskState
     """How it ended."""
     cause: Cause
@@ -86,6 +89,8 @@ class SubtaskLog:
     """Task that it belongs to."""
     number: int
     """Number of the subtask."""
+    items: tuple[str, ...]
+    """Its items by name; empty: it has everything."""
     log: str
     """Output, log records and warnings."""
     traceback: str
@@ -303,7 +308,10 @@ def subtasks(
         query = query.where(SubtaskRow.state == state.value)
     with database.reading() as connection:
         rows = connection.execute(query.order_by(SubtaskRow.number)).all()
-    return [_subtask_from_row(row) for row in rows]
+        items = items_of_tasks(connection, [task] if rows else []).get(
+            task, TaskItems()
+        )
+    return [_subtask_from_row(row, items) for row in rows]
 
 
 @patiently
@@ -313,7 +321,9 @@ def subtask(database: Database, task: int, number: int) -> SubtaskRecord:
         SubtaskRow.task_id == task, SubtaskRow.number == number
     )
     with database.reading() as connection:
-        return _subtask_from_row(connection.execute(query).one())
+        row = connection.execute(query).one()
+        items = items_of_tasks(connection, [task]).get(task, TaskItems())
+    return _subtask_from_row(row, items)
 
 
 @patiently
@@ -335,15 +345,18 @@ def instance_logs(database: Database, instance: int) -> list[SubtaskLog]:
 def _logs(database: Database, query: Any) -> list[SubtaskLog]:
     query = query.order_by(LogRow.task_id, LogRow.number)
     with database.reading() as connection:
-        return [
-            SubtaskLog(
-                task=row.task_id,
-                number=row.number,
-                log=row.log,
-                traceback=row.traceback,
-            )
-            for row in connection.execute(query)
-        ]
+        rows = connection.execute(query).all()
+        items = items_of_tasks(connection, {row.task_id for row in rows})
+    return [
+        SubtaskLog(
+            task=row.task_id,
+            number=row.number,
+            items=items[row.task_id].of(row.number),
+            log=row.log,
+            traceback=row.traceback,
+        )
+        for row in rows
+    ]
 
 
 @patiently
@@ -406,6 +419,8 @@ class FailureGroup:
     """Numbers of their tasks."""
     example: tuple[int, int]
     """Task and number of one of them."""
+    items: tuple[str, ...]
+    """Items of that one by name; empty: it has everything."""
     message: str
     """What that one says."""
 
@@ -453,6 +468,7 @@ def _group(connection: Connection, rows: Sequence[Any]) -> FailureGroup:
         nodes=tuple(dict.fromkeys(row.node for row in rows)),
         tasks=tuple(dict.fromkeys(row.task_id for row in rows)),
         example=(task, number),
+        items=items_of_tasks(connection, [task])[task].of(number),
         message=message,
     )
 
@@ -609,10 +625,11 @@ def _count(connection: Connection, ended: _Ended, replaced: Counter[int]) -> Non
     journal.change(connection, *changes)
 
 
-def _subtask_from_row(row: Any) -> SubtaskRecord:
+def _subtask_from_row(row: Any, items: TaskItems) -> SubtaskRecord:
     return SubtaskRecord(
         task=row.task_id,
         number=row.number,
+        items=items.of(row.number),
         state=SubtaskState(row.state),
         cause=Cause(row.cause),
         message=row.message,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.commands import completion as complete
 from ziggy_dask.interface.commands.context import opened_cluster
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("task", type=int, shell_complete=complete.TASK)
 @click.option("--subtask", type=int, help="Default: the first one that failed.")
+@click.option("--item", default="", help="The subtask of this item.")
 @click.option(
     "--directory",
     type=click.Path(path_type=Path),
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 )
 @click.pass_context
 def debug(
-    ctx: click.Context, task: int, subtask: int | None, directory: Path | None
+    ctx: click.Context,
+    task: int,
+    subtask: int | None,
+    item: str,
+    directory: Path | None,
 ) -> None:
     """Run a subtask of TASK again on this machine, and stop where it fails.
 
@@ -32,6 +38,11 @@ def debug(
     compute environment is needed.
     """
     found = opened_cluster(ctx).task(task)
+    if item and subtask is None:
+        numbers = [one.record.number for one in found.subtasks if item in one.items]
+        if not numbers:
+            raise DefinitionError(f"no subtask of task {task} has the item {item!r}")
+        subtask = numbers[0]
     if subtask is None:
         failed = [one.record.number for one in found.subtasks if one.record.cause.value]
         subtask = failed[0] if failed else 0
@@ -57,7 +68,7 @@ def _run(opened: OpenedSubtask) -> None:
 
     try:
         returned = opened.run()
-    except Exception:  # noqa: BLE001 -- algorithms raise anything; it is shown
+    except BaseException:  # noqa: BLE001 -- algorithms raise anything; it is shown
         traceback.print_exc()
         pdb.post_mortem()
         return

@@ -157,6 +157,7 @@ def halt(
 def failures(ctx: click.Context, instance: int, as_json: bool) -> bool:
     """Show the failures of INSTANCE by cause, with an example and what to type next."""
     from ziggy_dask.interface.output import show
+    from ziggy_dask.records.items import shown_items
 
     records = opened_records(ctx)
     record = records.instance_record(instance)
@@ -170,6 +171,7 @@ def failures(ctx: click.Context, instance: int, as_json: bool) -> bool:
             "nodes": ", ".join(one.nodes),
             "tasks": ",".join(str(number) for number in one.tasks),
             "example": "{} --subtask {}".format(*one.example),
+            "items": list(one.items) if as_json else shown_items(one.items),
             "message": one.message,
         }
         for one in found

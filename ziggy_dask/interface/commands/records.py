@@ -50,17 +50,20 @@ def tasks(ctx: click.Context, instance: int, as_json: bool) -> bool:
 
 @click.command()
 @click.argument("task", type=int, shell_complete=complete.TASK)
+@click.option("--item", default="", help="Only the subtask of this item.")
 @watchable
 @click.pass_context
-def subtasks(ctx: click.Context, task: int, as_json: bool) -> bool:
+def subtasks(ctx: click.Context, task: int, item: str, as_json: bool) -> bool:
     """List the subtasks of TASK that have ended."""
     from ziggy_dask.interface.output import show
+    from ziggy_dask.records.items import shown_items
 
     records = opened_records(ctx)
     is_over = records.task_record(task).has_ended
     rows = [
         {
             "subtask": one.number,
+            "items": list(one.items) if as_json else shown_items(one.items),
             "state": one.state.value,
             "cause": one.cause.value,
             "started": one.started,
@@ -71,8 +74,11 @@ def subtasks(ctx: click.Context, task: int, as_json: bool) -> bool:
             "message": one.message,
         }
         for one in records.subtask_records(task)
+        if not item or item in one.items
     ]
-    show(rows, as_json=as_json, empty=f"no subtask of task {task} has ended yet")
+    of_item = f"with the item {item!r} " if item else ""
+    empty = f"no subtask {of_item}of task {task} has ended yet"
+    show(rows, as_json=as_json, empty=empty)
     return is_over
 
 
@@ -85,6 +91,7 @@ def subtasks(ctx: click.Context, task: int, as_json: bool) -> bool:
     help="All tasks of an instance.",
 )
 @click.option("--subtask", type=int, help="Only this subtask of TASK.")
+@click.option("--item", default="", help="Only subtasks with this item.")
 @click.option("--errors", is_flag=True, help="Only subtasks that failed.")
 @click.option("--follow", is_flag=True, help="Go on as subtasks end, until all have.")
 @json_option
@@ -94,12 +101,14 @@ def logs(
     task: int | None,
     instance: int | None,
     subtask: int | None,
+    item: str,
     errors: bool,
     follow: bool,
     as_json: bool,
 ) -> None:
     """Show what the subtasks of TASK printed, and the tracebacks of those that failed."""
     from ziggy_dask.interface.output import show_value
+    from ziggy_dask.records.items import shown_items
 
     if (task is None) == (instance is None) or None not in (instance, subtask):
         raise click.UsageError("give TASK, if you like with --subtask, or --instance")
@@ -109,7 +118,9 @@ def logs(
     wanted = (
         one
         for one in _entries(records, task, instance, follow=follow)
-        if (one.traceback or not errors) and subtask in (None, one.number)
+        if (one.traceback or not errors)
+        and subtask in (None, one.number)
+        and (not item or item in one.items)
     )
     if as_json:
         show_value(list(wanted))
@@ -117,7 +128,8 @@ def logs(
     is_empty = True
     for one in wanted:
         is_empty = False
-        click.secho(f"── task {one.task}, subtask {one.number}", bold=True)
+        items = f" ({shown_items(one.items)})" if one.items else ""
+        click.secho(f"── task {one.task}, subtask {one.number}{items}", bold=True)
         if one.log:
             click.echo(one.log.rstrip())
         if one.traceback:

@@ -14,6 +14,7 @@ from ziggy_dask.interface.page.workers_and_jobs import jobs_panel
 from ziggy_dask.records import Database, alerts, deliveries, instances, jobs, outcomes
 from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
+from ziggy_dask.records.items import shown_items
 from ziggy_dask.records.lease import current_lease
 from ziggy_dask.records.overview import (
     NodeScore,
@@ -216,7 +217,8 @@ def _log(database: Database, task: int | None) -> str:
         return "<p>Choose the log of a task.</p>"
     entries = outcomes.logs(database, task)[:_LOGS]
     text = "\n".join(
-        f"── subtask {one.number}\n{one.log}{one.traceback}" for one in entries
+        f"── subtask {one.number} {shown_items(one.items)}\n{one.log}{one.traceback}"
+        for one in entries
     )
     message = instances.task(database, task).message
     shown = escape(f"{message}\n{text}".strip() or "It printed nothing.")

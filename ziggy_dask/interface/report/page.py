@@ -21,6 +21,7 @@ from ziggy_dask.display import (
 from ziggy_dask.interface.objects import Instance
 from ziggy_dask.interface.report.drawings import durations_svg, timeline_svg
 from ziggy_dask.receipt import model_path
+from ziggy_dask.records.items import shown_items
 from ziggy_dask.records.jobs import JobRecord
 from ziggy_dask.records.outcomes import FailureGroup
 from ziggy_dask.records.statistics import PERCENTILES, Breakdown, NodeStatistics
@@ -233,7 +234,8 @@ def _failures(found: list[FailureGroup]) -> list[dict[str, object]]:
             "nodes": ", ".join(one.nodes),
             "tasks": len(one.tasks),
             "example": Html(
-                f"task {number(one.example[0])}, subtask {number(one.example[1])}"
+                f"task {number(one.example[0])}, subtask {number(one.example[1])} "
+                f"{markup(shown_items(one.items))}"
             ),
             "message": Html(f"<code>{markup(one.message)}</code>"),
         }
