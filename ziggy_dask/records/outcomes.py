@@ -551,8 +551,15 @@ def _insert(
     connection: Connection,
     ended: list[tuple[int, tuple[int, BatchResult, list[Outcome]]]],
 ) -> None:
+    failed = {
+        task
+        for _, (task, _, some) in ended
+        if any(one.state is SubtaskState.FAILED for one in some)
+    }
+    query = select(TaskRow.id, TaskRow.node).where(TaskRow.id.in_(failed))
+    nodes = {row.id: row.node for row in connection.execute(query)} if failed else {}
     rows = [
-        _subtask_row(task, part, result, one)
+        _subtask_row(task, part, result, one, nodes.get(task, ""))
         for part, (task, result, some) in ended
         for one in some
     ]
@@ -575,7 +582,7 @@ def _insert(
 
 
 def _subtask_row(
-    task: int, part: int, result: BatchResult, one: Outcome
+    task: int, part: int, result: BatchResult, one: Outcome, node: str
 ) -> dict[str, Any]:
     return {
         "task_id": task,
@@ -592,7 +599,7 @@ def _subtask_row(
         "wall_s": one.wall_s,
         "cpu_s": one.cpu_s,
         "peak_memory_bytes": one.peak_memory_bytes,
-        "fingerprint": fingerprint(one.cause, one.message, one.traceback),
+        "fingerprint": fingerprint(one.cause, one.message, one.traceback, node),
     }
 
 

@@ -7,13 +7,16 @@ import re
 
 from ziggy_dask.workers.work import Cause
 
-_FRAME = re.compile(r'^  File "(.*)", line \d+, in (.*)$', re.MULTILINE)
+_FRAME = re.compile(
+    r'^ *(?:[|] )?  File "(.*)", line \d+, in (.*)$(?:\n *(?:[|] )?    (\S.*)$)?',
+    re.MULTILINE,
+)
 _VARIES = re.compile(
     r"'[^']*'|\"[^\"]*\"|0x[0-9a-fA-F]+|[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|/\S+"
 )
 
 
-def fingerprint(cause: Cause, message: str, traceback: str) -> str:
+def fingerprint(cause: Cause, message: str, traceback: str, node: str = "") -> str:
     """Return a short text that failures of one kind have in common.
 
     Parameters
@@ -24,6 +27,8 @@ def fingerprint(cause: Cause, message: str, traceback: str) -> str:
         One line on that.
     traceback
         Traceback of the algorithm's exception, or nothing.
+    node
+        Name of the node whose subtask failed.
 
     Returns
     -------
@@ -32,9 +37,10 @@ def fingerprint(cause: Cause, message: str, traceback: str) -> str:
 
     Notes
     -----
-    An exception is known by its type and by the functions it came through, wherever
-    the code is installed and whatever the data were; another failure by its message
-    without numbers, names and paths.
+    Failures of different nodes are of different kinds. An exception is known by its type
+    and by the functions and the line of code that it came through, wherever the code is
+    installed and whatever the data were; another failure by its message without numbers,
+    names and paths.
 
     Examples
     --------
@@ -46,14 +52,15 @@ def fingerprint(cause: Cause, message: str, traceback: str) -> str:
         return ""
     if cause is Cause.EXCEPTION:
         frames = [
-            f"{path.rsplit('/', 1)[-1]}:{function}"
-            for path, function in _FRAME.findall(traceback)
+            (f"{path.rsplit('/', 1)[-1]}:{function}", line.strip())
+            for path, function, line in _FRAME.findall(traceback)
             if "/ziggy_dask/workers/" not in path
         ]
-        parts = [message.partition(":")[0], *frames]
+        places = [place for place, _ in frames]
+        parts = [message.partition(":")[0], *places, *(line for _, line in frames[-1:])]
     elif cause is Cause.EXIT_CODE:
         parts = [message]
     else:
         parts = [_VARIES.sub("…", message)]
-    text = "\n".join([cause.value, *parts])
+    text = "\n".join([node, cause.value, *parts])
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -267,8 +267,29 @@ def _run(
             )
     except OSError as error:
         raise ProgramFailure(
-            Cause.NO_PROGRAM, f"{command[0]} can't be started: {error.strerror}"
+            Cause.NO_PROGRAM,
+            f"{command[0]} can't be started: {_why(command[0], error)}",
         ) from error
+
+
+def _why(program: str, error: OSError) -> str:
+    """Return why a program can't be started; most often its first line is at fault."""
+    try:
+        with Path(program).open("rb") as file:
+            first = file.readline(256)
+    except OSError:
+        return str(error.strerror)
+    if not first.startswith(b"#!"):
+        return str(error.strerror)
+    if first.endswith(b"\r\n"):
+        return (
+            "its lines end as on Windows (CRLF), so that its interpreter is not found; "
+            "convert it, e.g. with dos2unix"
+        )
+    interpreter = first[2:].split(maxsplit=1)[0].decode(errors="replace")
+    if not Path(interpreter).exists():
+        return f"there is no interpreter {interpreter!r}, which its first line names"
+    return str(error.strerror)
 
 
 def _error_files(work: Work, program: str) -> list[str]:

@@ -261,5 +261,10 @@ def parse_changes(texts: tuple[str, ...]) -> dict[str, dict[str, object]]:
             raise DefinitionError(
                 f"{text!r} changes no parameter; write 'Set.parameter=value'"
             )
-        changes.setdefault(set_name, {})[parameter] = value
+        if not value.strip():
+            raise DefinitionError(
+                f"{text!r} gives no value; write 'Set.parameter=value', or "
+                "'Set.parameter=\"\"' for an empty text"
+            )
+        changes.setdefault(set_name, {})[parameter] = "" if value == '""' else value
     return changes
