@@ -133,7 +133,7 @@ LETHAL = {
     "kills": "was killed by signal 9 (SIGKILL)",
 }
 HARMLESS = {
-    "leaves": "ended 1 processes that outlived the subtask: sleep 777.5",
+    "leaves": "ended what outlived the subtask: sleep 777.5",
     "forks": "",
     "pool": "pool [1, 2]",
     "spawned pool": "pool [1, 2]",

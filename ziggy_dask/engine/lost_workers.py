@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ziggy_dask.workers import BatchResult, Cause, Outcome, last_words
+from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState, last_words
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,8 +21,12 @@ def with_last_words(
     client: Client,
     results: Mapping[Key, BatchResult],
     token_of: Callable[[int], str],
+    spared: set[tuple[int, int]],
 ) -> dict[Key, BatchResult]:
     """Return results of which those that were lost with their workers say why.
+
+    Dask blames whatever a dying worker was about to run. What did not run then, by the
+    last words of the worker, is let run once more.
 
     Parameters
     ----------
@@ -32,26 +36,36 @@ def with_last_words(
         Results by key.
     token_of
         Returns the token of a task's work, by its index.
+    spared
+        Task and number of subtasks that were let run once more; is added to.
     """
-    return {key: _explained(client, one, token_of) for key, one in results.items()}
+    return {
+        key: _explained(client, one, token_of, spared) for key, one in results.items()
+    }
 
 
 def _explained(
-    client: Client, result: BatchResult, token_of: Callable[[int], str]
+    client: Client,
+    result: BatchResult,
+    token_of: Callable[[int], str],
+    spared: set[tuple[int, int]],
 ) -> BatchResult:
     if not any(one.cause in _LOST for one in result.outcomes):
         return result
     token = token_of(result.index)
-    words = last_words(client, [f"{token} {one.subtask}" for one in result.outcomes])
-    if not words:
+    about = {f"{token} {one.subtask}": one.subtask for one in result.outcomes}
+    words = last_words(client, list(about), token)
+    known = {about[text]: said for text, said in words.items() if text in about}
+    if known:
+        outcomes = [_told(one, known) for one in result.outcomes]
+        return replace(result, outcomes=tuple(outcomes))
+    pairs = {(result.index, one.subtask) for one in result.outcomes}
+    if not words or pairs <= spared:
         return result
-    known = {
-        one.subtask: words[f"{token} {one.subtask}"]
-        for one in result.outcomes
-        if f"{token} {one.subtask}" in words
-    }
-    outcomes = tuple(_told(one, known) for one in result.outcomes)
-    return replace(result, outcomes=outcomes)
+    spared |= pairs
+    blocked = SubtaskState.BLOCKED
+    outcomes = [replace(one, state=blocked) for one in result.outcomes]
+    return replace(result, outcomes=tuple(outcomes))
 
 
 def _told(one: Outcome, known: Mapping[int, LastWords]) -> Outcome:

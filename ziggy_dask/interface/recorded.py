@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ziggy_dask.interface.status import Status
     from ziggy_dask.records import Database
     from ziggy_dask.records.alerts import Alert
+    from ziggy_dask.records.attempts import EarlierSubtask
     from ziggy_dask.records.deliveries import DeliveryRecord
     from ziggy_dask.records.instances import InstanceRecord, TaskRecord
     from ziggy_dask.records.jobs import JobRecord
@@ -167,6 +168,15 @@ class Records:
     def subtask_records(self, task: int) -> list[SubtaskRecord]:
         """Return what is on record of the subtasks of a task that have ended."""
         return records.outcomes.subtasks(self._database, task)
+
+    def earlier_subtasks(self, task: int) -> list[EarlierSubtask]:
+        """Return how the subtasks of a task ended in earlier attempts."""
+        return records.attempts.earlier_subtasks(self._database, task)
+
+    def earlier_failures(self, instance: int) -> dict[int, int]:
+        """Return how many subtasks failed in earlier attempts of an instance, by task."""
+        number = records.instances.instance(self._database, instance).id
+        return records.attempts.earlier_failures(self._database, number)
 
     def logs(self, task: int, subtask: int | None = None) -> list[SubtaskLog]:
         """Return what the subtasks of a task printed, and their tracebacks."""

@@ -11,6 +11,7 @@ from ziggy_dask.lazily import names_from
 if TYPE_CHECKING:
     from ziggy_dask.records import (
         alerts,
+        attempts,
         clocks,
         deliveries,
         instances,
@@ -46,6 +47,7 @@ _HOMES = {
     "count_tasks": "states",
     "instance_state": "states",
     "alerts": "",
+    "attempts": "",
     "clocks": "",
     "deliveries": "",
     "triggers": "",
@@ -65,6 +67,7 @@ __all__ = [
     "InstanceState",
     "TaskStep",
     "alerts",
+    "attempts",
     "clocks",
     "count_tasks",
     "create_database",

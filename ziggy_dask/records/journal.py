@@ -6,9 +6,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, case, func, insert, select
 
-from ziggy_dask.records.tables import EarlierSubtaskRow, JournalRow, SubtaskRow, TaskRow
+from ziggy_dask.records.tables import (
+    EarlierSubtaskRow,
+    JournalRow,
+    LogRow,
+    SubtaskRow,
+    TaskRow,
+)
 
 _STANDING = (
     TaskRow.id,
@@ -52,11 +58,26 @@ def change(connection: Connection, *changes: Any) -> list[int]:
 
 
 def keep(connection: Connection, *which: Any) -> None:
-    """Keep when and where some subtasks ran whose records are about to be removed."""
-    names = [*_KEPT, "peak_memory_bytes"]
+    """Keep how some subtasks ended whose records are about to be removed.
+
+    What was printed is kept of those that failed.
+    """
+    names = [*_KEPT, "peak_memory_bytes", "cause", "message", "fingerprint"]
+    is_failure = SubtaskRow.cause != ""
+    words = [
+        case((is_failure, func.coalesce(column, "")), else_="").label(column.key)
+        for column in (LogRow.log, LogRow.traceback)
+    ]
     table = SubtaskRow.__table__
-    query = select(*(table.c[name] for name in names)).where(*which)
-    connection.execute(insert(EarlierSubtaskRow).from_select(names, query))
+    same = (LogRow.task_id == SubtaskRow.task_id) & (LogRow.number == SubtaskRow.number)
+    query = (
+        select(*(table.c[name] for name in names), TaskRow.attempt, *words)
+        .join(TaskRow, TaskRow.id == SubtaskRow.task_id)
+        .outerjoin(LogRow, same)
+        .where(*which)
+    )
+    kept = [*names, "attempt", "log", "traceback"]
+    connection.execute(insert(EarlierSubtaskRow).from_select(kept, query))
 
 
 def _note(connection: Connection, rows: Iterable[Any]) -> list[int]:

@@ -286,7 +286,7 @@ class JournalRow(Table):
 
 
 class EarlierSubtaskRow(Table):
-    """When and where a subtask ran before it was restarted."""
+    """How a subtask ended before it was restarted."""
 
     __tablename__ = "earlier_subtasks"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -299,6 +299,12 @@ class EarlierSubtaskRow(Table):
     started_s: Mapped[float]
     wall_s: Mapped[float]
     peak_memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    cause: Mapped[str] = mapped_column(server_default="")
+    message: Mapped[str] = mapped_column(server_default="")
+    fingerprint: Mapped[str] = mapped_column(server_default="")
+    log: Mapped[str] = mapped_column(server_default="")
+    traceback: Mapped[str] = mapped_column(server_default="")
 
 
 class DeliveryRow(Table):

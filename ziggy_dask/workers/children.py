@@ -65,8 +65,7 @@ def _end(processes: list[psutil.Process]) -> None:
     psutil.wait_procs(alive, timeout=_GRACE_S)
     if names:
         _logger.warning(
-            "ended %d processes that outlived the subtask: %s",
-            len(names),
+            "ended what outlived the subtask: %s",
             "; ".join(names),
         )
 

@@ -100,9 +100,13 @@ class OnScheduler(SchedulerPlugin):
         while len(self._words) > _MOST_KEPT:
             self._words.pop(next(iter(self._words)))
 
-    async def tell(self, comm: Any = None, about: Sequence[str] = ()) -> dict[str, Any]:
-        """Return what is known of some subtasks."""
+    async def tell(
+        self, comm: Any = None, about: Sequence[str] = (), token: str = ""
+    ) -> dict[str, Any]:
+        """Return what is known of some subtasks; if nothing, of others of their task."""
         known = {one: self._words[one] for one in about if one in self._words}
+        if not known:
+            known = {k: w for k, w in self._words.items() if k.startswith(token[:32])}
         return {
             one: [words.exit_code, words.output, words.times]
             for one, words in known.items()
@@ -115,8 +119,13 @@ def hear_last_words(client: Client) -> None:
     client.register_plugin(OnNannies())
 
 
-def last_words(client: Client, about: Sequence[str]) -> dict[str, LastWords]:
+def last_words(
+    client: Client, about: Sequence[str], token: str
+) -> dict[str, LastWords]:
     """Return how the processes of subtasks ended; wait a little for the news.
+
+    If nothing is known of them, what is known of others of their task: then the workers
+    do tell, and these subtasks did not run when they died.
 
     Parameters
     ----------
@@ -124,12 +133,14 @@ def last_words(client: Client, about: Sequence[str]) -> dict[str, LastWords]:
         A client of the scheduler.
     about
         What the subtasks' outputs begin with; see `captured`.
+    token
+        Token of their work.
     """
     until = time.monotonic() + _WAIT_S
     while True:
         call = getattr(client.scheduler, _TELL)
-        found: dict[str, Any] = client.sync(call, about=list(about))
-        if found or time.monotonic() > until:
+        found: dict[str, Any] = client.sync(call, about=list(about), token=token)
+        if found.keys() & set(about) or time.monotonic() > until:
             break
         time.sleep(0.1)
     return {

@@ -188,6 +188,13 @@ def failures(ctx: click.Context, instance: int, as_json: bool) -> bool:
             lines.append(f"and {failed.total - len(lines)} more tasks")
         empty = "\n".join([empty, *lines])
     show(rows, as_json=as_json, empty=empty)
+    earlier = records.earlier_failures(instance)
+    if earlier and not as_json:
+        count = sum(earlier.values())
+        click.echo(
+            f"{count} {'subtask' if count == 1 else 'subtasks'} failed in earlier attempts; "
+            f"see: ziggy logs {next(iter(earlier))} --errors"
+        )
     if found and not as_json:
         task, number = found[0].example
         click.echo(f"See one:    ziggy logs {task} --subtask {number}")

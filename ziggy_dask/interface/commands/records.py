@@ -15,6 +15,7 @@ from ziggy_dask.interface.commands.watching import watchable
 if TYPE_CHECKING:
     from ziggy_dask.interface.objects import Instance
     from ziggy_dask.interface.recorded import Records
+    from ziggy_dask.records.attempts import EarlierSubtask
     from ziggy_dask.records.instances import InstanceRecord, TaskRecord
     from ziggy_dask.records.outcomes import SubtaskLog
     from ziggy_dask.records.overview import TaskLine
@@ -60,20 +61,24 @@ def subtasks(ctx: click.Context, task: int, item: str, as_json: bool) -> bool:
 
     records = opened_records(ctx)
     is_over = records.task_record(task).has_ended
+    current = records.task_record(task).attempt
+    earlier = records.earlier_subtasks(task)
+    ended: list[Any] = [*earlier, *records.subtask_records(task)]
     rows = [
         {
             "subtask": one.number,
+            **({"attempt": getattr(one, "attempt", current)} if earlier else {}),
             "items": list(one.items) if as_json else shown_items(one.items),
             "state": one.state.value,
             "cause": one.cause.value,
             "started": one.started,
             "seconds": one.wall_s,
-            "cpu_seconds": one.cpu_s,
+            "cpu_seconds": getattr(one, "cpu_s", None),
             "memory_MB": one.peak_memory_bytes / 1e6,
             "worker": f"{one.host}:{one.worker}",
             "message": one.message,
         }
-        for one in records.subtask_records(task)
+        for one in ended
         if not item or item in one.items
     ]
     of_item = f"with the item {item!r} " if item else ""
@@ -134,6 +139,16 @@ def logs(
             click.echo(one.log.rstrip())
         if one.traceback:
             click.secho(one.traceback.rstrip(), fg="red")
+    for earlier in _earlier(records, task, instance) if errors and not follow else ():
+        if subtask in (None, earlier.number) and (not item or item in earlier.items):
+            is_empty = False
+            items = f" ({shown_items(earlier.items)})" if earlier.items else ""
+            click.secho(
+                f"── task {earlier.task}, subtask {earlier.number}{items}, in the "
+                f"earlier attempt {earlier.attempt}",
+                bold=True,
+            )
+            click.echo(f"{earlier.log}{earlier.traceback}".rstrip() or earlier.message)
     if is_empty:
         click.echo(_why_empty(records, task, instance, errors=errors))
 
@@ -149,6 +164,21 @@ def _entries(
     if follow:
         return records.followed_instance_logs(number)
     return records.instance_logs(number)
+
+
+def _earlier(
+    records: Records, task: int | None, instance: int | None
+) -> list[EarlierSubtask]:
+    """Return the failures of earlier attempts of a task, or of an instance."""
+    numbers = [task] if task is not None else []
+    if instance is not None:
+        numbers = list(records.earlier_failures(instance))
+    return [
+        one
+        for number in numbers
+        for one in records.earlier_subtasks(number)
+        if one.cause.value
+    ]
 
 
 def _why_empty(
