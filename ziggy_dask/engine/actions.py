@@ -20,6 +20,8 @@ class FailureCause(Enum):
     """Its environment takes no jobs."""
     NOT_SETTLED = "not settled"
     """Its subtasks could not be worked out from its stored inputs."""
+    NOT_STORABLE = "not storable"
+    """What its subtasks made can't be stored together."""
     NOT_HANDED_OUT = "not handed out"
     """No worker can take its subtasks."""
 

@@ -177,8 +177,11 @@ def _followed_from_changes(
 
 def _failure(task: TaskProgress, rules: Rules) -> FailureCause | None:
     """Return why a task fails now, if it does."""
+    if task.obstacle and task.is_open:
+        return FailureCause.NOT_SETTLED
     if task.obstacle:
-        return FailureCause.NOT_SETTLED if task.is_open else FailureCause.NOT_HANDED_OUT
+        is_done = task.has_ended
+        return FailureCause.NOT_STORABLE if is_done else FailureCause.NOT_HANDED_OUT
     has_ended = task.has_ended and not task.outstanding
     if has_ended and len(task.failed) > rules.allowed(task):
         return FailureCause.SUBTASKS

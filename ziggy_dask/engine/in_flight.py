@@ -137,6 +137,11 @@ class InFlight:
         if futures:
             answer(self._client, self._client._cancel, futures, force=True)
 
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Take batches out; what runs of them may go on, but nobody takes its results."""
+        for key in keys:
+            self._futures.pop(key).release()
+
     def let_go(self) -> None:
         """Release what is left on the scheduler."""
         for future in (*self._futures.values(), *self._kept.values()):

@@ -11,6 +11,7 @@ from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState, last_w
 if TYPE_CHECKING:
     from distributed import Client
 
+    from ziggy_dask.engine.in_flight import Ended
     from ziggy_dask.planning import Key
     from ziggy_dask.workers.last_words import LastWords
 
@@ -19,11 +20,11 @@ _LOST = (Cause.WORKER_LOST, Cause.OUT_OF_MEMORY)
 
 def with_last_words(
     client: Client,
-    results: Mapping[Key, BatchResult],
+    ended: Mapping[Key, Ended],
     token_of: Callable[[int], str],
     spared: set[tuple[int, int]],
-) -> dict[Key, BatchResult]:
-    """Return results of which those that were lost with their workers say why.
+) -> dict[Key, Ended]:
+    """Return how batches ended, of which those that were lost with their workers say why.
 
     Dask blames whatever a dying worker was about to run. What did not run then, by the
     last words of the worker, is let run once more.
@@ -32,16 +33,20 @@ def with_last_words(
     ----------
     client
         A client of the scheduler.
-    results
-        Results by key.
+    ended
+        How batches ended, by key.
     token_of
         Returns the token of a task's work, by its index.
     spared
         Task and number of subtasks that were let run once more; is added to.
     """
-    return {
-        key: _explained(client, one, token_of, spared) for key, one in results.items()
-    }
+    explained = dict(ended)
+    for key, one in ended.items():
+        if one.result and one.is_lost:
+            result = _explained(client, one.result, token_of, spared)
+            ran = any(o.state is SubtaskState.FAILED for o in result.outcomes)
+            explained[key] = replace(one, result=result, is_lost=ran)
+    return explained
 
 
 def _explained(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ziggy_dask.datastore import Labels
 from ziggy_dask.definitions import Pipeline, ProductKind
@@ -10,7 +10,6 @@ from ziggy_dask.planning import (
     Feed,
     Span,
     TaskPlan,
-    followers,
     reopen,
     task_to_json,
 )
@@ -48,7 +47,7 @@ def why_names_clash(database: Database, task: int) -> str:
 
 
 def remarks_on(
-    database: Database, task: int, plan: TaskPlan, pipeline: Pipeline
+    database: Database, task: int, count: int, collections: Collection[str]
 ) -> list[str]:
     """Return what an operator should know of the outputs of a task that is stored.
 
@@ -58,103 +57,81 @@ def remarks_on(
         The records.
     task
         Number of the task.
-    plan
-        Its plan.
-    pipeline
-        Its pipeline.
+    count
+        Number of its subtasks.
+    collections
+        Paths of the collections that it makes.
     """
-    found = []
     reasons = outcomes.without_output(database, task)
-    returned_nothing = reasons.pop(NOTHING_RETURNED, 0)
-    without_input = sum(reasons.values())
-    stays = (
-        "; what an earlier instance stored there stays"
-        if returned_nothing + without_input == plan.count
-        else ""
-    )
-    if returned_nothing:
+    nothing = reasons.pop(NOTHING_RETURNED, 0)
+    unread = sum(reasons.values())
+    is_all = nothing + unread == count
+    stays = "; what an earlier instance stored there stays" if is_all else ""
+    found = []
+    if nothing:
+        found.append(f"{nothing} of {count} subtasks returned nothing{stays}")
+    if unread:
+        reason = next(iter(reasons))
         found.append(
-            f"{returned_nothing} of {plan.count} subtasks returned nothing{stays}"
+            f"{unread} of {count} subtasks had nothing to read: {reason}{stays}"
         )
-    if without_input:
-        found.append(
-            f"{without_input} of {plan.count} subtasks had nothing to read: "
-            f"{next(iter(reasons))}{stays}"
-        )
-    collections = {
-        target.path
-        for target in plan.targets
-        if pipeline.types[target.data_type].kind is ProductKind.COLLECTION
-    }
-    named = outcomes.named_items(database, task)
     names = [
         name
-        for by_path in named.values()
-        for path in collections & by_path.keys()
+        for by_path in outcomes.named_items(database, task).values()
+        for path in sorted(by_path.keys() & set(collections))
         for name in by_path[path]
     ]
     if names:
         shown = ", ".join(map(repr, names[:_MOST_NAMED]))
-        found.append(
-            f"its subtasks named {len(names)} items themselves: "
-            f"{shown}{', …' if len(names) > _MOST_NAMED else ''}"
-        )
+        more = ", …" if len(names) > _MOST_NAMED else ""
+        found.append(f"its subtasks named {len(names)} items themselves: {shown}{more}")
     return found
 
 
 def outdated_plans(
     pipeline: Pipeline,
-    plans: Mapping[int, TaskPlan],
-    ready: Iterable[int],
+    plans: Iterable[TaskPlan],
     stored: Callable[[Feed], Labels | None],
 ) -> list[int]:
-    """Return the tasks that were planned with other items than their inputs got.
+    """Return the indices of plans for other items than their inputs got.
 
     Parameters
     ----------
     pipeline
         Their pipeline.
     plans
-        All plans of an instance, by index.
-    ready
-        Indices of tasks that are not stored, but whose inputs are.
+        Plans of tasks whose inputs are stored.
     stored
         Returns the items of an input.
-
-    Returns
-    -------
-    list
-        Indices, and those of all that follows from them.
     """
-    first = {
-        index
-        for index in ready
-        for feed in plans[index].feeds
-        if feed.task is not None
-        and feed.span is Span.SLICE
-        and feed.labels is not None
-        and not plans[index].was_open
-        and pipeline.types[feed.data_type].kind is ProductKind.COLLECTION
-        and _has_others(stored(feed), feed.labels)
-    }
-    return sorted(first | followers(plans.values(), first)) if first else []
+    return [
+        plan.index
+        for plan in plans
+        if not plan.is_open
+        and not plan.was_open
+        and any(_got_others(pipeline, feed, stored) for feed in plan.feeds)
+    ]
 
 
-def plan_again(
-    database: Database, instance: int, tasks: Mapping[int, TaskPlan]
+def reopen_plans(
+    database: Database, instance: int, plans: Mapping[int, TaskPlan]
 ) -> dict[int, TaskPlan]:
     """Take back what tasks have done; return their plans, open again, by number."""
-    opened = {number: reopen(plan) for number, plan in tasks.items()}
-    reset_tasks(
-        database,
-        Reset(
-            instance=instance,
-            afresh=list(tasks),
-            plans={number: task_to_json(plan) for number, plan in opened.items()},
-        ),
-    )
+    opened = {number: reopen(plan) for number, plan in plans.items()}
+    contents = {number: task_to_json(plan) for number, plan in opened.items()}
+    reset_tasks(database, Reset(instance=instance, afresh=list(plans), plans=contents))
     return opened
 
 
-def _has_others(stored: Labels | None, planned: Labels) -> bool:
-    return stored is not None and len(stored.without(planned)) > 0
+def _got_others(
+    pipeline: Pipeline, feed: Feed, stored: Callable[[Feed], Labels | None]
+) -> bool:
+    if (
+        feed.task is None
+        or feed.span is Span.WHOLE
+        or feed.labels is None
+        or pipeline.types[feed.data_type].kind is not ProductKind.COLLECTION
+    ):
+        return False
+    items = stored(feed)
+    return items is not None and len(items.without(feed.labels)) > 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from ziggy_dask.datastore import Labels, stored_items
+from ziggy_dask.datastore import Labels, maker_of, stored_items
+from ziggy_dask.definitions import ProductKind
 from ziggy_dask.engine.actions import (
     Action,
     Cancel,
@@ -27,6 +29,7 @@ from ziggy_dask.engine.context import InstanceContext
 from ziggy_dask.engine.halting import stop_running
 from ziggy_dask.engine.in_flight import InFlight
 from ziggy_dask.engine.loading import LoadedTasks, recorded_of
+from ziggy_dask.engine.made import outdated_plans, reopen_plans, why_names_clash
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.placement import Placement
 from ziggy_dask.engine.progress import RANK_BITS, Progress, first_rank
@@ -46,6 +49,7 @@ from ziggy_dask.planning import (
     task_to_json,
 )
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
+from ziggy_dask.records.items import shown_items
 from ziggy_dask.workers import SubtaskState, load_work, merge_results, run_batch
 
 if TYPE_CHECKING:
@@ -98,7 +102,7 @@ class Performer:
     ) -> None:
         self._site = site
         self._context = context
-        self._records = tasks.records
+        self._records = dict(tasks.records)
         self._plans = dict(tasks.plans)
         self._snapshots = tasks.snapshots()
         self._recorded = dict(recorded)
@@ -115,6 +119,11 @@ class Performer:
     def tasks_of(self, key: Key) -> tuple[int, ...]:
         """Return the tasks whose subtasks a key runs."""
         return self._tasks_of.get(key, ())
+
+    def token_of(self, index: int) -> str:
+        """Return the token of the work on a task."""
+        record = self._records[index]
+        return work_token(self._token, record.id, record.attempt)
 
     def perform(self, action: Action) -> bool:
         """Carry out an action; return whether all of it could be."""
@@ -168,12 +177,45 @@ class Performer:
             self._progress.settled(index, settled.count)
         self._telling.planned()
 
+    def plan_again(self, indices: Iterable[int]) -> None:
+        """Open the plans of tasks again whose inputs got other items than was planned."""
+        ready = {
+            index
+            for index in indices
+            if self._progress[index].is_unended and self._progress.has_inputs(index)
+        }
+        first = outdated_plans(
+            self._context.pipeline,
+            [self._plans[index] for index in sorted(ready)],
+            self._stored_items,
+        )
+        if not first:
+            return
+        outdated = sorted(self._progress.all_followers(first) | set(first))
+        self._in_flight.drop(self._progress.reopened(outdated))
+        plans = {self._records[i].id: self._plans[i] for i in outdated}
+        opened = reopen_plans(self._site.database, self._context.number, plans)
+        for index in outdated:
+            record = self._records[index]
+            self._recorded.pop(index, None)
+            self._plans[index] = opened[record.id]
+            self._records[index] = replace(record, attempt=record.attempt + 1)
+        if self._progress.shows_errors:
+            self._set_state(InstanceState.ERRORS_RUNNING)
+
     def _stored_items(self, feed: Feed) -> Labels | None:
         """Return the items of a published product; none if nothing came of it."""
         pipeline = self._context.pipeline
+        session = self._site.repository.reading()
+        is_ours = feed.task is None or maker_of(session, feed.path) in (
+            None,
+            self._context.number,
+        )
+        if not is_ours and pipeline.types[feed.data_type].kind is not ProductKind.FILE:
+            return Labels.of([])
         try:
             return stored_items(
-                self._site.repository.reading(),
+                session,
                 feed.path,
                 pipeline.types[feed.data_type],
                 pipeline.patterns,
@@ -185,8 +227,14 @@ class Performer:
     def _publish(self, indices: Sequence[int]) -> bool:
         """Publish tasks in one commit, but for those that were halted meanwhile."""
         database = self._site.database
-        by_number = {self._progress[index].number: index for index in indices}
         began = time.monotonic()
+        by_number: dict[int, int] = {}
+        for index in indices:
+            number = self._progress[index].number
+            if clash := why_names_clash(database, number):
+                self._progress.obstructed(index, clash)
+            else:
+                by_number[number] = index
         storing = instances.begin_storing(database, list(by_number))
         finished = [self._finished(by_number[number]) for number in storing]
         if not finished:
@@ -199,6 +247,11 @@ class Performer:
             self._recorded.pop(index, None)
             self._progress.published(index)
         self._telling.published([self._progress[one.plan.index] for one in finished])
+        self.plan_again(
+            follower
+            for one in finished
+            for follower in self._progress.followers(one.plan.index)
+        )
         now = time.monotonic()
         self._progress.publish_after = now + _PACE * (now - began)
         return len(finished) == len(indices)
@@ -320,6 +373,7 @@ class Performer:
             token=self._token,
             scaffold=self._scaffold,
             changes=record.changes,
+            attempt=record.attempt,
             resubmits=record.resubmits,
             snapshots=self._snapshots,
             allocations={
@@ -332,10 +386,7 @@ class Performer:
         keys = self._progress.cancelled(action.tasks)
         if not keys:
             return
-        tokens = {
-            work_token(self._token, self._progress[index].number)
-            for index in action.failed
-        }
+        tokens = {self.token_of(index) for index in action.failed}
         stop_running(self._client, tokens, keys)
         self._in_flight.give_up(keys)
 
@@ -344,4 +395,5 @@ def _why_failed(site: OpenCluster, task: int) -> str:
     failures = outcomes.subtasks(site.database, task, SubtaskState.FAILED)
     first = failures[0]
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    return f"subtask {first.number}: {first.message}{more}"
+    items = f" ({shown_items(first.items)})" if first.items else ""
+    return f"subtask {first.number}{items}: {first.message}{more}"

@@ -333,6 +333,19 @@ class Progress:
         task.count, task.is_open = count, False
         self._touch(index)
 
+    def reopened(self, indices: Collection[int]) -> list[Key]:
+        """Note that tasks are planned anew; return the batches of theirs in flight."""
+        keys = self.cancelled(indices)
+        for index in indices:
+            task = self[index]
+            self._to_publish.discard(index)
+            self._candidates.discard((task.order, index))
+            task.standing, task.is_open, task.count = Standing.WAITING, True, 0
+            for some in (task.complete, task.failed, task.blocked):
+                some.clear()
+            self._touch(index)
+        return keys
+
     def published(self, index: int) -> None:
         """Note that a commit names a task."""
         task = self[index]

@@ -22,6 +22,7 @@ from ziggy_dask.engine.decide import Asked, NodeRules, Rules, decide
 from ziggy_dask.engine.events import Listener
 from ziggy_dask.engine.in_flight import Ended, InFlight
 from ziggy_dask.engine.loading import load_recorded, load_tasks, progress_of
+from ziggy_dask.engine.lost_workers import with_last_words
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.perform import Performer
 from ziggy_dask.engine.placement import Placement
@@ -37,6 +38,7 @@ from ziggy_dask.workers import (
     SubtaskState,
     begin_run,
     end_run,
+    hear_last_words,
     remember,
     send_code,
     surroundings,
@@ -106,6 +108,7 @@ class InstanceRun:
         self._begun: deque[Key] = deque()
         self._asked = Asked()
         self._asked_at = 0.0
+        self._spared: set[tuple[int, int]] = set()
 
     def run(self) -> EndInstance | Retry | Leave:
         """Work until the core says that it is over, and return what it says.
@@ -116,6 +119,7 @@ class InstanceRun:
             If the compute environment went away, or does not answer any more.
         """
         self._telling.planned()
+        self._performer.plan_again(task.index for task in self._progress)
         with connected():
             self._prepare()
             try:
@@ -163,7 +167,12 @@ class InstanceRun:
         futures = self._in_flight.ended()
         if not futures:
             return
-        ended = self._in_flight.results_of(futures)
+        ended = with_last_words(
+            self._client,
+            self._in_flight.results_of(futures),
+            self._performer.token_of,
+            self._spared,
+        )
         results = [one.result for one in ended.values() if one.result]
         remember(self._client, self._in_flight.needed(ended))
         self._record_begun()
@@ -216,6 +225,7 @@ class InstanceRun:
     def _prepare(self) -> None:
         """Give scheduler and workers what they must know, and listen to them."""
         tell_workers(lambda: self._client.register_plugin(Halting()))
+        tell_workers(lambda: hear_last_words(self._client))
         if code := self._context.code:
             tell_workers(lambda: send_code(self._client, code))
         self._client.subscribe_topic(

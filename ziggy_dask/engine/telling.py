@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from ziggy_dask.definitions import ProductKind
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.context import InstanceContext
 from ziggy_dask.engine.events import (
@@ -15,6 +16,7 @@ from ziggy_dask.engine.events import (
     TaskEnded,
 )
 from ziggy_dask.engine.loading import LoadedTasks
+from ziggy_dask.engine.made import remarks_on
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.outliers import unusual
 from ziggy_dask.engine.progress import Progress, Standing, TaskProgress
@@ -53,6 +55,15 @@ class Telling:
         self._listen = listen
         self._progress = progress
         self._units = {index: plan.unit.name for index, plan in tasks.plans.items()}
+        types = context.pipeline.types
+        self._collections = {
+            index: {
+                target.path
+                for target in plan.targets
+                if types[target.data_type].kind is ProductKind.COLLECTION
+            }
+            for index, plan in tasks.plans.items()
+        }
         self._usual = usage_of_nodes(
             site.database, context.pipeline.name, context.number
         )
@@ -96,6 +107,11 @@ class Telling:
             if task.failed:
                 lost = f"stored without {len(task.failed)} subtasks that failed"
                 self._alert(Severity.WARNING, task, lost)
+            collections = self._collections[task.index]
+            for remark in remarks_on(
+                self._site.database, task.number, task.count, collections
+            ):
+                self._alert(Severity.WARNING, task, remark)
         known = {one.number: one for one in tasks if one.node in self._usual}
         for number, used in usage_of_tasks(self._site.database, list(known)).items():
             task = known[number]

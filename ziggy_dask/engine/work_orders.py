@@ -147,7 +147,7 @@ def _source(
         is_whole=feed.span is Span.WHOLE,
         labels=feed.labels,
         snapshot=stored,
-        instance=facts.number if feed.task is not None else None,
+        instance=context.number if feed.task is not None else None,
         task=feed.task if stored is None else None,
         max_failed=_max_failed(context.pipeline, feed.data_type),
         pattern=data_type.file_pattern(context.pipeline.patterns),
