@@ -6,6 +6,8 @@ import pytest
 from tests.conftest import data_type, images, node, pipeline, store
 from ziggy_dask.interface.cluster import create_cluster
 
+pytestmark = pytest.mark.integration
+
 ALGORITHMS = """
     import concurrent.futures
     import ctypes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pathlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -23,26 +24,36 @@ def children_ended() -> Iterator[None]:
     For a process that runs one subtask at a time. What forks in the block and comes to its
     end, as a child that should have called ``os._exit``, is ended there.
     """
-    process, before = os.getpid(), _descendants()
+    process, before = os.getpid(), _children()
     try:
         yield
     finally:
         if os.getpid() != process:
             os._exit(1)
-        left = [
-            one for one in _descendants() if one not in before and not _is_kept(one)
-        ]
-        if left:
-            _end(left)
+        if new := _children() - before:
+            _end([one for one in _with_descendants(new) if not _is_kept(one)])
 
 
-def _descendants() -> list[psutil.Process]:
-    """Return the children of this process and theirs; quickly, if there are none."""
+def _children() -> set[int]:
+    """Return the ids of the children of this process, at little cost."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return []
-    return psutil.Process().children(recursive=True)
+        return set()
+    found: set[int] = set()
+    for file in pathlib.Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            found.update(map(int, file.read_text().split()))
+    return found
+
+
+def _with_descendants(numbers: set[int]) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for number in numbers:
+        with suppress(psutil.Error):
+            child = psutil.Process(number)
+            found += [child, *child.children(recursive=True)]
+    return found
 
 
 def _is_kept(process: psutil.Process) -> bool:
