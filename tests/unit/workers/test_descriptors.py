@@ -1,0 +1,68 @@
+"""Output of a process of its own, on the level of file descriptors."""
+
+import ast
+import subprocess
+import sys
+
+from ziggy_dask.workers.descriptors import KEPT_BYTES, left_behind
+
+PROGRAM = """
+import ctypes, os, subprocess, sys, threading
+from pathlib import Path
+from ziggy_dask.workers import capture
+from ziggy_dask.workers.descriptors import ProcessOutput
+
+output = ProcessOutput(Path(sys.argv[1]))
+capture._process_output = lambda: output
+libc = ctypes.CDLL(None)
+texts = []
+
+
+def work():
+    for number in range(2):
+        with capture.captured(f"first {number}") as tail:
+            print("printed", number)
+            libc.puts(b"put")
+            os.write(2, b"written\\n")
+            subprocess.run(["echo", "echoed"], check=True)
+            subprocess.Popen(["sleep", "7777"])
+        texts.append(tail.text())
+    with capture.captured("much") as tail:
+        for number in range(20_000):
+            libc.puts(b"line %06d" % number)
+    texts.append(tail.text())
+
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print("outside")
+print(repr(texts))
+with capture.captured("last 7"):
+    print("dying")
+    libc.puts(b"in a buffer")
+    libc.fflush(None)
+    os._exit(3)
+"""
+
+
+def test_all_that_a_process_writes_is_kept_and_outlives_it(tmp_path):
+    file = tmp_path / "output"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(file)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 3
+    outside, texts = done.stdout.splitlines()
+    assert outside == "outside"
+    first, second, much = ast.literal_eval(texts)
+    ended = "WARNING ziggy: ended what outlived the subtask: sleep 7777\n"
+    assert first == f"printed 0\nput\nwritten\nechoed\n{ended}"
+    assert second == f"printed 1\nput\nwritten\nechoed\n{ended}"
+    assert much.endswith("line 019998\nline 019999\n")
+    assert much.startswith(f"[{20_000 * 12 - KEPT_BYTES} bytes left out]\n")
+    assert left_behind(file) == ("last 7", "dying\nin a buffer\n")
+    assert left_behind(tmp_path / "nothing") == ("", "")
