@@ -83,7 +83,7 @@ def test_an_interrupted_run_says_how_to_go_on(make_mission):
     process.send_signal(signal.SIGINT)
     output = wait_for_end(mission)
     assert process.returncode == 130
-    assert "go on with: ziggy run --continue" in output
+    assert "resume with: ziggy run --continue" in output
     assert mission.family() == []
     before = mission.recorded()
     mission.ziggy("run", "--continue")

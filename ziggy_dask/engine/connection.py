@@ -29,10 +29,7 @@ GATHER_S = 10.0
 
 def lost(how: str = "was lost while subtasks were running") -> ComputeLostError:
     """Return the error that tells of a lost compute environment."""
-    return ComputeLostError(
-        f"the compute environment {how}; what is recorded is kept, go on with: "
-        "ziggy run --continue"
-    )
+    return ComputeLostError(f"the compute environment {how}; what is recorded is kept")
 
 
 @contextmanager

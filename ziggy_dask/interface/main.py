@@ -6,14 +6,19 @@ completion are quick.
 Exit codes: 0 all well; 1 the instance ended with failed tasks, or a delivery was
 refused; 2 the command line is wrong; 3 a definition, a parameter or a file is wrong,
 and nothing was changed; 4 datastore, database or compute environment can't be used,
-or have not what is asked for; 5 another supervisor is in charge; 130 interrupted.
+or lack what was requested; 5 another supervisor is in charge; 130 interrupted.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
+import threading
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -145,18 +150,44 @@ def ziggy(ctx: click.Context, cluster_file: Path | None, color: str) -> None:
     ctx.color = colours()
 
 
-def main() -> None:
+def main() -> NoReturn:
+    """Run the command line, and end this process.
+
+    Python itself is not taken down: threads of Icechunk, which nobody can join, may call
+    into it at that moment, and the command would end by SIGABRT although all is done. So
+    threads of ours are joined, exit handlers run and output is flushed, and then the
+    process just ends.
+    """
+    try:
+        code = _exit_code()
+    except Exception:  # noqa: BLE001 -- shown as Python would
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # as Python does at this point
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # whoever was to read it has gone
+            stream.flush()
+    os._exit(code)
+
+
+def _exit_code() -> int:
     """Run the command line; errors of ours become one message and an exit code."""
     try:
         code = ziggy.main(prog_name="ziggy", standalone_mode=False)
     except ZiggyError as error:
         for line in str(error).splitlines():
             click.secho(f"ziggy: {line}", fg="red", err=True, color=colours())
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.exceptions.Abort:
-        click.echo("interrupted; go on with: ziggy run --continue", err=True)
-        sys.exit(130)
+        click.echo("interrupted; resume with: ziggy run --continue", err=True)
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    sys.exit(code if isinstance(code, int) else 0)
+        return error.exit_code
+    except SystemExit as error:
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+        click.echo(error.code, err=True)
+        return 1
+    return code if isinstance(code, int) else 0

@@ -233,4 +233,4 @@ class _InstanceThread(threading.Thread):
         with Client(
             self._address, security=self._security, set_as_default=False
         ) as client:
-            return work_on(self._site, self._number, client, unheard)
+            return work_on(self._site, self._number, client, unheard, is_served=True)

@@ -302,9 +302,27 @@ def _newest_unended(site: OpenCluster) -> int:
 
 
 def work_on(
-    site: OpenCluster, number: int, client: Client | None, listen: Listener
+    site: OpenCluster,
+    number: int,
+    client: Client | None,
+    listen: Listener,
+    *,
+    is_served: bool = False,
 ) -> InstanceRecord:
     """Bring an instance as far as it gets; for whoever is in charge.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    number
+        Number of the instance.
+    client
+        A Dask client to use; None: start the cluster file's compute environment.
+    listen
+        Is told what happens.
+    is_served
+        Whether a supervisor in the background does it: what it leaves is resumed.
 
     Returns
     -------
@@ -322,9 +340,12 @@ def work_on(
     except (LeaseError, ConnectionLostError):
         raise  # nobody here may write, or can
     except ComputeLostError as error:
-        if client is None:  # in the foreground, where no supervisor comes next
-            give_up(site, number, str(error))
-        raise
+        if is_served:  # the next supervisor resumes it
+            raise
+        give_up(site, number, str(error))
+        raise ComputeLostError(
+            f"{error}; when it is back: ziggy restart --instance {number}"
+        ) from error
     except Exception as error:
         name = "" if isinstance(error, ZiggyError) else f"{type(error).__name__}: "
         give_up(site, number, f"{name}{error}")
