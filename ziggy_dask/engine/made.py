@@ -42,7 +42,8 @@ def why_names_clash(database: Database, task: int) -> str:
     more = f" ({len(clashes)} items in all)" if len(clashes) > 1 else ""
     return (
         f"subtasks {', '.join(map(str, some))} all returned an item {name!r} of "
-        f"'{path}'{more}; names must differ, or all but one would be lost"
+        f"'{path}'{more}; names must differ, or all but one would be lost; correct the "
+        f"algorithm, then: ziggy restart {task} --mode from-beginning"
     )
 
 

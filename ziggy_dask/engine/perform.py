@@ -306,6 +306,8 @@ class Performer:
         for index in indices:
             task = self._progress[index]
             plan = self._plans[index]
+            if task.is_open:
+                continue  # a task was just stored that made other items than was planned
             if any(i not in able and i not in self._snapshots for i in task.upstream):
                 continue  # what it reads could not be handed out
             try:
@@ -340,6 +342,9 @@ class Performer:
         )
 
     def _submit(self, keys: Sequence[Key]) -> None:
+        keys = [key for key in keys if self._progress.is_laid_out(key)]
+        if not keys:
+            return
         batches = [self._progress.batch(key) for key in keys]
         indices = dict.fromkeys(index for batch in batches for index in batch.tasks)
         dsk = dask_graph(

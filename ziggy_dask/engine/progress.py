@@ -256,6 +256,10 @@ class Progress:
         """Return how many of the tasks that a task waits for are not published."""
         return self._unstored[index]
 
+    def is_laid_out(self, key: Key) -> bool:
+        """Tell whether a batch is laid out and has not ended."""
+        return key in self._batches
+
     def batch(self, key: Key) -> Batch:
         """Return a batch that is laid out and has not ended."""
         return self._batches[key].batch

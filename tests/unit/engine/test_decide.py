@@ -258,6 +258,44 @@ def test_a_task_that_no_worker_can_take_fails_alone():
     assert decided(progress)[1] == Fail(1, FailureCause.NOT_HANDED_OUT, "too large")
 
 
+def test_a_task_whose_items_can_not_be_told_apart_fails_and_is_not_retried():
+    progress = handed_out(task(0))
+    end(progress, 0, good=[0])
+    assert decided(progress) == [Publish((0,))]
+    progress.obstructed(0, "two items of one name")
+    (fail,) = decided(progress)
+    assert fail == Fail(0, FailureCause.NOT_STORABLE, "two items of one name")
+    progress.failed(0, fail.cause)
+    assert decided(progress, rules(work=NodeRules(retries=5))) == [
+        EndInstance(InstanceState.ERRORS_STALLED, EndCause.FAILED_TASKS)
+    ]
+
+
+def test_a_task_that_was_planned_with_other_items_begins_anew():
+    progress = handed_out(
+        task(0, count=2),
+        task(1, 0, node="next", count=2),
+        task(2, 1, node="next", count=2),
+    )
+    end(progress, 0, good=[0, 1])
+    end(progress, 1, good=[0], blocked=[1])
+    progress.published(0)
+    cancelled = progress.reopened([1, 2])
+    assert sorted(cancelled) == [("next", 2, 0), ("next", 2, 1)]
+    assert not progress.is_laid_out(("next", 2, 0))
+    assert progress.subtasks_out == progress.in_flight == 0
+    assert decided(progress) == [Settle((1,))]
+    progress.settled(1, 3)
+    assert decided(progress) == [LayOut((1,))]
+    progress.laid_out([1], batches_of(progress, [1]))
+    (submit,) = decided(progress)
+    progress.submitted(submit.keys)
+    end(progress, 1, good=[0, 1, 2])
+    assert decided(progress) == [Publish((1,))]
+    progress.published(1)
+    assert decided(progress) == [Settle((2,))]
+
+
 def test_a_task_whose_inputs_can_not_be_read_fails():
     progress = Progress([task(0, is_open=True, count=0)])
     progress.obstructed(0, "gone")
