@@ -264,7 +264,7 @@ def test_one_failing_subtask_fails_its_task_and_spares_other_units(ready, client
     assert found["sum [set-1]"] != "COMPLETE"
     assert found["work [set-3]"] == found["sum [set-3]"] == "COMPLETE"
     failed = instance.tasks[0]
-    assert "subtask 2: ValueError: bad weather" in failed.record.message
+    assert "subtask 2 (i2): ValueError: bad weather" in failed.record.message
     log = next(one for one in failed.logs() if one.traceback)
     assert log.number == 2
     assert 'raise ValueError("bad weather")' in log.traceback

@@ -507,7 +507,7 @@ def test_logs_of_an_instance_are_those_of_all_its_tasks(mission, client):
     done = command(mission, "logs", "--instance", 1, "--errors")
     assert done.exit_code == 0
     heads = [line for line in done.output.splitlines() if line.startswith("──")]
-    assert heads == ["── task 1, subtask 0", "── task 2, subtask 1"]
+    assert heads == ["── task 1, subtask 0 (i0)", "── task 2, subtask 1 (i1)"]
     assert done.output.count("ValueError: clouds in") == 2
     followed = [(one.task, one.number) for one in instance.followed_logs()]
     assert followed == [(one.task, one.number) for one in instance.logs()]
