@@ -138,7 +138,10 @@ def test_logs_are_followed_until_a_task_or_an_instance_has_ended(served, whose):
     output, _ = follower.communicate(timeout=60)
     assert instance.state.value == "COMPLETED" or served.follow(instance.id)
     for number in range(3):
-        assert f"── task 1, subtask {number} (i{number})\nworking on ['i{number}']\n" in output
+        assert (
+            f"── task 1, subtask {number} (i{number})\nworking on ['i{number}']\n"
+            in output
+        )
 
 
 def test_what_makes_no_sense_is_refused_alike_with_a_supervisor_and_without(mission):
