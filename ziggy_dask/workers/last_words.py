@@ -74,6 +74,11 @@ class OnNannies(NannyPlugin):
         if nanny.process is not None:
             nanny.process.on_exit = ended
 
+    def teardown(self, nanny: Nanny) -> None:
+        """Remove the file when the nanny closes."""
+        path = output_path(Path(nanny.local_directory), nanny.address)
+        path.unlink(missing_ok=True)
+
 
 class OnScheduler(SchedulerPlugin):
     """Keeps last words until they are asked for."""
