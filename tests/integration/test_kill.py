@@ -76,13 +76,14 @@ def test_a_second_supervisor_is_refused_while_the_first_one_lives(make_mission):
     assert first.returncode == 0, output
 
 
-def test_an_interrupted_run_says_how_to_go_on(make_mission):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_a_signal_ends_says_how_to_resume_it(make_mission, number):
     mission = make_mission(0)
     process = mission.ziggy("run", "test")
     mission.wait_for_runs(50)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output = wait_for_end(mission)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "resume with: ziggy run --continue" in output
     assert mission.family() == []
     before = mission.recorded()

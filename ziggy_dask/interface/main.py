@@ -6,7 +6,8 @@ completion are quick.
 Exit codes: 0 all well; 1 the instance ended with failed tasks, or a delivery was
 refused; 2 the command line is wrong; 3 a definition, a parameter or a file is wrong,
 and nothing was changed; 4 datastore, database or compute environment can't be used,
-or lack what was requested; 5 another supervisor is in charge; 130 interrupted.
+or lack what was requested; 5 another supervisor is in charge; 130 interrupted, 143 and
+129 ended by SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -179,9 +180,10 @@ def _exit_code() -> int:
         for line in str(error).splitlines():
             click.secho(f"ziggy: {line}", fg="red", err=True, color=colours())
         return error.exit_code
-    except click.exceptions.Abort:
-        click.echo("interrupted; resume with: ziggy run --continue", err=True)
-        return 130
+    except click.exceptions.Abort as error:
+        with suppress(OSError):  # the terminal may be gone
+            click.echo("interrupted; resume with: ziggy run --continue", err=True)
+        return _code_of_signal(error.__cause__)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -191,3 +193,9 @@ def _exit_code() -> int:
         click.echo(error.code, err=True)
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _code_of_signal(cause: BaseException | None) -> int:
+    """Return the exit code that shells give to the signal that interrupted a command."""
+    number = cause.args[0] if cause is not None and cause.args else 2
+    return 128 + int(number)

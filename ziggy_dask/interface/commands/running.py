@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -226,23 +225,42 @@ def followed(as_json: bool) -> Iterator[Listener]:
         yield listen
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a run so that it can be resumed, and cancel its jobs: Ctrl-C, a
+shutdown or the end of a batch job, and the end of a login session."""
+
+
 @contextmanager
 def interruptible(cluster: Cluster) -> Iterator[None]:
-    """Let an interrupt end a run even where Python swallows the exception."""
-    is_interrupted = threading.Event()
+    """Let a signal end a run even where Python swallows the exception.
+
+    What ``nohup`` has had ignored stays ignored. Once a run is ending,
+    only a second Ctrl-C cuts that short.
+    """
+    came: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
-        is_interrupted.set()
+        came.append(number)
+        for each in before:
+            if each is not signal.SIGINT:
+                signal.signal(each, signal.SIG_IGN)
         cluster.stop()
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(number)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {
+        each: signal.getsignal(each)
+        for each in _ENDING
+        if each is signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN
+    }
+    for each in before:
+        signal.signal(each, interrupt)
     try:
         yield
-        if is_interrupted.is_set():
-            raise KeyboardInterrupt
+        if came:
+            raise KeyboardInterrupt(came[0])
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def parse_changes(texts: tuple[str, ...]) -> dict[str, dict[str, object]]:
