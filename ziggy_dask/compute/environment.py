@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.compute.hosted import open_hosted, unwatched
+from ziggy_dask.compute.reached import reached
 from ziggy_dask.compute.script import STEADY
 from ziggy_dask.compute.security import certificates
 from ziggy_dask.definitions import (
@@ -88,7 +89,7 @@ def open_client(
             yield client
         return
     if isinstance(compute, AddressCompute):
-        with _reached(compute) as client:
+        with reached(compute, waiting) as client:
             yield client
         return
     try:
@@ -102,39 +103,6 @@ def open_client(
         _started(compute, scratch, security, environments) as client,
     ):
         yield client
-
-
-@contextmanager
-def _reached(compute: AddressCompute) -> Iterator[Client]:
-    from distributed import Client, Security
-    from distributed.utils import silence_logging_cmgr
-
-    options = {}
-    if files := compute.security:
-        for one in (files.ca_file, files.certificate, files.key):
-            if not os.access(one, os.R_OK):
-                raise ClusterError(
-                    f"{one}: can't be read; mend 'compute: security' in the cluster file"
-                )
-        options["security"] = Security(
-            require_encryption=True,
-            tls_ca_file=str(files.ca_file),
-            tls_client_cert=str(files.certificate),
-            tls_client_key=str(files.key),
-        )
-    try:
-        client = Client(compute.address, timeout="30s", set_as_default=False, **options)
-    except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"no Dask scheduler answers at {compute.address!r} ({error}); start one, or "
-            "mend 'compute: address' in the cluster file"
-        ) from error
-    # That it is lost is said once, by who notices; not by each attempt to reach it again.
-    with silence_logging_cmgr(logging.CRITICAL):
-        try:
-            yield client
-        finally:
-            client.close()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.compute.ssh import secured
 from ziggy_dask.definitions import (
+    AddressCompute,
     ClassCompute,
     CloudCompute,
     GatewayCompute,
@@ -209,7 +210,7 @@ def _started(
             cluster.scale(call.workers)
         client = Client(cluster, set_as_default=False)
         try:
-            _await_worker(compute, client, waiting)
+            await_worker(compute, client, waiting)
             yield client
         finally:
             client.close()
@@ -217,9 +218,16 @@ def _started(
         cluster.close()
 
 
-def _await_worker(
-    compute: Hosted, client: Client, waiting: Callable[[float], None]
+def await_worker(
+    compute: Hosted | AddressCompute, client: Client, waiting: Callable[[float], None]
 ) -> None:
+    """Wait until a compute environment has a worker.
+
+    Raises
+    ------
+    ClusterError
+        If none comes in an hour.
+    """
     began = time.monotonic()
     while True:
         try:

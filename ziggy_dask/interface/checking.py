@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from ziggy_dask.compute import open_client
+from ziggy_dask.compute.batch import commands_of
 from ziggy_dask.compute.hosted import check_call
+from ziggy_dask.compute.jobs import NoAnswer, ask
 from ziggy_dask.compute.script import check_jobs, example_of, job_script
 from ziggy_dask.definitions import (
     AddressCompute,
@@ -14,13 +19,14 @@ from ziggy_dask.definitions import (
     environments_to_yaml,
     read_cluster,
 )
+from ziggy_dask.definitions.compute import kind_of
 from ziggy_dask.definitions.ziggy_xml import (
     environments_from_ziggy,
     library_from_environments,
     read_ziggy_xml,
     ziggy_xml,
 )
-from ziggy_dask.errors import DefinitionError, Fault
+from ziggy_dask.errors import ClusterError, DefinitionError, Fault
 
 
 def check_cluster(file: str | os.PathLike[str]) -> dict[tuple[str, str], str]:
@@ -49,6 +55,50 @@ def check_cluster(file: str | os.PathLike[str]) -> dict[tuple[str, str], str]:
         for environment in cluster.environments
         for architecture in environment.architectures
     }
+
+
+_WORKER_S = 10.0
+"""So long a check waits for the first worker, in seconds."""
+
+
+def connect_cluster(file: str | os.PathLike[str]) -> Iterator[str]:
+    """Reach the compute environment of a cluster file, and ask its batch systems.
+
+    What has to be started for that is ended again; no job is submitted.
+
+    Yields
+    ------
+    str
+        What is found, one line for each.
+
+    Raises
+    ------
+    ClusterError
+        If something can't be reached or does not fit.
+    """
+    cluster = read_cluster(Path(file), check_jobs)
+
+    def waiting(waited_s: float) -> None:
+        if waited_s > _WORKER_S:
+            raise ClusterError(
+                f"'compute: {kind_of(cluster.compute)}' answers, but has no worker after "
+                f"{waited_s:.0f} s; start one"
+            )
+
+    with (
+        TemporaryDirectory(prefix="ziggy-check-") as scratch,
+        open_client(
+            cluster.compute, Path(scratch), cluster.environments, waiting
+        ) as client,
+    ):
+        count = len(client.scheduler_info(n_workers=-1)["workers"])
+        yield f"compute: {kind_of(cluster.compute)} has {count} workers"
+    for environment in cluster.environments:
+        query = commands_of(environment.batch).query
+        said = ask(query, []) if query.is_complete else {}
+        if isinstance(said, NoAnswer):
+            raise ClusterError(f"environment {environment.name!r}: {said.words}")
+        yield f"environment {environment.name}: {environment.batch.value} answers"
 
 
 def environments_of_ziggy(*files: str | os.PathLike[str]) -> str:

@@ -32,18 +32,26 @@ def init(file: Path) -> None:
 @cluster.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--quiet", "-q", is_flag=True, help="Print no job scripts.")
-def check(file: Path, quiet: bool) -> None:
+@click.option(
+    "--connect",
+    is_flag=True,
+    help="Also reach the compute environment, and ask each batch system.",
+)
+def check(file: Path, quiet: bool, connect: bool) -> None:
     """Check a cluster file; nothing is opened or created.
 
     Prints the job script that each architecture of each batch system would get.
     """
-    from ziggy_dask.interface.checking import check_cluster
+    from ziggy_dask.interface.checking import check_cluster, connect_cluster
 
     scripts = check_cluster(file)
     for (environment, architecture), text in scripts.items():
         if not quiet:
             click.secho(f"--- {environment}, {architecture}", bold=True)
             click.echo(text.rstrip() + "\n")
+    if connect:
+        for line in connect_cluster(file):
+            click.echo(line)
     click.echo(f"{file} is sound")
 
 

@@ -1,0 +1,107 @@
+"""A scheduler at an address that can't be used: one message, within seconds, for each reason."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port
+from ziggy_dask.compute.security import certificates
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+
+@contextmanager
+def scheduler(*options: str, protocol: str = "tcp") -> Iterator[str]:
+    """Start a scheduler without workers; yield its address."""
+    port = free_port()
+    address = f"{protocol}://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
+    command += [f"--host={protocol}://127.0.0.1", f"--port={port}", *options]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Scheduler at" in line:
+                break
+        try:
+            yield address
+        finally:
+            process.terminate()
+            process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """A scheduler with certificates, and the directory with those."""
+    home = tmp_path_factory.mktemp("tls")
+    with certificates(home / "its") as security:
+        options = [
+            f"--tls-ca-file={security.tls_ca_file}",
+            f"--tls-cert={security.tls_scheduler_cert}",
+            f"--tls-key={security.tls_scheduler_key}",
+        ]
+        with scheduler(*options, protocol="tls") as address:
+            yield address, Path(str(security.tls_ca_file)).parent
+
+
+def check(directory: Path, lines: str) -> tuple[int, str, float]:
+    """Return exit code, words and seconds of 'cluster check --connect'."""
+    file = directory / "cluster.yaml"
+    file.write_text(f"cluster: lab\nhome: ./home\ncompute:\n{lines}")
+    ziggy = str(Path(sys.executable).parent / "ziggy")
+    began = time.monotonic()
+    done = subprocess.run(
+        [ziggy, "cluster", "check", "--connect", file],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, done.stderr, time.monotonic() - began
+
+
+def with_security(address: str, files: Path) -> str:
+    return (
+        f"  address: {address}\n  security: {{ca_file: {files}/certificate.pem, "
+        f"certificate: {files}/certificate.pem, key: {files}/key.pem}}\n"
+    )
+
+
+def test_certificates_that_are_missing_superfluous_or_of_others(tls, tmp_path):
+    address, files = tls
+    plain = address.replace("tls://", "tcp://")
+    with certificates(tmp_path / "others") as others:
+        foreign = Path(str(others.tls_ca_file)).parent
+        said = {
+            "missing": check(tmp_path, f"  address: {address}\n"),
+            "superfluous": check(tmp_path, with_security(plain, files)),
+            "foreign": check(tmp_path, with_security(address, foreign)),
+        }
+    for kind, words in (
+        ("missing", "wants certificates; give 'security: {ca_file, certificate, key}'"),
+        ("superfluous", "'security' is for 'tls://'"),
+        ("foreign", "no Dask scheduler answers"),
+    ):
+        code, text, _ = said[kind]
+        assert code == 4, (kind, text)
+        assert words in text, (kind, text)
+        assert len(text.strip().splitlines()) == 1, (kind, text)
+
+
+def test_nobody_there_and_nobody_at_work(tmp_path, monkeypatch):
+    code, text, _ = check(tmp_path, f"  address: tcp://127.0.0.1:{free_port()}\n")
+    assert code == 4
+    assert "no Dask scheduler answers" in text
+    assert len(text.strip().splitlines()) == 1
+    with scheduler() as address:
+        code, text, _ = check(tmp_path, f"  address: {address}\n")
+    assert code == 4
+    assert "has no worker" in text
+    assert len(text.strip().splitlines()) == 1

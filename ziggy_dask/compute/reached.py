@@ -1,0 +1,177 @@
+"""Reaching a Dask scheduler that runs already: one message for each way in which that fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ziggy_dask.definitions import AddressCompute
+from ziggy_dask.errors import ClusterError
+
+if TYPE_CHECKING:
+    from distributed import Client, Security
+
+CONNECT_S = 10
+"""Time limit of a connection, in seconds."""
+
+
+@contextmanager
+def reached(
+    compute: AddressCompute, waiting: Callable[[float], None]
+) -> Iterator[Client]:
+    """Reach a scheduler, and see that its workers can do what they will be asked.
+
+    Parameters
+    ----------
+    compute
+        From the cluster file.
+    waiting
+        Is told how long the first worker has been waited for, in seconds.
+
+    Raises
+    ------
+    ClusterError
+        If it can't be reached, or it and its workers don't fit.
+    """
+    from distributed.utils import silence_logging_cmgr
+
+    from ziggy_dask.compute.hosted import await_worker
+
+    # That it is lost is said once, by who notices; not by each attempt to reach it again.
+    with silence_logging_cmgr(logging.CRITICAL):
+        client = _connected(compute)
+        try:
+            await_worker(compute, client, waiting)
+            _require_fitting(compute, client)
+            yield client
+        finally:
+            client.close()
+
+
+def _connected(compute: AddressCompute) -> Client:
+    from distributed import Client, Security
+
+    security = _security(compute) if compute.security else Security()
+    is_secured = security.get_connection_args("client").get("ssl_context") is not None
+    if compute.address.startswith("tls://") and not is_secured:
+        raise ClusterError(
+            f"the scheduler at {compute.address!r} wants certificates; give 'security: "
+            "{ca_file, certificate, key}' beside 'address' in the cluster file"
+        )
+    try:
+        return Client(
+            compute.address,
+            timeout=f"{CONNECT_S}s",
+            set_as_default=False,
+            security=security,
+        )
+    # What is raised depends on the protocol, on certificates and on Dask's settings.
+    except Exception as error:
+        reason = _root(error)
+        raise ClusterError(
+            f"no Dask scheduler answers at {compute.address!r} ({reason}); "
+            f"{_advice(reason)}"
+        ) from error
+
+
+def _security(compute: AddressCompute) -> Security:
+    from distributed import Security
+
+    files = compute.security
+    assert files is not None
+    if not compute.address.startswith("tls://"):
+        raise ClusterError(
+            f"'compute: address' is {compute.address!r}, but 'security' is for 'tls://'; "
+            "write 'tls://' there, or remove 'security'"
+        )
+    for file in (files.ca_file, files.certificate, files.key):
+        if not os.access(file, os.R_OK):
+            raise ClusterError(
+                f"{file}: can't be read; fix 'compute: security' in the cluster file"
+            )
+    security = Security(
+        require_encryption=True,
+        tls_ca_file=str(files.ca_file),
+        tls_client_cert=str(files.certificate),
+        tls_client_key=str(files.key),
+    )
+    try:
+        security.get_connection_args("client")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise ClusterError(
+            f"'compute: security': {files.certificate} and {files.key} are not a "
+            f"certificate and its key, or {files.ca_file} is no certificate: {error}"
+        ) from error
+    return security
+
+
+def _root(error: BaseException) -> str:
+    """Return what is below an error, as one line."""
+    below = error
+    while (next_ := below.__cause__ or below.__context__) is not None:
+        below = next_
+    words = " ".join(str(below).split()) or type(below).__name__
+    if isinstance(below, TimeoutError) or "cancel" in words.lower():
+        words = " ".join(str(error).split())
+    return words[:300]
+
+
+def _advice(reason: str) -> str:
+    if "certificate" in reason.lower() or "ssl" in reason.lower():
+        return "the certificates of 'compute: security' are not those of this scheduler"
+    return "start one, or fix 'compute: address' in the cluster file"
+
+
+def _require_fitting(compute: AddressCompute, client: Client) -> None:
+    """Require the same Python and Dask there, and this package."""
+    versions: Any = client.get_versions(check=False)
+    here = _main_versions(versions["client"])
+    for place, found in (
+        ("the scheduler", versions["scheduler"]),
+        *((f"worker {name}", each) for name, each in versions["workers"].items()),
+    ):
+        there = _main_versions(found)
+        differing = [
+            f"{name} {there.get(name, 'unknown')} instead of {version}"
+            for name, version in here.items()
+            if there.get(name) != version
+        ]
+        if differing:
+            raise ClusterError(
+                f"{place} at {compute.address!r} has {', '.join(differing)}; the "
+                "supervisor, the scheduler and its workers need the same"
+            )
+    try:
+        said = client.run(_own_version, on_error="return")
+    except Exception as error:
+        raise ClusterError(
+            f"the workers at {compute.address!r} can't run anything: {_root(error)}"
+        ) from error
+    for address, version in said.items():
+        if version != _own_version():
+            raise ClusterError(
+                f"worker {address} at {compute.address!r} has no ziggy-dask "
+                f"{_own_version()} ({version}); install it where the workers run"
+            )
+
+
+def _main_versions(found: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the versions that must agree: what is pickled differs between others."""
+    if not found:
+        return {}
+    python = ".".join(str(found["host"].get("python", "")).split(".")[:2])
+    packages = found.get("packages", {})
+    named = {name: str(packages.get(name)) for name in ("dask", "distributed")}
+    return {"Python": python, **named}
+
+
+def _own_version() -> str:
+    from importlib.metadata import version
+
+    import ziggy_dask.workers  # noqa: F401 -- what workers need must be importable
+
+    return version("ziggy-dask")
