@@ -119,9 +119,9 @@ def test_what_is_not_known_is_told(hecc, asked, words):
 
 def test_wrong_numbers_are_wrong_command_lines(hecc):
     done = command(hecc, "sample", "--node", "permuter", "--time", "soon")
-    assert (done.exit_code, "'soon' is no time" in done.output) == (2, True)
+    assert (done.exit_code, "'soon' is not a valid time" in done.output) == (2, True)
     done = command(hecc, "sample", "--node", "permuter", "--memory", "much")
-    assert (done.exit_code, "'much' is no size" in done.output) == (2, True)
+    assert (done.exit_code, "'much' is not a valid size" in done.output) == (2, True)
 
 
 def test_plan_node_and_history_answer_what_is_not_asked(hecc, code, client):

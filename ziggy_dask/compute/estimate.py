@@ -98,6 +98,18 @@ def total(environment: Environment, tasks: Sequence[Estimate]) -> Estimate:
 def _estimate(
     environment: Environment, architecture: Architecture, needs: Needs, subtasks: int
 ) -> Estimate:
+    """Return what an architecture would do, with no more nodes than its queue allows."""
+    found = _unlimited(environment, architecture, needs, subtasks)
+    queue = environment.queue(found.queue)
+    if queue is None or not queue.max_nodes or found.nodes <= queue.max_nodes:
+        return found
+    fewer = replace(needs.remote, max_nodes=queue.max_nodes)
+    return _estimate(environment, architecture, replace(needs, remote=fewer), subtasks)
+
+
+def _unlimited(
+    environment: Environment, architecture: Architecture, needs: Needs, subtasks: int
+) -> Estimate:
     remote = needs.remote
     typical, longest = Fraction(needs.typical_s), Fraction(needs.longest_s)
     active = min(_places(architecture, needs), subtasks)

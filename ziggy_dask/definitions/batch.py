@@ -57,8 +57,7 @@ class Queue:
     max_time_s: float = 0.0
     """Longest wall time of a job, in seconds; 0: there is no limit."""
     max_nodes: int = 0
-    """So many nodes may a user have at once; 0: there is no limit. Jobs are not held
-    back by it: the batch system does that."""
+    """Most nodes that a user may have there at once; 0: there is no limit."""
     is_automatic: bool = True
     """Whether it is taken without being named."""
     is_reserved: bool = False

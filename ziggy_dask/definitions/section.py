@@ -115,6 +115,14 @@ class Section:
         """Return a number."""
         return self._scalar(key, default, 0.0, float, ("int", "float"))
 
+    def number_or_nothing(self, key: str) -> float | None:
+        """Return a number if a key has one that starts with it; else nothing, no fault."""
+        found = re.match(r"[-+]?[0-9.]+", str(self._values[key].value))
+        try:
+            return float(found[0]) if found else None
+        except ValueError:
+            return None
+
     def size(self, key: str, default: str = "0") -> int:
         """Return a number of bytes."""
         text = self.text(key, default)

@@ -67,6 +67,28 @@ class Estimates:
         return chosen(self.offers)
 
     @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why subtasks run one after another on the architecture that is used."""
+        found = next((one.estimate for one in self.offers if one.is_chosen), None)
+        if found is None or found.subtasks_per_core <= 1:
+            return ()
+        needs = self.needs
+        ratio = needs.longest_s / needs.typical_s
+        if found.subtasks_per_core > ratio:
+            why = "as 'remote' of the node, or a queue's 'max_nodes', asks for it"
+        else:
+            why = (
+                f"as the longest may take {clock(needs.longest_s)} and a typical one takes "
+                f"{clock(needs.typical_s)}: for more jobs bring the two closer together"
+            )
+        return (
+            (
+                f"{found.subtasks_per_core:.3g} subtasks run one after another on each core, "
+                f"{why}"
+            ),
+        )
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """The offers as rows of a table, with the units that people use."""
         return [_row(one, self.environment.cost_unit) for one in self.offers]
@@ -187,6 +209,11 @@ def _counts(asked: Asked, planned: Sequence[int], node: str) -> tuple[int, ...]:
     if not asked.subtasks and not asked.tasks:
         return known
     subtasks = asked.subtasks or sum(known)
+    if asked.tasks > subtasks:
+        raise ClusterError(
+            f"{asked.tasks} tasks have no fewer than {asked.tasks} subtasks together, but "
+            f"{subtasks} are given"
+        )
     tasks = min(asked.tasks or len(planned) or 1, subtasks)
     each, more = divmod(subtasks, tasks)
     return tuple(each + (number < more) for number in range(tasks))

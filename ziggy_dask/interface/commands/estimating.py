@@ -20,8 +20,8 @@ def _size(text: str) -> int:
     from ziggy_dask.definitions.section import size_in_bytes
 
     size = size_in_bytes(text)
-    if size is None:
-        raise click.BadParameter(f"{text!r} is no size; write e.g. '10GB'")
+    if not size:
+        raise click.BadParameter(f"{text!r} is not a valid size; write e.g. '10GB'")
     return size
 
 
@@ -29,8 +29,10 @@ def _time(text: str) -> float:
     from ziggy_dask.definitions.section import seconds_of
 
     seconds = seconds_of(text)
-    if seconds is None:
-        raise click.BadParameter(f"{text!r} is no time; write e.g. '0.15h' or '9min'")
+    if not seconds:
+        raise click.BadParameter(
+            f"{text!r} is not a valid time; write e.g. '0.15h' or '9min'"
+        )
     return seconds
 
 
@@ -77,7 +79,8 @@ def estimate(
 ) -> None:
     """Show what a node of PIPELINE would get on a batch system, and what that costs.
 
-    One line per architecture; the arrow marks the one that a run would use.
+    One line per architecture; the arrow marks the one that a run would use. What is given
+    here wins over --from-history, and that over the node's definition.
     """
     from ziggy_dask.interface.output import show
 
@@ -110,6 +113,8 @@ def _say(made: Estimates) -> None:
         f"{made.environment.name}; each {needs.memory_bytes / 1e9:g} GB, "
         f"{clock(needs.typical_s)} typically, {clock(needs.longest_s)} at most"
     )
+    for line in made.reasons:
+        click.echo(line)
     if made.history is not None:
         past = made.history
         click.echo(f"From {past.subtasks} past subtasks, with 95 % bands:")
