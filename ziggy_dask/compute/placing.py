@@ -9,8 +9,9 @@ and time to finish it; others wait on the scheduler.
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,8 @@ class Load:
     """Keys on workers."""
     coming: int
     """Keys that wait for others."""
+    soon: int = 0
+    """Those of them that wait only for keys that are on workers now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +102,26 @@ class Helper:
     """A worker that a job started."""
 
     name: str
-    """Its name, which is its job's."""
+    """Name of its job."""
     address: str
     """Its address."""
     busy: int
     """Keys that it has."""
+
+
+LOST = "Lost"
+"""How the names of the types of results begin that have nothing for others."""
+
+
+def job_name(worker: str) -> str:
+    """Return the name of the job of a worker; a job that begins again has a new worker.
+
+    Examples
+    --------
+    >>> job_name("ziggy-campaign-17-fit-3f9a"), job_name("ziggy-campaign-17-fit-3f9a.2")
+    ('ziggy-campaign-17-fit-3f9a', 'ziggy-campaign-17-fit-3f9a')
+    """
+    return worker.partition(".")[0]
 
 
 class PlacingScheduler(Scheduler):
@@ -115,6 +133,10 @@ class PlacingScheduler(Scheduler):
 
     def valid_workers(self, ts: TaskState) -> set[WorkerState] | None:
         """Return the workers that a task may go to now."""
+        if CLAIM in (ts.annotations or {}) and is_hopeless(ts):
+            # It ends at once, for want of its input: no job is needed for that.
+            ts.resource_restrictions = {HOME: SEAT}
+            return super().valid_workers(ts)
         valid = super().valid_workers(ts)
         if valid is None or CLAIM not in (ts.annotations or {}):
             return valid
@@ -152,7 +174,7 @@ class PlacingScheduler(Scheduler):
                 name: amount - worker.used_resources.get(name, 0.0)
                 for name, amount in worker.resources.items()
             },
-            ends=self.ends.get(str(worker.name), -math.inf),
+            ends=self.ends.get(job_name(str(worker.name)), -math.inf),
         )
 
 
@@ -162,21 +184,79 @@ def note_ends(ends: dict[str, float], dask_scheduler: PlacingScheduler) -> None:
     dask_scheduler.place_waiting("ziggy-ends")
 
 
+def is_hopeless(ts: TaskState) -> bool:
+    """Tell whether what a key needs has been lost: it can do nothing but say so."""
+    own = ts.key[1] if isinstance(ts.key, tuple) and len(ts.key) > 1 else None
+    return any(
+        (each.type or "").rpartition(".")[2].startswith(LOST)
+        for each in ts.dependencies
+        if not isinstance(each.key, tuple) or each.key[1] != own  # lanes of its task
+    )
+
+
+async def drop_workers(
+    names: Collection[str], dask_scheduler: PlacingScheduler
+) -> list[str]:
+    """Take the workers of jobs off the scheduler, whether they answer or not.
+
+    What they had runs elsewhere, and is not held against it. A worker that was frozen and
+    goes on finds that it is not known any more, and ends; nobody takes its results.
+
+    Returns
+    -------
+    list
+        Their addresses.
+    """
+    dropped = [
+        worker.address
+        for worker in dask_scheduler.workers.values()
+        if HOME not in worker.resources and job_name(str(worker.name)) in names
+    ]
+    for address in dropped:
+        await dask_scheduler.remove_worker(
+            address, stimulus_id="ziggy-job-ended", expected=True
+        )
+    return dropped
+
+
 def loads(dask_scheduler: PlacingScheduler) -> tuple[list[Load], list[Helper]]:
     """Return what there is to do for workers of jobs, and those workers."""
     counts: dict[tuple[tuple[int, str, int], float], list[int]] = {}
     places = {"no-worker": 0, "processing": 1, "waiting": 2, "queued": 0}
     for ts in dask_scheduler.tasks.values():
         said = ts.annotations or {}
-        if CLAIM in said and ts.state in places:
+        if CLAIM in said and ts.state in places and not is_hopeless(ts):
             sort = (tuple(said[CLAIM]), said[SECONDS])
-            counts.setdefault(sort, [0, 0, 0])[places[ts.state]] += 1
+            count = counts.setdefault(sort, [0, 0, 0, 0])
+            count[places[ts.state]] += 1
+            if ts.state == "waiting" and _is_soon(ts):
+                count[3] += 1
     helpers = [
-        Helper(name=str(one.name), address=one.address, busy=len(one.processing))
-        for one in dask_scheduler.workers.values()
-        if HOME not in one.resources
+        Helper(
+            name=job_name(str(worker.name)),
+            address=worker.address,
+            busy=len(worker.processing),
+        )
+        for worker in dask_scheduler.workers.values()
+        if HOME not in worker.resources
     ]
     return [
-        Load(claim=claim, seconds=seconds, waiting=n[0], running=n[1], coming=n[2])
+        Load(
+            claim=claim,
+            seconds=seconds,
+            waiting=n[0],
+            running=n[1],
+            coming=n[2],
+            soon=n[3],
+        )
         for (claim, seconds), n in counts.items()
     ], helpers
+
+
+def job_number(variables: Sequence[str]) -> str:
+    """Return the number of the job that this process belongs to; on a worker."""
+    return next((os.environ[each] for each in variables if each in os.environ), "")
+
+
+def _is_soon(ts: TaskState) -> bool:
+    return all(each.state in ("processing", "memory") for each in ts.waiting_on or ())

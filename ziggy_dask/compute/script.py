@@ -81,6 +81,16 @@ _INSTEAD = {
 }
 """With such a directive, the line that dask-jobqueue would write itself is left out."""
 
+_RESTARTS = {BatchSystem.SLURM: "${SLURM_RESTART_COUNT:+.$SLURM_RESTART_COUNT}"}
+"""What makes the name of a worker new when its job begins again: shell, in the script."""
+_NO_RERUN: Mapping[BatchSystem, tuple[str, ...]] = {
+    BatchSystem.PBS: ("-r n",),
+    BatchSystem.SGE: ("-r n",),
+    BatchSystem.LSF: ("-rn",),
+    BatchSystem.HTCONDOR: ("periodic_remove = JobStatus == 1 && NumJobStarts > 0",),
+}
+"""Directives by which a job never begins again: another one is submitted instead."""
+
 _UNSEEN = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 """Workers show nothing to other machines; Dask's dashboard shows what they do."""
 STEADY = "ziggy_dask.compute.monotonic_clock"
@@ -227,11 +237,13 @@ def _parameters(batch: BatchSystem) -> set[str]:
 
 def _arguments(spec: JobSpec) -> dict[str, Any]:
     environment, batch = spec.environment, spec.environment.batch
-    directives = (*environment.directives, *spec.architecture.directives)
+    directives = _with_rerun(
+        batch, (*environment.directives, *spec.architecture.directives)
+    )
     options = environment.options.content()
     arguments: dict[str, Any] = {
         "scheduler": spec.scheduler,
-        "name": spec.name,
+        "name": spec.name + _RESTARTS.get(batch, ""),
         "job_name": spec.name,
         "cores": spec.architecture.cores,
         "memory": f"{spec.architecture.memory_bytes}B",
@@ -251,6 +263,14 @@ def _arguments(spec: JobSpec) -> dict[str, Any]:
         texts = [f"{name}={number:.15g}" for name, number in spec.resources]
         extra += ["--resources", ",".join(texts)]
     return arguments | {"worker_extra_args": extra}
+
+
+def _with_rerun(batch: BatchSystem, directives: Sequence[str]) -> tuple[str, ...]:
+    """Add what keeps a job from beginning again, unless directives say something of it."""
+    ours = _NO_RERUN.get(batch, ())
+    words = {line.split("=")[0].split()[0] for line in ours}
+    said = {line.split("=")[0].split()[0] for line in directives if line.split()}
+    return tuple(directives) if words & said else (*directives, *ours)
 
 
 def _of_batch(spec: JobSpec, directives: Sequence[str]) -> dict[str, Any]:

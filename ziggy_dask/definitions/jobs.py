@@ -16,6 +16,8 @@ class JobState(Enum):
     """It waits for a node."""
     RUNNING = "running"
     """It has one."""
+    CANCELLING = "cancelling"
+    """It was told to end, and the batch system does not say yet that it has."""
     ENDED = "ended"
     """It has ended by itself."""
     CANCELLED = "cancelled"
@@ -42,6 +44,10 @@ class JobCause(Enum):
     """Its node, or what looks after jobs there, failed."""
     OUT_OF_MEMORY = "out of memory"
     """It took more memory than it had asked for."""
+    PREEMPTED = "preempted"
+    """The batch system took its node away, or holds it there, for other jobs."""
+    NOT_STARTED = "worker did not start"
+    """Its prologue, its Python or its directories kept the worker from starting."""
     KILLED = "killed"
     """A signal ended it, and the batch system does not say whose."""
 
@@ -62,6 +68,10 @@ class JobStatus:
     """When it began; None: not told."""
     ended: datetime | None = None
     """When it ended; None: not told."""
+    name: str = ""
+    """Its name; empty: not told."""
+    is_suspended: bool = False
+    """Whether it has a node and may not use it."""
 
     @property
     def ending(self) -> str:

@@ -9,12 +9,16 @@ from dataclasses import replace
 from ziggy_dask.compute.needs import Needs, needs_of
 from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import Load
-from ziggy_dask.definitions import Environment, Node
+from ziggy_dask.definitions import Environment, JobState, Node
 from ziggy_dask.records.jobs import JobRecord
 
 QUIET_S = 10.0
 """So long nothing must be left for an environment before its jobs end, in seconds: the
 next task may be about to be handed out."""
+IDLE_S = 3.0
+"""So long a job may have nothing to do while others work and nothing waits, in seconds."""
+SOON_S = 20.0
+"""The same while something waits only for what others work on, in seconds."""
 
 
 def needed_by(node: Node, resubmits: int, environment: Environment) -> Needs:
@@ -76,7 +80,11 @@ def missing_jobs(
     """
     if not load.waiting:
         return 0
-    mine = [one for one in open_ if one.environment == environment.name]
+    mine = [
+        one
+        for one in open_
+        if one.environment == environment.name and one.state is not JobState.CANCELLING
+    ]
     able = [
         one
         for one in mine
@@ -84,6 +92,10 @@ def missing_jobs(
         and ends.get(one.name, math.inf) >= now + load.seconds
     ]
     missing = jobs_wanted(found, load) - len(able)
+    queue = environment.queue(found.queue)
+    if queue is not None and queue.max_nodes:
+        there = sum(one.queue == queue.name for one in mine)
+        missing = min(missing, queue.max_nodes - there)
     if environment.max_jobs:
         missing = min(missing, environment.max_jobs - len(mine))
     return max(missing, 0)
@@ -92,13 +104,14 @@ def missing_jobs(
 def surplus_jobs(
     left: Sequence[Load],
     mine: Sequence[JobRecord],
-    idle: Collection[str],
+    idle: Mapping[str, float],
     busy: Collection[str],
     ends: Mapping[str, float],
     now: float,
     quiet_s: float,
+    spare_s: float,
 ) -> list[JobRecord]:
-    """Return jobs for which nothing is left, or nothing that they have time for.
+    """Return jobs for which nothing is left, or nothing that they could do.
 
     Parameters
     ----------
@@ -106,18 +119,38 @@ def surplus_jobs(
         What the claims of an environment have to do.
     mine
         Its jobs that have not ended.
-    idle, busy
-        Names of those whose workers are here and have nothing, or something, to do.
+    idle
+        Times, in seconds, for which those had nothing to do whose workers are here, by name.
+    busy
+        Names of those whose workers have something to do.
     ends, now
         As in `missing_jobs`.
     quiet_s
         Time for which nothing was left, in seconds.
+    spare_s
+        Time for which nothing waited that a job could begin, in seconds.
     """
     if not left:
-        return [one for one in mine if one.name not in busy and quiet_s >= QUIET_S]
-    shortest = min(one.seconds for one in left)
+        return [job for job in mine if job.name not in busy and quiet_s >= QUIET_S]
+    shortest = min(load.seconds for load in left)
+    waiting = sum(load.waiting for load in left)
+    patience_s = SOON_S if any(load.soon for load in left) else IDLE_S
+    if waiting:
+        # It is offered what waits at once: what it lets lie for so long it can't do.
+        patience_s = QUIET_S
     return [
-        one
-        for one in mine
-        if one.name in idle and ends.get(one.name, math.inf) < now + shortest
+        job
+        for job in mine
+        if (
+            job.name in idle
+            and (
+                ends.get(job.name, math.inf) < now + shortest
+                or idle[job.name] >= patience_s
+            )
+        )
+        or (_is_queued(job) and job.name not in busy and spare_s >= SOON_S)
     ]
+
+
+def _is_queued(job: JobRecord) -> bool:
+    return job.state in (JobState.SUBMITTING, JobState.QUEUED)

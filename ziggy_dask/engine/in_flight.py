@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask.highlevelgraph import HighLevelGraph
+from dask.utils import format_bytes
 from distributed import Future, as_completed
 from distributed.scheduler import KilledWorker
 
@@ -155,11 +156,10 @@ class InFlight:
         error = future.exception(timeout=LIMIT_S)
         before = [self._futures.get(key) for key in batch.waits_for]
         is_blocked = any(one is not None and one.status == "error" for one in before)
-        cause = Cause.WORKER_LOST
+        cause, message = Cause.WORKER_LOST, " ".join(str(error).split())[:2000]
         if isinstance(error, KilledWorker):
             is_blocked = error.task != future.key and error.task in batch.waits_for
-            if _was_full(error.last_worker):
-                cause = Cause.OUT_OF_MEMORY
+            cause, message = self._why_killed(error)
         if not batch.parts:
             return Ended()
         (part,) = batch.parts
@@ -171,7 +171,7 @@ class InFlight:
                     subtask=number,
                     state=state,
                     cause=cause,
-                    message=" ".join(str(error).split())[:2000],
+                    message=message,
                     started_s=time.time(),
                 )
                 for number in part.subtasks
@@ -179,8 +179,27 @@ class InFlight:
         )
         return Ended(result=result, is_lost=not is_blocked)
 
+    def _why_killed(self, error: KilledWorker) -> tuple[Cause, str]:
+        """Return why the workers of a key died, in words for operators."""
+        worker = error.last_worker
+        times = f"each of the {error.allowed_failures + 1} times that it ran"
+        ended = {
+            event.get("worker"): event.get("rss", 0)
+            for _, event in self._client.get_events(_MEMORY_EVENTS)
+        }
+        used = max(ended.get(worker.address, 0), worker.metrics.get("memory", 0))
+        limit = worker.memory_limit
+        if worker.address in ended or (limit and used > _FULL * limit):
+            return Cause.OUT_OF_MEMORY, (
+                f"its worker died of too much memory {times}: it used {format_bytes(used)} "
+                f"and has {format_bytes(limit)}; give the node more 'memory', or "
+                "'retry: {memory: 2}'"
+            )
+        return Cause.WORKER_LOST, (
+            f"its worker died {times}, the last one {worker.name} on {worker.host}; see "
+            "its log"
+        )
 
-def _was_full(worker: Any) -> bool:
-    """Tell whether a worker that died had used up its memory, as far as it said."""
-    limit = worker.memory_limit
-    return bool(limit) and worker.metrics.get("memory", 0) > _FULL * limit
+
+_MEMORY_EVENTS = "worker-restart-memory"
+"""Topic under which Dask's nannies tell of workers that they ended for their memory."""

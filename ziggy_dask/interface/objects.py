@@ -16,7 +16,7 @@ from ziggy_dask.interface.plots import InstancePlots
 from ziggy_dask.interface.recorded import followed_instance_logs, followed_logs
 from ziggy_dask.records import InstanceState, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
-from ziggy_dask.records.jobs import JobRecord, jobs
+from ziggy_dask.records.jobs import JobRecord, jobs, worked_seconds
 from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
 from ziggy_dask.records.replay import Moment, moment
 from ziggy_dask.records.replay import moments as replayed
@@ -93,6 +93,11 @@ class Instance:
     def replay(self, moments: int = 100) -> list[Moment]:
         """Return it at so many moments, from its making to its end or to now."""
         return replayed(self._site.database, self.id, moments)
+
+    @property
+    def worked_seconds(self) -> dict[str, float]:
+        """For how long each of its jobs worked on subtasks, in seconds, by name."""
+        return worked_seconds(self._site.database, self.id)
 
     @property
     def jobs(self) -> list[JobRecord]:

@@ -272,6 +272,10 @@ class Records:
         """Take alerts off the list, by default all; return how many were on it."""
         return records.alerts.clear(self._database, numbers)
 
+    def worked_seconds(self, instance: int | None = None) -> dict[str, float]:
+        """Return for how long each job worked on subtasks, in seconds, by its name."""
+        return records.jobs.worked_seconds(self._database, instance)
+
     def jobs(self, instance: int | None = None) -> list[JobRecord]:
         """Return the jobs of batch systems, of one instance or of all."""
         return records.jobs.jobs(self._database, instance)

@@ -5,46 +5,48 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ziggy_dask.compute import address_for, open_client
-from ziggy_dask.compute.batch import commands_of
+from ziggy_dask.compute.batch import COMMANDS
 from ziggy_dask.compute.estimate import estimate
 from ziggy_dask.compute.hosted import PATIENCE_S
-from ziggy_dask.compute.jobs import submit
-from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import (
     CORES,
     GPU,
     MEMORY,
     Helper,
     Load,
+    drop_workers,
+    job_number,
     loads,
     note_ends,
     place_of,
 )
-from ziggy_dask.compute.script import JobSpec, import_job_classes, job_of
-from ziggy_dask.definitions import (
-    Architecture,
-    Environment,
-    JobState,
-    JobStatus,
-    Node,
-)
+from ziggy_dask.compute.script import JobSpec, import_job_classes
+from ziggy_dask.definitions import AddressCompute, JobState, Pipeline
 from ziggy_dask.definitions.compute import kind_of
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.demand import missing_jobs, needed_by, surplus_jobs
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.errors import ClusterError
 from ziggy_dask.pools.circuit_breaker import Refusals
-from ziggy_dask.pools.job_monitor import Asking
+from ziggy_dask.pools.job_monitor import JobMonitor
+from ziggy_dask.pools.submissions import (
+    Intake,
+    Refuse,
+    Tell,
+    after_reply,
+    after_success,
+    allowed,
+)
+from ziggy_dask.pools.submitter import Order, Submitted, Submitter, title_of
 from ziggy_dask.records import instances
 from ziggy_dask.records.alerts import Severity
-from ziggy_dask.records.jobs import JobRecord, add_job, jobs, note_job
+from ziggy_dask.records.jobs import JobRecord, jobs
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -54,6 +56,10 @@ _LOOK_S = 1.0
 """Time between two looks at the scheduler, in seconds."""
 _LONG_S = 60.0
 """After that operators are told that no worker has come, in seconds."""
+_COMMANDS = 4
+"""So many commands of batch systems run at once."""
+_SHORT_S = 5.0
+"""The same for a scheduler that runs already, whose workers should be there."""
 _FAULTS = 10
 """So many looks in a row that fail close all environments."""
 
@@ -96,11 +102,18 @@ class _Waiting:
     def __call__(self, waited_s: float) -> None:
         if self._site.stop.is_set():
             raise KeyboardInterrupt
-        if waited_s > _LONG_S and not self._is_told:
+        compute = self._site.cluster.compute
+        is_there = isinstance(compute, AddressCompute)
+        if waited_s > (_SHORT_S if is_there else _LONG_S) and not self._is_told:
             self._is_told = True
+            what = (
+                f"the scheduler at {compute.address!r} answers"
+                if isinstance(compute, AddressCompute)
+                else f"'compute: {kind_of(compute)}' has started"
+            )
             words = (
-                f"'compute: {kind_of(self._site.cluster.compute)}' has started, but has "
-                f"no worker after {waited_s:.0f} s; it is waited for up to {PATIENCE_S:.0f} s"
+                f"{what}, but has no worker after {waited_s:.0f} s; it is waited for up to "
+                f"{PATIENCE_S:.0f} s"
             )
             self._tell(words)
             alert(self._site, Severity.INFRASTRUCTURE, words, source="compute")
@@ -114,35 +127,63 @@ def pools(site: OpenCluster, client: Client) -> Iterator[None]:
         return
     import_job_classes()
     cancel_left_over(site)
-    keeper = _Keeper(site, client)
-    keeper.thread.start()
-    try:
-        yield
-    finally:
-        keeper.ended.set()
-        keeper.thread.join()
-        keeper.asking.end(jobs(site.database, only_open=True))
-        keeper.asking.settle()
+    with ThreadPoolExecutor(_COMMANDS, thread_name_prefix="ziggy-batch") as executor:
+        keeper = _Keeper(site, client, executor)
+        keeper.thread.start()
+        try:
+            yield
+        finally:
+            keeper.ended.set()
+            keeper.thread.join()
+            keeper.submitter.close()
+            _end_all(site, keeper.monitor)
 
 
 def cancel_left_over(site: OpenCluster) -> int:
     """Cancel all jobs that have not ended; return how many that were."""
     left = jobs(site.database, only_open=True)
-    Asking(site, Refusals(site)).end(left)
+    if left:
+        with ThreadPoolExecutor(
+            _COMMANDS, thread_name_prefix="ziggy-batch"
+        ) as executor:
+            _end_all(site, JobMonitor(site, Refusals(site), executor))
     return len(left)
+
+
+def _end_all(site: OpenCluster, monitor: JobMonitor) -> None:
+    """End all jobs; tell of those of which nobody can say whether they have ended."""
+    monitor.end(jobs(site.database, only_open=True))
+    left = monitor.settle()
+    for name in sorted({job.environment for job in left}):
+        mine = [job for job in left if job.environment == name]
+        numbers = ", ".join(job.number or job.name for job in mine)
+        words = monitor.words_of(name)
+        alert(
+            site,
+            Severity.INFRASTRUCTURE,
+            f"jobs {numbers} in {name!r} were told to end, and may still be queued or "
+            f"running{': ' + words if words else ''}; tell them again with: "
+            "ziggy doctor --fix",
+            source="pools",
+        )
 
 
 class _Keeper:
     """Looks at the work and at the jobs, again and again, in a thread of its own."""
 
-    def __init__(self, site: OpenCluster, client: Client) -> None:
+    def __init__(self, site: OpenCluster, client: Client, executor: Executor) -> None:
         self._site = site
         self._client = client
         self._refusals = Refusals(site)
-        self._environments = {one.name: one for one in site.cluster.environments}
+        self._environments = {each.name: each for each in site.cluster.environments}
         self._had_work = dict.fromkeys(self._environments, 0.0)
-        self._node = lru_cache(maxsize=256)(self._find_node)
-        self.asking = Asking(site, self._refusals)
+        self._had_spare = dict.fromkeys(self._environments, 0.0)
+        self._idle_since: dict[str, float] = {}
+        self._intakes: dict[str, Intake] = {}
+        self._pipeline = lru_cache(maxsize=256)(self._find_pipeline)
+        self._workers: dict[str, str] = {}
+        self.monitor = JobMonitor(site, self._refusals, executor, self._number_of)
+        self.submitter = Submitter(site.database, executor, self._spec, client.security)
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._keep, name="ziggy-pools")
 
@@ -160,79 +201,122 @@ class _Keeper:
                         self._refusals.refuse(name, f"{type(error).__name__}: {error}")
 
     def _look(self) -> None:
+        submitted = self.submitter.take()  # before the records are read
         found, helpers = self._client.run_on_scheduler(loads)
-        self.asking.useful.update(one.name for one in helpers if one.busy)
-        open_ = self.asking.look()
-        ends = self.asking.ends(open_)
+        self._workers = {helper.name: helper.address for helper in helpers}
+        self.monitor.useful.update(helper.name for helper in helpers if helper.busy)
+        open_ = self.monitor.look(
+            self._workers.keys(), in_flight=self.submitter.in_flight
+        )
+        self._drop_workers()
+        ends = self.monitor.ends(open_)
         self._client.run_on_scheduler(note_ends, ends)
-        places = {one.claim: self._environment_of(one) for one in found}
+        places = {load.claim: self._environment_of(load) for load in found}
         self._refusals.reopen(set(places.values()))
-        for load in found:
-            if places[load.claim] not in self._refusals:
-                self._grow(load, open_, ends)
+        self._note_submitted(submitted, open_)
         for name in self._environments:
-            left = [one for one in found if places[one.claim] == name]
-            self._shrink(name, left, open_, helpers, ends)
+            mine = [load for load in found if places[load.claim] == name]
+            if name not in self._refusals and not self.submitter.is_busy(name):
+                self._grow(name, mine, open_, ends)
+            self._shrink(name, mine, open_, helpers, ends)
+
+    def _drop_workers(self) -> None:
+        """Take workers off the scheduler whose jobs have ended or begin again."""
+        names = self.monitor.retiring & self._workers.keys()
+        self.monitor.retiring.clear()
+        if names:
+            dropped = self._client.run_on_scheduler(drop_workers, names)
+            logger.info("workers of jobs that have ended: %s", ", ".join(dropped))
+
+    def _number_of(self, name: str) -> str:
+        """Ask the worker of a job for the number that the job has."""
+        address = self._workers.get(name)
+        if address is None:
+            return ""
+        variables = tuple(each.job_id for each in COMMANDS.values() if each.job_id)
+        try:
+            said = self._client.run(job_number, variables, workers=[address])
+        except (OSError, TimeoutError, ValueError):
+            return ""
+        return str(said.get(address, "")).partition(".")[0]
+
+    # -- more jobs ---------------------------------------------------------------
+
+    def _note_submitted(
+        self, submitted: Sequence[Submitted], open_: Sequence[JobRecord]
+    ) -> None:
+        """Learn from what came of submissions."""
+        now = time.monotonic()
+        for result in submitted:
+            name = result.order.environment.name
+            taken = [job for job in open_ if job.environment == name and job.number]
+            intake = self._intakes.get(name, Intake())
+            told: Sequence[Tell | Refuse]
+            if result.reply is None:
+                intake, told = after_success(name, intake, len(taken), now)
+            else:
+                intake, told = after_reply(name, intake, result.reply, len(taken), now)
+            self._intakes[name] = intake
+            for each in told:
+                if isinstance(each, Refuse):
+                    self._intakes.pop(name)
+                    self._refusals.refuse(name, each.reason, result.order.instance)
+                else:
+                    self._tell(each, result.order.instance)
+
+    def _tell(self, told: Tell, instance: int) -> None:
+        severity = Severity(told.loudness.value)
+        alert(self._site, severity, told.message, source="pools", instance=instance)
 
     def _grow(
-        self, load: Load, open_: list[JobRecord], ends: Mapping[str, float]
+        self,
+        name: str,
+        mine: Sequence[Load],
+        open_: Sequence[JobRecord],
+        ends: Mapping[str, float],
     ) -> None:
-        """Submit the jobs that are missing for a claim."""
-        instance, name, resubmits = load.claim
-        environment = self._environments[self._environment_of(load)]
-        needs = needed_by(self._node(instance, name), resubmits, environment)
-        left = load.waiting + load.running + load.coming
-        found = estimate(environment, needs, left)
-        now = time.time()
-        for _ in range(missing_jobs(environment, found, load, open_, ends, now)):
-            if self.ended.is_set():
-                return
-            made = self._submit(environment, found, instance)
-            if made is None:
-                return
-            open_.append(made)
+        """Submit the jobs that are missing in an environment."""
+        environment = self._environments[name]
+        here = [job for job in open_ if job.environment == name]
+        intake = self._intakes.get(name, Intake())
+        room = allowed(intake, environment.max_jobs, len(here), time.monotonic())
+        orders = []
+        for load in mine:
+            instance, node_name, resubmits = load.claim
+            pipeline = self._pipeline(instance)
+            needs = needed_by(pipeline.by_name[node_name], resubmits, environment)
+            left = load.waiting + load.running + load.coming
+            found = estimate(environment, needs, left)
+            architecture = environment.architecture(found.architecture)
+            assert architecture is not None
+            missing = missing_jobs(environment, found, load, open_, ends, time.time())
+            count = min(missing, room)
+            room -= count
+            if count:
+                orders.append(
+                    Order(
+                        environment=environment,
+                        architecture=architecture,
+                        estimate=found,
+                        instance=instance,
+                        title=title_of(pipeline.name, instance, node_name),
+                        count=count,
+                    )
+                )
+        if orders:
+            self.submitter.begin(name, orders)
 
-    def _submit(
-        self, environment: Environment, found: Estimate, instance: int
-    ) -> JobRecord | None:
-        database = self._site.database
-        architecture = environment.architecture(found.architecture)
-        assert architecture is not None
-        made = add_job(
-            database,
-            instance_id=instance,
-            environment=environment.name,
-            architecture=architecture.name,
-            queue=found.queue,
-            wall_s=float(found.wall_s),
-            cost_per_hour=architecture.cost,
-        )
-        spec = self._spec(environment, architecture, made)
-        try:
-            commands_of(environment.batch)  # what can't be asked is not submitted
-            number = submit(job_of(spec, self._client.security))
-        except ClusterError as error:
-            refused = JobStatus(state=JobState.FAILED, comment=str(error))
-            note_job(database, made.id, refused)
-            self._refusals.refuse(environment.name, str(error), instance)
-            return None
-        queued = JobStatus(state=JobState.QUEUED, comment="")
-        note_job(database, made.id, queued, number)
-        logger.info("job %s submitted to %s", number, environment.name)
-        return replace(made, number=number, state=JobState.QUEUED)
-
-    def _spec(
-        self, environment: Environment, architecture: Architecture, made: JobRecord
-    ) -> JobSpec:
+    def _spec(self, order: Order, name: str) -> JobSpec:
         home, compute = self._site.cluster.home, self._site.cluster.compute
         address = self._client.scheduler_info(n_workers=0)["address"]
+        environment, architecture = order.environment, order.architecture
         return JobSpec(
             environment=environment,
             architecture=architecture,
             scheduler=address_for(environment, compute, address),
-            name=made.name,
-            queue=made.queue,
-            wall_s=made.wall_s,
+            name=name,
+            queue=order.estimate.queue,
+            wall_s=float(order.estimate.wall_s),
             resources=(
                 (place_of(environment.name), 1.0),
                 (MEMORY, float(architecture.memory_bytes)),
@@ -242,6 +326,8 @@ class _Keeper:
             log_directory=str(home / "logs" / "jobs"),
             local_directory=str(home / "scratch"),
         )
+
+    # -- fewer jobs --------------------------------------------------------------
 
     def _shrink(
         self,
@@ -255,27 +341,47 @@ class _Keeper:
         now = time.time()
         if left:
             self._had_work[environment] = now
-        idle = {one.name: one.address for one in helpers if not one.busy}
+        if any(load.waiting or load.soon for load in left):
+            self._had_spare[environment] = now
+        mine = [
+            job
+            for job in open_
+            if job.environment == environment and job.state is not JobState.CANCELLING
+        ]
+        busy = {helper.name for helper in helpers if helper.busy}
         unneeded = surplus_jobs(
             left,
-            [one for one in open_ if one.environment == environment],
-            idle,
-            {one.name for one in helpers if one.busy},
+            mine,
+            self._idle_s(helpers, busy, now),
+            busy,
             ends,
             now,
             now - self._had_work[environment],
+            now - self._had_spare[environment],
         )
         if not unneeded:
             return
-        retired = {one.name: idle[one.name] for one in unneeded if one.name in idle}
+        retired = {
+            job.name: self._workers[job.name]
+            for job in unneeded
+            if job.name in self._workers
+        }
         self._client.retire_workers(list(retired.values()))
-        self.asking.end(unneeded, retired)
+        self.monitor.end(unneeded, retired)
+
+    def _idle_s(
+        self, helpers: Sequence[Helper], busy: Collection[str], now: float
+    ) -> dict[str, float]:
+        """Return for how long workers have had nothing to do, in seconds, by job."""
+        idle = {helper.name for helper in helpers} - set(busy)
+        self._idle_since = {name: self._idle_since.get(name, now) for name in idle}
+        return {name: now - since for name, since in self._idle_since.items()}
 
     def _environment_of(self, load: Load) -> str:
-        remote = self._node(load.claim[0], load.claim[1]).remote
+        remote = self._pipeline(load.claim[0]).by_name[load.claim[1]].remote
         assert remote is not None
         return remote.environment
 
-    def _find_node(self, instance: int, name: str) -> Node:
+    def _find_pipeline(self, instance: int) -> Pipeline:
         pipeline, _ = instances.instance_pipeline(self._site.database, instance)
-        return pipeline.by_name[name]
+        return pipeline

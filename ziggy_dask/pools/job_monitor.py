@@ -1,177 +1,411 @@
-"""Asking batch systems what became of jobs, seldom, and recording it."""
+"""Following jobs: what batch systems and Dask say of them, recorded and acted upon.
+
+What follows from what is known is decided in `fates`; this is where it is gathered and done.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from ziggy_dask.compute.batch import Commands, Told, commands_of
-from ziggy_dask.compute.jobs import ask, cancel
+from ziggy_dask.compute.batch import Commands, commands_of
+from ziggy_dask.compute.job_log import decisive_line, read_logs
+from ziggy_dask.compute.jobs import cancel
 from ziggy_dask.definitions import JobCause, JobState, JobStatus
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.pools import fates
 from ziggy_dask.pools.circuit_breaker import Refusals
+from ziggy_dask.pools.polling import SILENT_S, Answer, Polling, monotonic
 from ziggy_dask.records.alerts import Severity
-from ziggy_dask.records.jobs import JobRecord, jobs, note_job
+from ziggy_dask.records.jobs import JobRecord, jobs, note_job, note_seen
 
-_ASK_S = 3.0
-"""Least time between two queries of a batch system, in seconds."""
 _MARGIN_S = 10.0
 """A subtask must end so long before its job does, in seconds."""
-_GONE_S = 60.0
-"""After that a job of which the batch system knows nothing has ended, in seconds."""
+_STARTUP_S = 120.0
+"""A worker is here at most so long after its job began, in seconds."""
+_TELL_S = 60.0
+"""So long a batch system may take to tell how a job ended, in seconds."""
+_SEEN_S = 15.0
+"""Time between two records of which jobs run, in seconds."""
 _SETTLE_S = 20.0
 """So long the end of a run waits to be told how jobs ended, in seconds."""
-_UNNEEDED = "no longer needed"
-_LEFT = "it left the queue"
 
 
-class Asking:
-    """What batch systems say of the jobs of a run.
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of a job from look to look."""
 
-    A job that has left the queue has ended; how, its batch system may tell later.
+    queued_until: float
+    """Last time at which it was said to wait, in seconds since the epoch."""
+    was_running: bool = False
+    """Whether a listing has said that it runs, and none since that it waits."""
+    listed_start: datetime | None = None
+    """When it began, as a listing says."""
+    missing_since: float | None = None
+    worker_since: float | None = None
+    """When its worker was first seen, in seconds since the epoch."""
+    cancels: int = 0
+    cancelled_at: float = float("-inf")
+
+
+class JobMonitor:
+    """Follows the jobs of a run.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    refusals
+        Are told of jobs that did something, or nothing.
+    executor
+        Runs commands of batch systems.
+    number_of
+        Asks the worker of a job for the number of the job.
     """
 
-    def __init__(self, site: OpenCluster, refusals: Refusals) -> None:
+    def __init__(
+        self,
+        site: OpenCluster,
+        refusals: Refusals,
+        executor: Executor,
+        number_of: Callable[[str], str] = lambda name: "",
+    ) -> None:
         self._site = site
         self._refusals = refusals
-        self._environments = {one.name: one for one in site.cluster.environments}
-        self._asked = -_ASK_S
-        self._seen: set[int] = set()
-        self._queued_until: dict[int, float] = {}
+        self._executor = executor
+        self._number_of = number_of
+        self._environments = {each.name: each for each in site.cluster.environments}
+        self._pollings: dict[str, Polling] = {}
+        self._memories: dict[int, _Memory] = {}
         self._untold: dict[int, JobRecord] = {}
-        self._unneeded: set[int] = set()
+        self._told_words: dict[str, str] = {}
+        self._seen_at = float("-inf")
         self.useful: set[str] = set()
         """Names of jobs whose workers had something to do."""
+        self.retiring: set[str] = set()
+        """Names of jobs whose workers are to go from the scheduler at once."""
 
-    def look(self) -> list[JobRecord]:
-        """Return jobs that have not ended, after asking if it is time for that."""
-        open_ = jobs(self._site.database, only_open=True)
-        is_due = time.monotonic() - self._asked > _ASK_S
-        if is_due and (open_ or self._untold):
-            self._ask(open_)
-            open_ = jobs(self._site.database, only_open=True)
-        return open_
+    def look(
+        self,
+        workers: Collection[str] = (),
+        *,
+        in_flight: Collection[int] = (),
+        is_hurried: bool = False,
+    ) -> list[JobRecord]:
+        """Return jobs that have not ended, after all that follows from what is known.
+
+        Parameters
+        ----------
+        workers
+            Names of the jobs whose workers are on the scheduler.
+        in_flight
+            Jobs, by number of the record, that are just being submitted.
+        is_hurried
+            Whether to ask each second.
+        """
+        now = monotonic()
+        open_ = [
+            job
+            for job in jobs(self._site.database, only_open=True)
+            if job.id not in in_flight
+        ]
+        answers = self._answers([*open_, *self._untold.values()], now, is_hurried)
+        cancels: dict[str, list[JobRecord]] = {}
+        for job in open_:
+            if job.environment in self._environments:
+                seen = self._sighting(job, answers.get(job.environment), workers, now)
+                for action in fates.follow(seen):
+                    self._do(job, action, answers.get(job.environment), cancels)
+        self._note_seen(open_, answers, workers, now)
+        self._learn_endings(answers)
+        self._cancel(cancels, now)
+        return jobs(self._site.database, only_open=True)
 
     def ends(self, open_: Sequence[JobRecord]) -> dict[str, float]:
         """Return when jobs that run will end, or some seconds before, by name."""
-        return {
-            one.name: self._queued_until.get(one.id, one.submitted.timestamp())
-            + one.wall_s
-            - min(_MARGIN_S, one.wall_s / 10)
-            for one in open_
-            if one.state is JobState.RUNNING
-        }
+        found = {}
+        for job in open_:
+            if job.state is JobState.RUNNING:
+                memory = self._memory(job)
+                began = memory.queued_until
+                if memory.worker_since is not None:
+                    began = max(began, memory.worker_since - _STARTUP_S)
+                found[job.name] = began + job.wall_s - min(_MARGIN_S, job.wall_s / 10)
+        return found
 
     def end(self, unneeded: Sequence[JobRecord], retired: Collection[str] = ()) -> None:
-        """Cancel jobs that are not needed; the workers of some have ended already."""
-        now = datetime.now(UTC)
-        for name in {one.environment for one in unneeded}:
-            mine = [one for one in unneeded if one.environment == name and one.number]
-            if name in self._environments:
-                cancel(self._commands(name), [one.number for one in mine])
-        for one in unneeded:
-            state = JobState.ENDED if one.name in retired else JobState.CANCELLED
-            told = JobStatus(state=state, comment=_UNNEEDED)
-            note_job(self._site.database, one.id, told)
-            if one.number and one.environment in self._environments:
-                self._unneeded.add(one.id)
-                self._untold[one.id] = replace(one, state=state, ended=now)
+        """Tell jobs to end that are not needed; the workers of some are ending already.
 
-    def settle(self) -> None:
-        """Wait a little for what batch systems tell of jobs that have just ended."""
-        deadline = time.monotonic() + _SETTLE_S
-        while self._untold and time.monotonic() < deadline:
-            self._ask([])
-            if self._untold and self._site.stop.wait(1.0):
-                return
+        They have ended when their batch system says so.
+        """
+        cancels: dict[str, list[JobRecord]] = {}
+        for job in unneeded:
+            if job.environment not in self._environments:
+                words = "its environment is not in the cluster file any more"
+                gone = JobStatus(state=JobState.CANCELLED, comment=words)
+                note_job(self._site.database, job.id, gone)
+                continue
+            why = fates.RETIRED if job.name in retired else fates.UNNEEDED
+            ending = JobStatus(state=JobState.CANCELLING, comment=why)
+            if job.state is not JobState.CANCELLING:
+                note_job(self._site.database, job.id, ending)
+            if job.number:
+                cancels.setdefault(job.environment, []).append(job)
+        self._cancel(cancels, monotonic())
 
-    def _ask(self, open_: Sequence[JobRecord]) -> None:
-        self._asked = time.monotonic()
-        ended = list(self._untold.values())
-        for name in {one.environment for one in (*open_, *ended)}:
-            numbers = [
-                one.number
-                for one in (*open_, *ended)
-                if one.environment == name and one.number
-            ]
-            told = self._told(name, numbers)
-            if told is None:
-                continue  # a batch server that does not answer may do so later
-            for one in open_:
-                if one.environment == name and one.number:
-                    self._note(one, told.get(one.number))
-            for one in ended:
-                if one.environment == name:
-                    self._note_end(one, told.get(one.number))
+    def settle(self, patience_s: float = _SETTLE_S) -> list[JobRecord]:
+        """Wait a little for jobs that were told to end; return those that may not have."""
+        deadline = monotonic() + patience_s
+        while True:
+            left = self.look(is_hurried=True)
+            if monotonic() > deadline or not (left or self._untold):
+                return left
+            time.sleep(0.2)
 
-    def _told(self, name: str, numbers: Sequence[str]) -> Told | None:
-        commands = self._commands(name)
-        told = ask(commands.query, numbers)
-        if told is None or commands.history is None:
-            return told
-        missing = [one for one in numbers if one not in told]
-        return told | (ask(commands.history, missing) or {} if missing else {})
+    def words_of(self, environment: str) -> str:
+        """Return what a batch system said last that was not good."""
+        polling = self._pollings.get(environment)
+        words = self._told_words.get(environment, "")
+        return words or (polling.words if polling else "")
 
-    def _note(self, one: JobRecord, told: JobStatus | None) -> None:
-        """Record what is told of a job that had not ended."""
-        now = datetime.now(UTC)
-        if told is None:
-            age_s = (now - one.submitted).total_seconds()
-            if one.id not in self._seen and age_s < _GONE_S:
-                return  # it may be too new to be listed
-            told = JobStatus(state=JobState.ENDED, comment=_LEFT)
-            self._untold[one.id] = replace(one, ended=now)
-        self._seen.add(one.id)
-        if told.state is JobState.QUEUED:
-            self._queued_until[one.id] = now.timestamp()
-        if told.state is not one.state:
-            note_job(self._site.database, one.id, told)
-        if told.state.is_final:
-            self._weigh(one, told)
+    # -- gathering ---------------------------------------------------------------
 
-    def _note_end(self, one: JobRecord, told: JobStatus | None) -> None:
-        """Record how a job ended of which no more than that was known."""
-        is_ours = one.id in self._unneeded
-        if told is None or not told.state.is_final:
-            assert one.ended is not None
-            waited_s = (datetime.now(UTC) - one.ended).total_seconds()
-            never_began = told is None and is_ours and one.started is None
-            if never_began or waited_s > _GONE_S:
-                del self._untold[one.id]
-            return
-        del self._untold[one.id]
-        if is_ours:
-            cause = JobCause.NONE
-            told = replace(told, state=one.state, comment=_UNNEEDED, cause=cause)
-        note_job(self._site.database, one.id, told)
-        if not is_ours and one.name in self.useful:
-            self._tell_loss(one, told)
+    def _answers(
+        self, followed: Sequence[JobRecord], now: float, is_hurried: bool
+    ) -> dict[str, Answer]:
+        """Return the answers that have come since the last look."""
+        found = {}
+        for name in {job.environment for job in followed} & self._environments.keys():
+            if name not in self._pollings:
+                self._pollings[name] = Polling(self._commands(name), self._executor)
+            polling = self._pollings[name]
+            mine = [job for job in followed if job.environment == name]
+            answer = polling.look(mine, now=now, is_hurried=is_hurried)
+            self._tell_silence(name, polling, now)
+            if answer is not None:
+                found[name] = answer
+        return found
 
-    def _weigh(self, one: JobRecord, told: JobStatus) -> None:
-        """Think of what the end of a job means."""
-        if told.state is JobState.FAILED:
-            # Some are held in the queue, or would be tried again.
-            cancel(self._commands(one.environment), [one.number])
-        if one.name in self.useful:
-            self._refusals.note_useful(one.environment)
-            self._tell_loss(one, told)
-            return
-        reason = f"job {one.number} ended before it did anything: {told.ending}"
-        self._refusals.note_futile(one.environment, reason, one.instance)
-
-    def _tell_loss(self, one: JobRecord, told: JobStatus) -> None:
-        if told.state is not JobState.ENDED:
-            alert(
-                self._site,
-                Severity.WARNING,
-                f"job {one.number} in {one.environment!r} ended: {told.ending}; what ran "
-                "on it runs again",
-                source="pools",
-                instance=one.instance,
+    def _tell_silence(self, name: str, polling: Polling, now: float) -> None:
+        silent_s = polling.silent_s(now)
+        if silent_s >= SILENT_S and not polling.is_told_silent:
+            polling.is_told_silent = True
+            words = polling.words or "its command does not return"
+            self._alert(
+                Severity.INFRASTRUCTURE,
+                f"the batch system of environment {name!r} has given no good answer for "
+                f"{silent_s:.0f} s: {words}; workers that are here go on, and no job is "
+                "taken for ended",
             )
+        elif polling.is_told_silent and silent_s == 0.0:
+            polling.is_told_silent = False
+            self._alert(
+                Severity.WARNING,
+                f"the batch system of environment {name!r} answers again",
+            )
+
+    def _sighting(
+        self,
+        job: JobRecord,
+        answer: Answer | None,
+        workers: Collection[str],
+        now: float,
+    ) -> fates.Sighting:
+        memory = self._memory(job)
+        said = None
+        if answer is not None:
+            number = job.number or answer.numbers.get(job.name, "")
+            said = answer.told.get(number) if number else None
+            if said is None and not job.number and number:
+                said = JobStatus(state=JobState.QUEUED, comment="")
+        is_restarted = False
+        if said is not None:
+            memory.missing_since = None
+            if said.state is JobState.QUEUED:
+                memory.queued_until = time.time()
+            if said.state is JobState.RUNNING and said.started is not None:
+                before = memory.listed_start
+                is_restarted = before is not None and before < said.started
+                memory.listed_start = said.started
+                if is_restarted:
+                    memory.queued_until = said.started.timestamp()
+        elif (
+            answer is not None
+            and job.number in answer.asked
+            and answer.begun > memory.cancelled_at
+            and memory.missing_since is None
+        ):
+            memory.missing_since = now
+        is_missing = memory.missing_since is not None
+        if job.name in workers and memory.worker_since is None:
+            memory.worker_since = time.time()
+        seen = fates.Sighting(
+            job=job,
+            said=said,
+            is_answered=answer is not None,
+            is_missing=is_missing,
+            has_names=answer is not None and answer.has_names,
+            has_worker=job.name in workers,
+            was_listed_running=memory.was_running,
+            is_restarted=is_restarted,
+            missing_s=now - memory.missing_since if memory.missing_since else 0.0,
+            age_s=time.time() - job.submitted.timestamp(),
+            since_cancel_s=now - memory.cancelled_at,
+            cancels=memory.cancels,
+        )
+        if said is not None:
+            memory.was_running = said.state is JobState.RUNNING
+        return seen
+
+    def _note_seen(
+        self,
+        open_: Sequence[JobRecord],
+        answers: Mapping[str, Answer],
+        workers: Collection[str],
+        now: float,
+    ) -> None:
+        """Record, now and then, which jobs are known to run."""
+        if now - self._seen_at < _SEEN_S:
+            return
+        self._seen_at = now
+        seen = []
+        for job in open_:
+            answer = answers.get(job.environment)
+            said = answer.told.get(job.number) if answer else None
+            is_running = said is not None and said.state is JobState.RUNNING
+            if job.started is not None and (is_running or job.name in workers):
+                seen.append(job.id)
+        note_seen(self._site.database, seen)
+
+    def _memory(self, job: JobRecord) -> _Memory:
+        if job.id not in self._memories:
+            self._memories[job.id] = _Memory(queued_until=job.submitted.timestamp())
+        return self._memories[job.id]
+
+    # -- doing ---------------------------------------------------------------------
+
+    def _do(
+        self,
+        job: JobRecord,
+        action: fates.Action,
+        answer: Answer | None,
+        cancels: dict[str, list[JobRecord]],
+    ) -> None:
+        if isinstance(action, fates.Retire):
+            self.retiring.add(job.name)
+        elif isinstance(action, fates.Cancel):
+            cancels.setdefault(job.environment, []).append(job)
+        elif isinstance(action, fates.Warn):
+            self._warn(job, action.words)
+        elif isinstance(action, fates.Adopt):
+            self._adopt(job, answer)
+        else:
+            self._note(job, action)
+
+    def _adopt(self, job: JobRecord, answer: Answer | None) -> None:
+        number = answer.numbers.get(job.name, "") if answer else ""
+        number = number or self._number_of(job.name)
+        if number:
+            state = job.state
+            if state is JobState.SUBMITTING:
+                state = JobState.QUEUED
+            note_job(
+                self._site.database,
+                job.id,
+                JobStatus(state=state, comment=job.comment),
+                number,
+            )
+            self._warn(job, f"is there as job {number}, although its submission failed")
+
+    def _note(self, job: JobRecord, action: fates.Note) -> None:
+        status = action.status
+        if action.is_end:
+            if status.comment == fates.LEFT:
+                self._untold[job.id] = replace(
+                    job, state=status.state, ended=datetime.now(UTC)
+                )
+            else:
+                status = self._with_log(job, status)
+        note_job(self._site.database, job.id, status)
+        if action.is_end:
+            self._weigh(job, status)
+
+    def _with_log(self, job: JobRecord, status: JobStatus) -> JobStatus:
+        """Add what the log of a job says of its end, where the batch system does not."""
+        if status.state is JobState.ENDED and job.name in self.useful:
+            return status
+        directory = self._site.cluster.home / "logs" / "jobs"
+        cause, line = decisive_line(read_logs(directory, job.name, job.number))
+        if not line:
+            return status
+        if status.cause in (JobCause.NONE, JobCause.KILLED):
+            status = replace(status, cause=cause)
+        return replace(status, comment=f"{status.comment}: {line}")
+
+    def _weigh(self, job: JobRecord, status: JobStatus) -> None:
+        """Think of what the end of a job means."""
+        if job.name in self.useful:
+            self._refusals.note_useful(job.environment)
+            self._tell_loss(job, status)
+            return
+        if status.cause is JobCause.PREEMPTED:
+            self._tell_loss(job, status)
+            return
+        reason = f"job {job.number} ended before it did anything: {status.ending}"
+        self._refusals.note_futile(job.environment, reason, job.instance)
+
+    def _learn_endings(self, answers: Mapping[str, Answer]) -> None:
+        """Record how jobs ended of which no more than that was known."""
+        for job in list(self._untold.values()):
+            answer = answers.get(job.environment)
+            if answer is None:
+                continue
+            said = answer.told.get(job.number)
+            if said is not None and said.state.is_final:
+                del self._untold[job.id]
+                said = self._with_log(job, said)
+                note_job(self._site.database, job.id, said)
+                if job.name in self.useful:
+                    self._tell_loss(job, said)
+                continue
+            assert job.ended is not None
+            if (datetime.now(UTC) - job.ended).total_seconds() > _TELL_S:
+                del self._untold[job.id]
+
+    def _cancel(self, cancels: Mapping[str, Sequence[JobRecord]], now: float) -> None:
+        for name, mine in cancels.items():
+            for job in mine:
+                memory = self._memory(job)
+                memory.cancels += 1
+                memory.cancelled_at = now
+                memory.missing_since = None
+            numbers = [job.number for job in mine if job.number]
+            self._executor.submit(self._cancel_now, name, numbers)
+
+    def _cancel_now(self, name: str, numbers: Sequence[str]) -> None:
+        self._told_words[name] = cancel(self._commands(name), numbers)
+
+    # -- telling -------------------------------------------------------------------
+
+    def _tell_loss(self, job: JobRecord, status: JobStatus) -> None:
+        if status.state is not JobState.ENDED:
+            self._warn(job, f"ended: {status.ending}; what ran on it runs again")
+
+    def _warn(self, job: JobRecord, words: str) -> None:
+        self._alert(
+            Severity.WARNING,
+            f"job {job.number or job.name} in {job.environment!r} {words}",
+            instance=job.instance,
+        )
+
+    def _alert(
+        self, severity: Severity, message: str, instance: int | None = None
+    ) -> None:
+        alert(self._site, severity, message, source="pools", instance=instance)
 
     def _commands(self, environment: str) -> Commands:
         return commands_of(self._environments[environment].batch)

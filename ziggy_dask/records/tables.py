@@ -414,6 +414,8 @@ class JobRow(Table):
     submitted: Mapped[datetime]
     started: Mapped[datetime | None]
     ended: Mapped[datetime | None]
+    seen: Mapped[datetime | None]
+    earlier_s: Mapped[float] = mapped_column(server_default="0")
 
 
 class BackupRow(Table):

@@ -50,6 +50,7 @@ from ziggy_dask.workers.work import (
     NOTHING_RETURNED,
     BatchResult,
     Cause,
+    LostBatchResult,
     ModelFile,
     Outcome,
     Result,
@@ -403,7 +404,9 @@ def _not_stored(outcome: Outcome) -> Outcome:
 def _result(
     work: Work, outcomes: Sequence[Outcome], forks: dict[str, bytes]
 ) -> BatchResult:
-    return BatchResult(
+    has_any = any(outcome.state is SubtaskState.COMPLETE for outcome in outcomes)
+    kind = BatchResult if has_any else LostBatchResult
+    return kind(
         index=work.index,
         outcomes=tuple(outcomes),
         change_sets=forks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 
-from ziggy_dask.workers.work import Merged, Result, SubtaskState
+from ziggy_dask.workers.work import LostMerged, Merged, Result, SubtaskState
 
 
 def merge_results(*results: Result) -> Merged:
@@ -30,7 +30,8 @@ def merge_results(*results: Result) -> Merged:
         for path, change_set in result.change_sets.items():
             forks.setdefault(path, []).append(change_set)
             outputs.setdefault(path, set()).update(given.get(path, ()))
-    return Merged(
+    kind = Merged if complete else LostMerged
+    return kind(
         index=results[0].index,
         complete=frozenset(complete),
         outputs={path: frozenset(numbers) for path, numbers in outputs.items()},

@@ -254,6 +254,12 @@ class BatchResult:
         return {one.subtask for one in self.outcomes if path in one.outputs}
 
 
+class LostBatchResult(BatchResult):
+    """A result with nothing for others; schedulers see that by the name of its type."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
     """All of a task: what merging its results gives."""
@@ -270,6 +276,12 @@ class Merged:
     """Number of subtasks that failed."""
     blocked: int
     """Number of subtasks that could not run."""
+
+
+class LostMerged(Merged):
+    """What merging gives if no subtask has made anything."""
+
+    __slots__ = ()
 
 
 Result = BatchResult | Merged

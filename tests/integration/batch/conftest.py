@@ -29,9 +29,10 @@ def pbs(tmp_path, monkeypatch):
     yield home
     jobs = [
         f"{one.name}.standin"
-        for one in home.iterdir()
-        if one.is_dir() and not (one / "exit").exists()
+        for one in home.glob("[0-9]*")
+        if not (one / "exit").exists()
     ]
+    (home / "hooks" / "qdel").unlink(missing_ok=True)
     subprocess.run(["qdel", *jobs], check=True)
 
 

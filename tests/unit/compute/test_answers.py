@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ziggy_dask.compute.batch import (
     COMMANDS,
@@ -55,13 +57,13 @@ SEEN = {
     "qstat_pbs.json": (
         pbs.read_qstat,
         {
-            "101.pbs1": (JobState.QUEUED, JobCause.NONE, None),
-            "102.pbs1": (JobState.RUNNING, JobCause.NONE, None),
-            "103.pbs1": (JobState.ENDED, JobCause.NONE, 0),
-            "104.pbs1": (JobState.FAILED, JobCause.NONE, 7),
-            "105.pbs1": (JobState.FAILED, JobCause.TIME_LIMIT, None),
-            "106.pbs1": (JobState.CANCELLED, JobCause.CANCELLED, 143),
-            "107.pbs1": (JobState.FAILED, JobCause.OUT_OF_MEMORY, None),
+            "101": (JobState.QUEUED, JobCause.NONE, None),
+            "102": (JobState.RUNNING, JobCause.NONE, None),
+            "103": (JobState.ENDED, JobCause.NONE, 0),
+            "104": (JobState.FAILED, JobCause.NONE, 7),
+            "105": (JobState.FAILED, JobCause.TIME_LIMIT, None),
+            "106": (JobState.CANCELLED, JobCause.CANCELLED, 143),
+            "107": (JobState.FAILED, JobCause.OUT_OF_MEMORY, None),
         },
     ),
     "qstat_sge.xml": (
@@ -143,7 +145,7 @@ def test_states_causes_and_exit_codes_are_read(name):
     [
         ("squeue.txt", "973", "14:43:42", "14:44:10"),
         ("sacct.txt", "974", "14:43:42", "14:43:45"),
-        ("qstat_pbs.json", "105.pbs1", "14:43:42", "14:58:50"),
+        ("qstat_pbs.json", "105", "14:43:42", "14:58:50"),
         ("qacct.txt", "20", "14:38:55", "14:39:00"),
         ("condor_history.json", "305.0", "14:43:42", "14:43:44"),
         ("condor_history.json", "307.0", "14:43:42", "14:43:50"),
@@ -184,15 +186,93 @@ def test_the_batch_system_s_own_words_are_kept(name, number, words):
     [
         (slurm.read_squeue, ""),
         (pbs.read_qstat, '{"timestamp":1, "pbs_server":"pbs1"}'),
-        (pbs.read_qstat, ""),
         (sge.read_qstat, "<job_info><queue_info/><job_info/></job_info>"),
         (sge.read_qacct, ""),
-        (lsf.read_bjobs, ""),
+        (lsf.read_bjobs, '{"COMMAND":"bjobs","JOBS":0,"RECORDS":[]}'),
         (condor.read_condor, ""),
     ],
 )
 def test_where_there_is_nothing_nothing_is_read(reader, text):
     assert reader(text) == {}
+
+
+GARBAGE = [
+    "<html>503|a|b|c|d|e</html>",
+    "slurm_load_jobs error: Unable to contact slurm controller",
+    "Welcome to the cluster!\n",
+    "\x00\x01",
+    "8|RUNNING|0|2026-11-25T14:43:42",
+    '{"Jobs": {"8": {"job_state": "R"}}}',
+    '{"RECORDS": []}',
+    '{"pbs_server": "p", "Jobs": {"8": {"job_state": "?"}}}',
+    "<job_info><job_list><state>r</state></job_list></job_info>",
+    "<html/>",
+    '[{"ClusterId": 8, "ProcId": 0, "JobStatus": 99}]',
+]
+
+
+@pytest.mark.parametrize("text", GARBAGE)
+@pytest.mark.parametrize(
+    "reader",
+    [
+        slurm.read_squeue,
+        slurm.read_sacct,
+        pbs.read_qstat,
+        sge.read_qstat,
+        lsf.read_bjobs,
+        condor.read_condor,
+    ],
+    ids=["squeue", "sacct", "pbs", "sge", "lsf", "condor"],
+)
+def test_what_cannot_be_an_answer_is_none(reader, text):
+    with pytest.raises((KeyError, ValueError, TypeError, AttributeError, SyntaxError)):
+        reader(text)
+
+
+@pytest.mark.parametrize("name", [one for one in SEEN if one != "qacct.txt"])
+@given(data=st.data())
+def test_an_answer_that_is_cut_off_is_none_or_tells_nothing_else(name, data):
+    reader, _ = SEEN[name]
+    text = (TEXTS / name).read_text()
+    cut = text[: data.draw(st.integers(0, len(text.rstrip()) - 1))]
+    try:
+        found = reader(cut)
+    except (KeyError, ValueError, TypeError, AttributeError, SyntaxError):
+        return
+    whole = reader(text)
+    last = list(found)[-1:]
+    assert {
+        n: one for n, one in found.items() if n not in last
+    }.items() <= whole.items()
+    assert name != "squeue.txt" or found.items() <= whole.items()
+
+
+def test_pending_jobs_of_slurm_tell_what_they_wait_for_and_their_names():
+    line = "8|PENDING|0|N/A|N/A|QOSMaxJobsPerUserLimit|ziggy-a|b|\n"
+    one = slurm.read_squeue(line)["8"]
+    assert one.comment == "PENDING: QOSMaxJobsPerUserLimit"
+    assert one.name == "ziggy-a|b"
+
+
+@pytest.mark.parametrize(
+    ("used", "cause"),
+    [
+        ({"walltime": "00:15:01", "mem": "1gb"}, JobCause.TIME_LIMIT),
+        ({"walltime": "00:01:00", "mem": "2097153kb"}, JobCause.OUT_OF_MEMORY),
+        ({"walltime": "00:01:00", "mem": "1gb"}, JobCause.KILLED),
+    ],
+)
+def test_what_a_job_of_pbs_used_tells_why_a_signal_ended_it(used, cause):
+    job = {
+        "job_state": "F",
+        "Exit_status": 271,
+        "substate": 93,
+        "resources_used": used,
+        "Resource_List": {"walltime": "00:15:00", "mem": "2gb"},
+    }
+    content = {"pbs_server": "p", "Jobs": {"8.p": job}}
+    one = pbs.read_qstat(json.dumps(content))["8"]
+    assert (one.cause, one.exit_code) == (cause, 143)
 
 
 def test_a_job_of_grid_engine_in_error_does_not_wait_any_more():
@@ -204,8 +284,8 @@ def test_ids_are_filled_in():
     sacct = COMMANDS[BatchSystem.SLURM].history
     assert sacct is not None
     assert filled(sacct.words, ["7", "8"])[-2:] == ("--jobs", "7,8")
-    asked = filled(COMMANDS[BatchSystem.PBS].query.words, ["7.pbs1", "8.pbs1"])
-    assert asked == ("qstat", "-x", "-f", "-F", "json", "7.pbs1", "8.pbs1")
+    asked = filled(COMMANDS[BatchSystem.PBS].query.words, ["7", "8"])
+    assert asked == ("qstat", "-x", "-f", "-F", "json", "7", "8")
     assert filled(COMMANDS[BatchSystem.SGE].query.words, ["7"]) == ("qstat", "-xml")
 
 
@@ -233,5 +313,7 @@ def test_pbs_ends_jobs_at_their_wall_time_by_a_signal(
         "resources_used": {"walltime": used} if used else {},
         "Resource_List": {"walltime": allowed},
     }
-    (told,) = pbs.read_qstat(json.dumps({"Jobs": {"1.pbs": job}})).values()
+    (told,) = pbs.read_qstat(
+        json.dumps({"pbs_server": "p", "Jobs": {"1.pbs": job}})
+    ).values()
     assert (told.state, told.cause, told.exit_code) == (JobState.FAILED, cause, code)

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import heapq
+import pickle
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.conftest import node
-from ziggy_dask.compute.placing import SEAT, Room, fits, place_of, wants
+from ziggy_dask.compute.placing import (
+    LOST,
+    SEAT,
+    Room,
+    fits,
+    is_hopeless,
+    place_of,
+    wants,
+)
 from ziggy_dask.definitions import Remote
+from ziggy_dask.workers.merging import merge_results
+from ziggy_dask.workers.work import (
+    BatchResult,
+    LostBatchResult,
+    LostMerged,
+    Merged,
+    Outcome,
+    SubtaskState,
+)
 
 PLACE = place_of("lab")
 
@@ -66,3 +86,37 @@ def test_jobs_of_sixty_seconds_lose_under_one_percent_of_their_work():
         worked += min(length, ends - now)
         heapq.heappush(places, (min(now + length, ends), ends, number))
     assert lost < 0.01 * worked
+
+
+class Hashable(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize(
+    ("kinds", "is_lost"),
+    [
+        ([], False),
+        (["ziggy_dask.workers.work.BatchResult"], False),
+        (["ziggy_dask.workers.work.LostBatchResult"], True),
+        (["ziggy_dask.workers.work.LostMerged"], True),
+        (["ziggy_dask.workers.work.Merged", "ziggy_dask.workers.work.Work"], False),
+        (["ziggy_dask.workers.work.LostBatchResult", "x.BatchResult"], True),
+    ],
+)
+def test_a_key_is_hopeless_if_what_it_needs_was_lost(kinds, is_lost):
+    before = {
+        Hashable(key=("a-token", 0, n), type=kind) for n, kind in enumerate(kinds)
+    }
+    after = Hashable(key=("b-token", 1, 0), type=None, dependencies=before)
+    assert is_hopeless(after) == is_lost
+
+
+def test_results_without_anything_are_known_by_the_names_of_their_types():
+    for kind in (LostBatchResult, LostMerged):
+        assert kind.__name__.startswith(LOST)
+    failed = Outcome(subtask=0, state=SubtaskState.FAILED)
+    lost = LostBatchResult(index=0, outcomes=(failed,))
+    assert isinstance(merge_results(lost, lost), LostMerged)
+    assert pickle.loads(pickle.dumps(lost)) == lost
+    good = replace(failed, state=SubtaskState.COMPLETE)
+    assert type(merge_results(lost, BatchResult(index=0, outcomes=(good,)))) is Merged

@@ -13,7 +13,13 @@ import ziggy_dask as z
 from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import Load
 from ziggy_dask.definitions import JobCause, JobState
-from ziggy_dask.engine.demand import QUIET_S, missing_jobs, surplus_jobs
+from ziggy_dask.engine.demand import (
+    IDLE_S,
+    QUIET_S,
+    SOON_S,
+    missing_jobs,
+    surplus_jobs,
+)
 from ziggy_dask.records.jobs import JobRecord
 
 NOW = 1000.0
@@ -34,8 +40,15 @@ def found(nodes: int = 5, active: int = 4) -> Estimate:
     )
 
 
-def load(waiting: int = 0, running: int = 0, coming: int = 0, seconds: float = 20.0):
+def load(
+    waiting: int = 0,
+    running: int = 0,
+    coming: int = 0,
+    soon: int = 0,
+    seconds: float = 20.0,
+):
     return Load(
+        soon=soon,
         claim=(1, "a", 0),
         seconds=seconds,
         waiting=waiting,
@@ -99,27 +112,58 @@ def test_the_limit_of_an_environment_is_kept():
     assert missing_jobs(lab, found(), load(waiting=99), open_, ends, NOW) == 1
 
 
+def surplus(left, mine, idle=(), busy=(), ends=None, quiet_s=0.0, spare_s=0.0):
+    return [
+        one.id
+        for one in surplus_jobs(
+            left, mine, dict(idle), set(busy), ends or {}, NOW, quiet_s, spare_s
+        )
+    ]
+
+
 def test_without_work_jobs_end_after_a_while_but_none_that_is_busy():
     mine = [job(1), job(2), job(3, JobState.QUEUED)]
-    idle, busy = {"ziggy-1"}, {"ziggy-2"}
-    assert surplus_jobs([], mine, idle, busy, {}, NOW, QUIET_S - 1) == []
-    over = surplus_jobs([], mine, idle, busy, {}, NOW, QUIET_S)
-    assert [one.id for one in over] == [1, 3]
+    given_ = {"idle": {"ziggy-1": 1.0}, "busy": {"ziggy-2"}}
+    assert surplus([], mine, **given_, quiet_s=QUIET_S - 1) == []
+    assert surplus([], mine, **given_, quiet_s=QUIET_S) == [1, 3]
 
 
-def test_with_work_only_idle_jobs_end_that_have_no_time_for_it():
+def test_with_work_idle_jobs_end_that_have_no_time_for_it():
     mine = [job(1), job(2), job(3), job(4, JobState.QUEUED)]
     ends = {"ziggy-1": NOW + 19, "ziggy-2": NOW + 19, "ziggy-3": NOW + 21}
-    over = surplus_jobs(
-        [load(waiting=1), load(waiting=1, seconds=30)],
-        mine,
-        {"ziggy-1", "ziggy-3"},
-        {"ziggy-2"},
-        ends,
-        NOW,
-        0.0,
-    )
-    assert [one.id for one in over] == [1]
+    left = [load(waiting=1), load(waiting=1, seconds=30)]
+    idle = {"ziggy-1": 0.0, "ziggy-3": 0.0}
+    assert surplus(left, mine, idle, {"ziggy-2"}, ends) == [1]
+
+
+@pytest.mark.parametrize(
+    ("work", "idle_s", "ends"),
+    [
+        ({"running": 1}, IDLE_S - 1, False),
+        ({"running": 1}, IDLE_S, True),
+        ({"running": 1, "coming": 5}, IDLE_S, True),
+        ({"running": 1, "coming": 5, "soon": 5}, SOON_S - 1, False),
+        ({"running": 1, "coming": 5, "soon": 5}, SOON_S, True),
+        ({"running": 1, "waiting": 1}, QUIET_S - 1, False),
+        ({"running": 1, "waiting": 1}, QUIET_S, True),
+    ],
+)
+def test_a_job_ends_when_nothing_is_left_that_it_could_do(work, idle_s, ends):
+    mine = [job(1), job(2)]
+    found = surplus([load(**work)], mine, {"ziggy-1": idle_s}, {"ziggy-2"})
+    assert found == ([1] if ends else [])
+
+
+def test_jobs_in_the_queue_end_when_nothing_waits_for_them():
+    mine = [job(1), job(2, JobState.QUEUED)]
+    left = [load(running=1)]
+    assert surplus(left, mine, busy={"ziggy-1"}, spare_s=SOON_S - 1) == []
+    assert surplus(left, mine, busy={"ziggy-1"}, spare_s=SOON_S) == [2]
+
+
+def test_a_job_that_is_told_to_end_does_not_count():
+    ending = job(1, JobState.CANCELLING)
+    assert missing_jobs(LAB, found(), load(waiting=1), [ending], {}, NOW) == 1
 
 
 @given(
@@ -134,7 +178,8 @@ def test_jobs_never_oscillate(lengths, most, delay):
     begins: dict[str, int] = {}
     open_: list[JobRecord] = []
     submitted, dropped = 0, 0
-    had_work = 0
+    had_work = had_spare = 0
+    idle: dict[str, float] = {}
     for now in range(20 * len(lengths) + delay + 60):
         for name, ends in running.items():
             running[name] = [one for one in ends if one > now]
@@ -148,6 +193,8 @@ def test_jobs_never_oscillate(lengths, most, delay):
         work = load(waiting=len(left), running=sum(map(len, running.values())))
         has_work = bool(work.waiting or work.running)
         had_work = now if has_work else had_work
+        had_spare = now if work.waiting else had_spare
+        idle = {name: idle.get(name, 0.0) + 1 for name in set(running) - busy}
         until = {one.name: begins[one.name] + 900.0 for one in open_}
         for _ in range(missing_jobs(LAB, found(most), work, open_, until, now)):
             submitted += 1
@@ -158,11 +205,12 @@ def test_jobs_never_oscillate(lengths, most, delay):
         over = surplus_jobs(
             [work] if has_work else [],
             open_,
-            set(running) - busy,
+            idle,
             busy,
             until,
             now,
             now - had_work,
+            now - had_spare,
         )
         dropped += len(over)
         open_ = [one for one in open_ if one not in over]

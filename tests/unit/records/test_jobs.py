@@ -1,108 +1,78 @@
-"""Jobs of batch systems on record."""
+"""For how long jobs had a node, whatever happens to them and to who looks at them."""
 
-import threading
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.conftest import new_instance
-from ziggy_dask.definitions import JobCause, JobState, JobStatus
-from ziggy_dask.records import create_database
-from ziggy_dask.records.history import node_history
-from ziggy_dask.records.jobs import add_job, jobs, note_job
-from ziggy_dask.records.lease import give_back_lease, take_lease
+from ziggy_dask.definitions import JobState, JobStatus
+from ziggy_dask.records.jobs import _times, union_seconds
 
-JOB: dict[str, Any] = {
-    "instance_id": 1,
-    "environment": "lab",
-    "architecture": "node",
-    "queue": "",
-    "wall_s": 900.0,
-    "cost_per_hour": 2.0,
-}
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def database(tmp_path):
-    """Records of an instance, and of a job that is about to be submitted for it."""
-    database = create_database(f"sqlite:///{tmp_path}/ziggy.db")
-    new_instance(database)
-    add_job(database, **JOB)
-    yield database
-    database.close()
+def at(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
 
 
-def status(state: JobState, **values) -> JobStatus:
-    return JobStatus(state=state, comment=values.pop("comment", ""), **values)
+def row(started=None, seen=None, earlier_s=0.0, ended=None):
+    return SimpleNamespace(
+        submitted=NOON, started=started, seen=seen, ended=ended, earlier_s=earlier_s
+    )
 
 
-def test_how_a_job_ended_is_kept(database):
-    note_job(database, 1, status(JobState.QUEUED), number="7")
-    note_job(database, 1, status(JobState.RUNNING))
-    ending = {"cause": JobCause.TIME_LIMIT, "exit_code": 143}
-    note_job(database, 1, status(JobState.FAILED, comment="TIMEOUT", **ending))
-    (one,) = jobs(database)
-    assert (one.number, one.state, one.comment) == ("7", JobState.FAILED, "TIMEOUT")
-    assert (one.cause, one.exit_code) == (JobCause.TIME_LIMIT, 143)
-    assert one.submitted <= one.started <= one.ended
-    assert jobs(database, only_open=True) == []
+def told(state: JobState, started=None, ended=None) -> JobStatus:
+    return JobStatus(state=state, comment="", started=started, ended=ended)
 
 
-def test_times_of_the_batch_system_take_the_place_of_those_seen(database):
-    note_job(database, 1, status(JobState.RUNNING))
-    (seen,) = jobs(database)
-    now = datetime.now(UTC)
-    began = seen.submitted + (now - seen.submitted) / 2
-    note_job(database, 1, status(JobState.ENDED, started=began, ended=now))
-    (one,) = jobs(database)
-    assert (one.started, one.ended) == (began, now)
-    assert one.cost == pytest.approx(2 * (now - began).total_seconds() / 3600)
+def test_waiting_costs_nothing():
+    assert _times(row(), told(JobState.QUEUED), at(60)) == {}
 
 
-def test_times_of_a_clock_that_is_wrong_stay_within_what_can_be(database):
-    day = timedelta(days=1)
-    now = datetime.now(UTC)
-    told = status(JobState.ENDED, started=now - day, ended=now + day)
-    note_job(database, 1, told)
-    (one,) = jobs(database)
-    assert one.started == one.submitted
-    assert one.ended <= datetime.now(UTC)
+def test_a_requeued_job_keeps_the_time_of_its_earlier_run():
+    before = row(started=at(10), seen=at(15), earlier_s=30.0)
+    assert _times(before, told(JobState.QUEUED), at(16)) == {
+        "started": None,
+        "seen": None,
+        "earlier_s": 330.0,
+    }
 
 
-def test_what_is_not_told_is_the_first_that_was_seen(database):
-    note_job(database, 1, status(JobState.RUNNING))
-    (first,) = jobs(database)
-    note_job(database, 1, status(JobState.RUNNING, comment="suspended"))
-    note_job(database, 1, status(JobState.ENDED))
-    note_job(database, 1, status(JobState.ENDED, exit_code=0))
-    (last,) = jobs(database)
-    assert last.started == first.started
-    assert last.exit_code == 0
+def test_a_job_that_began_again_between_two_looks_keeps_it_too():
+    before = row(started=at(10), seen=at(15))
+    values = _times(before, told(JobState.RUNNING, started=at(18)), at(19))
+    assert (values["started"], values["earlier_s"]) == (at(18), 300.0)
 
 
-@pytest.mark.postgres
 @pytest.mark.parametrize(
-    ("act", "numbers"),
-    [
-        (
-            lambda database: note_job(database, 1, status(JobState.QUEUED), number="7"),
-            ["7"],
-        ),
-        (lambda database: node_history(database, "small", "work"), [""]),
-    ],
-    ids=["note", "history"],
+    ("ended", "expected"),
+    [(None, at(15)), (at(40), at(40))],
+    ids=["not told", "told by the batch system"],
 )
-def test_a_supervisor_waits_for_the_database_to_look_after_jobs(postgres, act, numbers):
-    database = create_database(postgres.new_database())
-    new_instance(database)
-    add_job(database, **JOB)
-    lease = take_lease(database)
-    postgres.kill()
-    back = threading.Timer(0.5, postgres.start)
-    back.start()
-    act(database)
-    back.join()
-    assert [one.number for one in jobs(database)] == numbers
-    give_back_lease(database, lease)
-    database.close()
+def test_a_job_that_nobody_looked_at_ended_when_it_was_last_seen_or_as_it_is_told(
+    ended, expected
+):
+    """A supervisor crashed at 12:15, and the next one came at 18:00."""
+    before = row(started=at(10), seen=at(15))
+    values = _times(before, told(JobState.CANCELLED, ended=ended), at(360))
+    assert values["ended"] == expected
+
+
+def test_a_job_that_is_watched_ends_now():
+    before = row(started=at(10), seen=at(15))
+    values = _times(before, told(JobState.ENDED), at(15.5))
+    assert values["ended"] == at(15.5)
+
+
+spans = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 20)), max_size=20)
+
+
+@given(spans)
+def test_the_time_of_overlapping_subtasks_counts_once(given_):
+    ranges = [(begin, begin + length) for begin, length in given_]
+    covered = {second for begin, end in ranges for second in range(begin, end)}
+    assert union_seconds(ranges) == len(covered)

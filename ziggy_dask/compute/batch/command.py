@@ -11,6 +11,8 @@ Told = dict[str, JobStatus]
 """What is told of jobs, by their ids."""
 ID = "{id}"
 """Stands for all ids of jobs, each an argument of its own."""
+NAME = "{name}"
+"""Stands for the name of a job."""
 IDS = "{ids}"
 """Stands for them with commas between, as one argument."""
 
@@ -22,9 +24,11 @@ class Command:
     words: tuple[str, ...]
     """The command and its arguments, with places to fill in."""
     read: Callable[[str], Told]
-    """Reads what it prints."""
+    """Reads what it prints; raises `ValueError` for what can't be an answer."""
     nothing: str = ""
     """What it complains of when it knows none of the jobs, or not all of them."""
+    is_complete: bool = True
+    """Whether it prints all jobs of the user, so that one can be found by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,12 @@ class Commands:
     """Cancels the jobs that are named after it."""
     history: Command | None = None
     """Prints how jobs ended; None: the query does."""
+    find: tuple[str, ...] = ()
+    """Prints the number of the job with a name, where the query does not list all jobs."""
+    short_id: Callable[[str], str] = str
+    """Returns the id that a submission is remembered by, of one that `find` prints."""
+    job_id: str = ""
+    """Environment variable by which a job knows its number."""
 
 
 def filled(words: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:

@@ -30,17 +30,28 @@ def read_condor(text: str) -> Told:
     """Return what ``condor_q -json`` or ``condor_history -json`` printed.
 
     States and codes are those of HTCondor's manual, job ClassAd attributes.
+
+    Raises
+    ------
+    ValueError
+        If it is not an answer of HTCondor, whole.
     """
     jobs = json.loads(text) if text.strip() else []
-    return {f"{one['ClusterId']}.{one['ProcId']}": _status(one) for one in jobs}
+    if not isinstance(jobs, list):
+        raise ValueError("it is not a list of jobs")
+    return {f"{job['ClusterId']}.{job['ProcId']}": _status(job) for job in jobs}
 
 
 def _status(job: Mapping[str, object]) -> JobStatus:
     number = int(str(job["JobStatus"]))
-    state, word = _STATES.get(number, (JobState.FAILED, f"status {number}"))
+    if number not in _STATES:
+        raise ValueError(f"{number} is not a status of a job")
+    state, word = _STATES[number]
     cause = JobCause.NONE
     if state is JobState.CANCELLED:
         cause = JobCause.CANCELLED
+    if word == "suspended":
+        cause = JobCause.PREEMPTED
     if word == "held":
         cause = _HOLDS.get(int(str(job.get("HoldReasonCode", 0))), cause)
     code = None
@@ -61,12 +72,15 @@ def _status(job: Mapping[str, object]) -> JobStatus:
         ended=from_epoch(job.get("CompletionDate") or job.get("EnteredCurrentStatus"))
         if state.is_final
         else None,
+        name=str(job.get("JobBatchName", "")),
+        is_suspended=word == "suspended",
     )
 
 
 _FIELDS = (
     "ClusterId,ProcId,JobStatus,ExitCode,ExitBySignal,ExitSignal,HoldReason,"
-    "HoldReasonCode,RemoveReason,JobCurrentStartDate,CompletionDate,EnteredCurrentStatus"
+    "HoldReasonCode,RemoveReason,JobCurrentStartDate,CompletionDate,EnteredCurrentStatus,"
+    "JobBatchName"
 )
 
 

@@ -10,9 +10,11 @@ from ziggy_dask.definitions import JobCause, JobState, JobStatus
 _STATES = {
     **dict.fromkeys(("PEND", "WAIT", "PSUSP", "PROV"), JobState.QUEUED),
     **dict.fromkeys(("RUN", "USUSP", "SSUSP", "UNKWN"), JobState.RUNNING),
-    "DONE": JobState.ENDED,
+    **dict.fromkeys(("DONE", "POST_DONE"), JobState.ENDED),
+    **dict.fromkeys(("EXIT", "POST_ERR", "ZOMBI"), JobState.FAILED),
 }
-"""Others are failures: bjobs(1)."""
+"""States of jobs: bjobs(1)."""
+_SUSPENDED = ("USUSP", "SSUSP")
 _CAUSES = {
     "TERM_RUNLIMIT": JobCause.TIME_LIMIT,
     "TERM_CPULIMIT": JobCause.TIME_LIMIT,
@@ -23,38 +25,57 @@ _CAUSES = {
     "TERM_ADMIN": JobCause.CANCELLED,
     "TERM_FORCE_OWNER": JobCause.CANCELLED,
     "TERM_FORCE_ADMIN": JobCause.CANCELLED,
-    "TERM_PREEMPT": JobCause.CANCELLED,
+    "TERM_PREEMPT": JobCause.PREEMPTED,
     "TERM_ZOMBIE": JobCause.NODE_FAILED,
     "TERM_RC_RECLAIM": JobCause.NODE_FAILED,
 }
 
 
 def read_bjobs(text: str) -> Told:
-    """Return what ``bjobs -a -json -o 'jobid stat exit_code exit_reason'`` printed."""
+    """Return what ``bjobs -a -json`` printed, with the fields of `LSF`.
+
+    Raises
+    ------
+    ValueError
+        If it is not an answer of bjobs, whole.
+    """
+    content = json.loads(text)
     found = {}
-    for job in json.loads(text or "{}").get("RECORDS", []):
+    if content["JOBS"] != len(content["RECORDS"]):
+        raise ValueError(f"it has {len(content['RECORDS'])} of {content['JOBS']} jobs")
+    for job in content["RECORDS"]:
         word = job["STAT"]
-        state = _STATES.get(word, JobState.FAILED)
+        if word not in _STATES:
+            raise ValueError(f"{word!r} is not a state of job {job['JOBID']}")
+        state = _STATES[word]
         reason = job.get("EXIT_REASON") or ""
         cause = _CAUSES.get(reason.partition(":")[0].strip(), JobCause.NONE)
         if cause is JobCause.CANCELLED:
             state = JobState.CANCELLED
         code = job.get("EXIT_CODE") or ""
+        waits_for = job.get("PEND_REASON") if state is JobState.QUEUED else ""
+        if word in _SUSPENDED:
+            cause = JobCause.PREEMPTED
         found[job["JOBID"]] = JobStatus(
             state=state,
-            comment=reason or word,
+            comment=reason or waits_for or word,
             cause=cause,
             exit_code=int(code) if code else 0 if word == "DONE" else None,
+            name=job.get("JOB_NAME") or "",
+            is_suspended=word in _SUSPENDED,
         )
     return found
 
 
+_FIELDS = "jobid stat exit_code exit_reason pend_reason job_name"
+
 LSF = Commands(
     query=Command(
-        words=("bjobs", "-a", "-json", "-o", "jobid stat exit_code exit_reason"),
+        words=("bjobs", "-a", "-json", "-o", _FIELDS),
         read=read_bjobs,
         nothing="job found",
     ),
     cancel=("bkill",),
+    job_id="LSB_JOBID",
 )
 """How LSF is spoken to."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 
-from ziggy_dask.compute.batch.command import ID, Command, Commands, Told
+from ziggy_dask.compute.batch.command import ID, NAME, Command, Commands, Told
 from ziggy_dask.compute.batch.times import from_ctime
 from ziggy_dask.definitions import JobCause, JobState, JobStatus
 
@@ -14,13 +15,24 @@ _STATES = {
     **dict.fromkeys("BERSU", JobState.RUNNING),
     "M": JobState.CANCELLED,
 }
+_FINAL = "FXC"
+"""Finished, expired (of arrays), and completed as other descendants of PBS call it."""
 _REASONS = {
     -29: JobCause.TIME_LIMIT,
+    -28: JobCause.TIME_LIMIT,
     -27: JobCause.OUT_OF_MEMORY,
     -26: JobCause.OUT_OF_MEMORY,
+    -20: JobCause.NODE_FAILED,
+    -14: JobCause.NODE_FAILED,
+    -4: JobCause.NODE_FAILED,
+    -3: JobCause.NODE_FAILED,
+    -2: JobCause.NOT_STARTED,
+    -1: JobCause.NOT_STARTED,
 }
+"""``JOB_EXEC_...`` of OpenPBS: src/include/job.h."""
 _DELETED = "91"
 """Substate of PBS: the job was deleted before it ended."""
+_SUSPENDED = "SU"
 
 
 def read_qstat(text: str) -> Told:
@@ -29,18 +41,48 @@ def read_qstat(text: str) -> Told:
     States and exit codes are those of the PBS reference guide: an exit status of 256 and
     more is a signal, a negative one PBS's own reason. A job that exceeds its wall time
     is ended by SIGTERM, status 271. Signals are shown as shells do, by 128 and their number.
+
+    Raises
+    ------
+    ValueError
+        If it is not an answer of PBS, whole.
     """
-    jobs = json.loads(text or "{}").get("Jobs", {})
-    return {number: _status(job) for number, job in jobs.items()}
+    content = json.loads(text)
+    if not isinstance(content, dict) or "pbs_server" not in content:
+        raise ValueError("it does not name its 'pbs_server'")
+    jobs = content.get("Jobs", {})
+    return {short_id(number): _status(number, job) for number, job in jobs.items()}
 
 
-def _status(job: Mapping[str, object]) -> JobStatus:
+def short_id(number: str) -> str:
+    """Return the id of a job without its server, as submissions are remembered.
+
+    Examples
+    --------
+    >>> short_id("101.pbs1"), short_id("101")
+    ('101', '101')
+    """
+    return number.partition(".")[0]
+
+
+def _status(number: str, job: Mapping[str, object]) -> JobStatus:
     letter = str(job.get("job_state", ""))
     status = job.get("Exit_status")
     comment = str(job.get("comment") or letter)
     started = from_ctime(str(job.get("stime", "")))
+    name = str(job.get("Job_Name", ""))
     if letter in _STATES:
-        return JobStatus(state=_STATES[letter], comment=comment, started=started)
+        is_suspended = letter in _SUSPENDED
+        return JobStatus(
+            state=_STATES[letter],
+            comment=comment,
+            cause=JobCause.PREEMPTED if is_suspended else JobCause.NONE,
+            started=started,
+            name=name,
+            is_suspended=is_suspended,
+        )
+    if not letter or letter not in _FINAL:
+        raise ValueError(f"{letter!r} is not a state of job {number}")
     code = int(str(status)) if status is not None else None
     state, cause = JobState.FAILED, JobCause.NONE
     if code in _REASONS:
@@ -49,8 +91,8 @@ def _status(job: Mapping[str, object]) -> JobStatus:
         state, cause = JobState.CANCELLED, JobCause.CANCELLED
     elif code == 0:
         state = JobState.ENDED
-    elif code >= 256:
-        cause = JobCause.TIME_LIMIT if _is_over_time(job) else JobCause.KILLED
+    elif code >= 128:
+        cause = _exceeded(job)
     return JobStatus(
         state=state,
         comment=comment,
@@ -58,27 +100,41 @@ def _status(job: Mapping[str, object]) -> JobStatus:
         exit_code=_code(code),
         started=started,
         ended=from_ctime(str(job.get("obittime") or job.get("mtime") or "")),
+        name=name,
     )
 
 
-def _is_over_time(job: Mapping[str, object]) -> bool:
-    """Tell whether a job ran for all the time that it had: PBS ends it by a signal then."""
-    used, allowed = (
-        _seconds(times.get("walltime") if isinstance(times, Mapping) else None)
-        for times in (job.get("resources_used"), job.get("Resource_List"))
-    )
-    return used is not None and allowed is not None and used >= allowed
+def _exceeded(job: Mapping[str, object]) -> JobCause:
+    """Tell from what a job used why a signal ended it; 271 is SIGTERM, from whomever."""
+    used, asked = job.get("resources_used"), job.get("Resource_List")
+    if not isinstance(used, Mapping) or not isinstance(asked, Mapping):
+        return JobCause.KILLED
+    for name, cause, read in (
+        ("walltime", JobCause.TIME_LIMIT, _seconds),
+        ("mem", JobCause.OUT_OF_MEMORY, _bytes),
+    ):
+        limit = read(str(asked.get(name, "")))
+        if limit and read(str(used.get(name, ""))) >= limit:
+            return cause
+    return JobCause.KILLED
 
 
-def _seconds(walltime: object) -> int | None:
-    """Return a time of PBS, ``HH:MM:SS`` or seconds, in seconds; None: it is none."""
-    parts = str(walltime).split(":")
+def _seconds(text: str) -> int:
+    """Read a time of PBS, ``HH:MM:SS`` or seconds; 0: it is none."""
+    parts = text.split(":")
     if not all(part.isdigit() for part in parts):
-        return None
+        return 0
     seconds = 0
     for part in parts:
         seconds = seconds * 60 + int(part)
     return seconds
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+)([kmgt]?)b", text, re.IGNORECASE)
+    if not found:
+        return 0
+    return int(found[1]) << 10 * " kmgt".index(found[2].lower() or " ")
 
 
 def _code(code: int | None) -> int | None:
@@ -92,7 +148,11 @@ PBS = Commands(
         words=("qstat", "-x", "-f", "-F", "json", ID),
         read=read_qstat,
         nothing="Unknown Job Id",
+        is_complete=False,
     ),
     cancel=("qdel",),
+    find=("qselect", "-x", "-N", NAME),
+    short_id=short_id,
+    job_id="PBS_JOBID",
 )
 """How PBS is spoken to."""

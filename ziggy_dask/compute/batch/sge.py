@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from defusedxml import ElementTree
@@ -12,23 +13,42 @@ from ziggy_dask.definitions import JobCause, JobState, JobStatus
 
 
 def read_qstat(text: str) -> Told:
-    """Return what ``qstat -xml`` of Grid Engine printed; it lists no job that has ended."""
-    if not text.strip():
-        return {}
+    """Return what ``qstat -xml`` of Grid Engine printed; it lists no job that has ended.
+
+    Raises
+    ------
+    ValueError
+        If it is not an answer of qstat, whole.
+    """
+    root = ElementTree.fromstring(text)
+    if root.tag != "job_info":
+        raise ValueError(f"<{root.tag}> is not what qstat prints")
     found = {}
-    for job in ElementTree.fromstring(text).iter("job_list"):
-        word = job.findtext("state", "")
+    for job in root.iter("job_list"):
+        word, number = job.findtext("state", ""), job.findtext("JB_job_number", "")
+        if not _WORD.fullmatch(word) or not number.isdigit():
+            raise ValueError(f"{word!r} is not a state of job {number!r}")
         state = JobState.QUEUED
+        is_suspended = False
         if "E" in word:
             state = JobState.FAILED
         elif job.get("state") == "running":
             state = JobState.RUNNING
-        found[job.findtext("JB_job_number", "")] = JobStatus(
+            is_suspended = bool(_SUSPENDED.search(word))
+        found[number] = JobStatus(
             state=state,
             comment=word,
+            cause=JobCause.PREEMPTED if is_suspended else JobCause.NONE,
             started=from_iso(job.findtext("JAT_start_time", "")),
+            name=job.findtext("JB_name", ""),
+            is_suspended=is_suspended,
         )
     return found
+
+
+_WORD = re.compile(r"[acdhorstwquzACDERSTN]{1,8}")
+_SUSPENDED = re.compile(r"[sST]")
+"""States of jobs are sets of letters: sge_status(5)."""
 
 
 def read_qacct(text: str) -> Told:
@@ -48,9 +68,14 @@ def read_qacct(text: str) -> Told:
 
 
 _CAUSES = {
+    **dict.fromkeys(range(1, 17), JobCause.NOT_STARTED),
     17: JobCause.KILLED,
     18: JobCause.NODE_FAILED,
     19: JobCause.NODE_FAILED,
+    21: JobCause.NODE_FAILED,
+    26: JobCause.NOT_STARTED,
+    27: JobCause.NOT_STARTED,
+    28: JobCause.NOT_STARTED,
     37: JobCause.TIME_LIMIT,
     100: JobCause.KILLED,
 }
@@ -79,5 +104,6 @@ SGE = Commands(
         read=read_qacct,
         nothing="not found",
     ),
+    job_id="JOB_ID",
 )
 """How Grid Engine is spoken to."""

@@ -121,6 +121,10 @@ def _facts(instance: Instance, found: list[NodeStatistics]) -> Html:
     if jobs:
         cost = sum(one.cost for one in jobs)
         facts["cost of jobs"] = number(cost, price(cost))
+        had_s = sum(one.seconds for one in jobs)
+        if had_s:
+            share = sum(instance.worked_seconds.get(one.name, 0.0) for one in jobs)
+            facts["jobs worked"] = f"{share / had_s:.0%} of their time"
     if record.finished:
         facts["took"] = seconds(record.seconds)
     boxes = "".join(
