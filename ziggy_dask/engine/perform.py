@@ -274,26 +274,30 @@ class Performer:
         self._progress.failed(action.task, action.cause)
         self._telling.failed(task, reason)
 
-    def _unblock(self, indices: Iterable[int]) -> None:
+    def _unblock(self, indices: Sequence[int]) -> None:
         """Let subtasks go that a failure blocked, now that their inputs are stored.
 
         They read them from there: those that need just what is missing end without
         output, others work on the rest.
         """
+        self._show_as_waiting(indices)
         for index in indices:
             number = self._progress[index].number
             self._recorded[index] = recorded_of(self._site, index, number, self._token)
             self._progress.unblocked(index)
 
     def _set_aside(self, indices: Sequence[int]) -> None:
+        self._show_as_waiting(indices)
+        for index in indices:
+            self._progress.set_aside(index)
+
+    def _show_as_waiting(self, indices: Sequence[int]) -> None:
         instances.move_tasks(
             self._site.database,
             [self._progress[index].number for index in indices],
             TaskStep.WAITING_TO_RUN,
             [TaskStep.QUEUED, TaskStep.EXECUTING],
         )
-        for index in indices:
-            self._progress.set_aside(index)
 
     def _set_state(self, state: InstanceState) -> None:
         instances.set_instance_state(self._site.database, self._context.number, state)

@@ -170,6 +170,7 @@ class World:
                 self.progress.failed(index, cause)
             case Unblock(tasks):
                 for index in tasks:
+                    self.rows[index].step = WAITING
                     self.progress.unblocked(index)
             case SetAside(tasks):
                 for index in tasks:
