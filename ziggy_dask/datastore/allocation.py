@@ -456,8 +456,15 @@ def _write(
         for region in _regions(variable, array.chunks):
             block = variable[region] if region else variable
             with dask.config.set(scheduler="synchronous"):
-                values = form.encode(values_of(block))
+                values = _encoded(name, form, block)
             write_region(store, place, array.metadata, region, values)
+
+
+def _encoded(name: Hashable, form: Form, block: xr.Variable) -> np.ndarray[Any, Any]:
+    try:
+        return form.encode(values_of(block))
+    except Unstorable as error:
+        raise Unstorable(f"variable {name!r} {error}") from None
 
 
 def _regions(

@@ -24,6 +24,8 @@ ENCODING = "ziggy_encoding"
 """Name of the attribute that says what we did."""
 ORIGIN = "ziggy"
 """Name of the group attribute in which products carry where they come from."""
+_NAME = "ziggy_name"
+"""Name of the attribute with the true name of an array, where it is stored as another."""
 _VERSION = 1
 _PACKING = ("scale_factor", "add_offset", "missing_value")
 
@@ -111,12 +113,12 @@ def describe_array(
 ) -> dict[str, Any]:
     """Return the attributes of an array that stands for a variable."""
     ours = form.attrs
-    seen, exact = _split(attrs, {ENCODING, *ours, *_misleading(attrs, form)})
+    seen, exact = _split(attrs, {ENCODING, _NAME, *ours, *misleading(attrs, form)})
     if form.stored_dtype.kind in "iuf" and "_FillValue" in seen:
         seen["_FillValue"] = _fill_value(seen["_FillValue"], form.stored_dtype)
         exact["_FillValue"] = to_json(attrs["_FillValue"])
     stored = stored_name(name)
-    named = {"ziggy_name": str(name)} if stored != name else {}
+    named = {_NAME: str(name)} if stored != name else {}
     told: dict[str, Any] = {"form": form.to_json()}
     if exact:
         told["attrs"] = exact
@@ -175,7 +177,7 @@ def _joined(
     return attrs
 
 
-def _misleading(attrs: Mapping[Hashable, Any], form: Form) -> set[str]:
+def misleading(attrs: Mapping[Hashable, Any], form: Form) -> set[str]:
     """Return attributes that would keep plain xarray from opening the array."""
     is_number = form.stored_dtype.kind in "iuf"
     hidden = {"dtype", "_Encoding", "_ARRAY_DIMENSIONS"}

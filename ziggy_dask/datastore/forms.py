@@ -81,7 +81,7 @@ class Form:
         """Type of the NumPy array that `decode` returns."""
         if self.kind in (Kind.NUMBER, Kind.TIME, Kind.FIXED_TEXT):
             return _STRING if self.dtype == "T" else np.dtype(self.dtype)
-        return np.dtype(object)
+        return _STRING if self.dtype == "T" else np.dtype(object)
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:
@@ -133,6 +133,8 @@ class Form:
             return {f"{front}units": units, f"{front}calendar": calendar}
         if self.kind in (Kind.TEXT, Kind.BYTES, Kind.CATEGORY):
             missing = [f"\0{name}" for name in detail.get("missing", ())]
+            if not missing:
+                return {}
             return {"missing_value": missing[0] if len(missing) == 1 else missing}
         if self.kind is Kind.NULLABLE and self.stored_dtype.kind in "iu":
             return {"_FillValue": _nullable_fill(self.stored_dtype)}
@@ -207,7 +209,8 @@ def form_of(variable: xr.Variable) -> Form:
                 "is text of a type that can have missing values; "
                 "make it .astype(object)"
             )
-        return Form(Kind.NUMBER, "T")
+        # Zarr cuts closing NULs from scalars.
+        return Form(Kind.NUMBER if variable.ndim else Kind.TEXT, "T")
     if dtype.kind == "O":
         if variable.chunks:
             return Form(Kind.TEXT, "O").for_items()
@@ -404,7 +407,8 @@ def _encode_fixed(form: Form, values: Any) -> Values:
     array = np.asarray(values)
     if array.dtype.kind == "S":
         array = np.char.decode(array, "latin-1") if array.size else array.astype("U")
-    return _as_strings(array)
+    # NumPy takes text in the other byte order for invalid.
+    return _as_strings(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
 def _as_strings(array: Any) -> Values:
@@ -436,7 +440,9 @@ def _missing_name(value: object) -> str:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise Unstorable(_no_objects({str, type(value)}))
-    return f"\0{value}" if value.startswith("\0") else value
+    if value.startswith("\0") or value.endswith("\0"):
+        return f"\0\0{value}."
+    return value
 
 
 def _bytes(value: Any) -> str:
@@ -517,7 +523,7 @@ def _decode_fixed(form: Form, stored: Values) -> Values:
         widest = max((len(text) for text in array.ravel().tolist()), default=1)
         wanted = np.dtype(f"{wanted.kind}{max(widest, 1)}")
     if wanted.kind == "U":
-        return array.astype(wanted)
+        return array.astype(wanted.newbyteorder("=")).astype(wanted, copy=False)
     texts = array.astype(f"U{max(wanted.itemsize, 1)}")
     return np.char.encode(texts, "latin-1").astype(wanted)
 
@@ -526,9 +532,9 @@ def _decode_objects(stored: Values, convert: Callable[[str], Any]) -> Values:
     array = np.asarray(stored)
     values = np.empty(array.size, dtype=object)
     values[:] = [
-        _MISSING[str(text)[1:]]
+        _MISSING[text[1:]]
         if text[:1] == "\0" and text[1:2] != "\0"
-        else convert(str(text)[1:] if text[:1] == "\0" else str(text))
+        else convert(text[2:-1] if text[:2] == "\0\0" else text)
         for text in array.ravel().tolist()
     ]
     return values.reshape(array.shape)
@@ -602,7 +608,9 @@ _DECODE: Mapping[Kind, Callable[[Form, Values], Any]] = {
     Kind.NUMBER: _decode_number,
     Kind.TIME: _decode_time,
     Kind.FIXED_TEXT: _decode_fixed,
-    Kind.TEXT: lambda _, stored: _decode_objects(stored, str),
+    Kind.TEXT: lambda form, stored: _decode_objects(stored, str).astype(
+        form.memory_dtype
+    ),
     Kind.BYTES: lambda _, stored: _decode_objects(
         stored, lambda text: text.encode("latin-1")
     ),

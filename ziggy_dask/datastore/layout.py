@@ -34,7 +34,7 @@ from ziggy_dask.datastore.per_item import (
     settled,
 )
 from ziggy_dask.datastore.storable import ITEM_ATTRS
-from ziggy_dask.datastore.stored_array import StoredArray, damage_told
+from ziggy_dask.datastore.stored_array import StoredArray, damage_told, read_region
 from ziggy_dask.datastore.stores import bind, store_to_write, write_region
 
 Selection = slice | Sequence[int]
@@ -174,10 +174,7 @@ def read_slice(
         array = bind(session.store, place, variable.metadata)
         index = _index(layout, variable, positions)
         with damage_told(place, _told_items(layout, positions)):
-            found = (
-                array[index] if isinstance(positions, slice) else array.oindex[index]
-            )
-        return form.decode(np.asarray(found, array.dtype))
+            return form.decode(read_region(array, index))
 
     labels = None if layout.labels is None else layout.labels.values[positions]
     part = _assembled(layout, _said(layout, session, positions), labels, read)
@@ -337,7 +334,9 @@ def _assembled(
             )
             variables[variable.name].attrs = attrs
             coordinates |= {variable.name} if variable.is_coordinate else set()
-    variables.update(common.shared)
+    for name, shared in common.shared.items():
+        variables[name] = shared.copy(deep=False)
+        variables[name].attrs = dict(common.of[name])
     variables.update(combined.stacked)
     if labels is not None:
         attrs = dict(common.of.get(layout.dimension, layout.label_attrs))

@@ -43,6 +43,8 @@ def faults_of(dataset: xr.Dataset) -> tuple[Fault, ...]:
         found += _name_faults(place, name)
         if name == ITEM_ATTRS and not is_item_attrs(variable):
             found.append(Fault(place, "has a name of ours; rename it"))
+        if not variable.dims and name in dataset.dims:
+            found.append(Fault(place, "has the name of a dimension; rename it"))
         found += _values_faults(place, variable)
         found += _attribute_faults(f"{place}, ", variable.attrs)
     for dimension in dataset.dims:

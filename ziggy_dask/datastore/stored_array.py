@@ -10,8 +10,9 @@ import numpy as np
 import zarr
 from xarray.backends.common import BackendArray
 from xarray.core import indexing
+from zarr.core.buffer import default_buffer_prototype
 
-from ziggy_dask.datastore.forms import Form
+from ziggy_dask.datastore.forms import Form, Values
 from ziggy_dask.errors import DatastoreError
 
 
@@ -43,11 +44,31 @@ class StoredArray(BackendArray):
         return self._read((slice(None),) * len(self.shape))
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        is_scattered = any(not isinstance(part, int | slice) for part in key)
         with damage_told(self._array.path):
-            found = self._array.oindex[key] if is_scattered else self._array[key]
-        shape = np.shape(found)
-        return self._form.decode(np.asarray(found, self._array.dtype).reshape(shape))
+            found = read_region(self._array, key)
+        return self._form.decode(found)
+
+
+def read_region(array: zarr.Array[Any], key: tuple[Any, ...]) -> Values:
+    """Return part of an array, which is never a scalar: Zarr's lack closing NULs."""
+    if not array.ndim:
+        buffer = default_buffer_prototype().nd_buffer.create(
+            shape=(), dtype=array.dtype
+        )
+        array.get_basic_selection((), out=buffer)
+        return buffer.as_numpy_array()
+    kept = tuple(
+        slice(part, part + 1) if isinstance(part, int | np.integer) else part
+        for part in key
+    )
+    is_plain = all(isinstance(part, slice) for part in kept)
+    found = np.asarray(array[kept] if is_plain else array.oindex[kept])
+    shape = [
+        size
+        for size, part in zip(found.shape, key, strict=True)
+        if not isinstance(part, int | np.integer)
+    ]
+    return found.reshape(shape)
 
 
 @contextmanager

@@ -86,7 +86,9 @@ def write_region(
 
 def _may_be_empty(metadata: Any, values: np.ndarray[Any, Any]) -> bool:
     """Return if some chunk may have nothing but the fill value: its first one tells."""
-    if values.dtype.kind == "c":  # nan + 1j would count as nan, the fill value.
+    # nan + 1j counts as nan, the fill value; NumPy takes any text that begins with NUL
+    # for any other such one.
+    if values.dtype.kind in "cT":
         return False
     if values.dtype.kind not in "biuf" or values.ndim != metadata.ndim:
         return True
