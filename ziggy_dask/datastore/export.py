@@ -77,7 +77,7 @@ def _writes(
     product: StoredProduct, target: Path
 ) -> Iterator[tuple[str, Callable[[], Path]]]:
     """Yield the items of a product with what writes each."""
-    content = product.open()
+    content = product.open_made()
     origin: dict[str, Any] = {"product": product.path, **product.origin}
     if isinstance(content, Files):
         for name in content:

@@ -14,6 +14,7 @@ from ziggy_dask.datastore.files import keys_of, list_files
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.spelling import unspelled
 from ziggy_dask.definitions import DataType, Location, ProductKind
 from ziggy_dask.errors import DatastoreError, MissingError
 
@@ -216,7 +217,7 @@ def _labels(
     attributes: Mapping[str, Any],
 ) -> Labels | None:
     if kind is ProductKind.COLLECTION:
-        return Labels.of(sorted(group.group_keys()))
+        return Labels.of(sorted(unspelled(key) for key in group.group_keys()))
     if kind is ProductKind.FILE:
         return Labels.of(sorted(_file_names(group)))
     if not dimension:

@@ -32,7 +32,7 @@ from ziggy_dask.datastore.content import (
 )
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.room import SMALLER, require_room
-from ziggy_dask.datastore.spelling import spelled
+from ziggy_dask.datastore.spelling import spelled, unspelled
 from ziggy_dask.datastore.stores import store_to_write
 from ziggy_dask.errors import DatastoreError, MissingError
 
@@ -200,11 +200,11 @@ def write_dataset_item(
 ) -> None:
     """Write one item of a collection: a Dataset, or a tree of them in groups."""
     if isinstance(dataset, xr.Dataset):
-        write_whole(session, f"{path}/{name}", dataset, storage)
+        write_whole(session, f"{path}/{spelled(name)}", dataset, storage)
         return
     for below, node in dataset.subtree_with_keys:
         parts = [spelled(part) for part in below.split("/") if part != "."]
-        place = "/".join([path, name, *parts])
+        place = "/".join([path, spelled(name), *parts])
         write_whole(session, place, node.to_dataset(inherit=False), storage)
 
 
@@ -212,7 +212,7 @@ def open_dataset_item(
     session: icechunk.Session, path: str, name: str
 ) -> xr.Dataset | xr.DataTree:
     """Open one item of a collection lazily: a Dataset, or a tree of them."""
-    place = f"{path}/{name}"
+    place = f"{path}/{spelled(name)}"
     top = open_dataset(session, place)
     group = zarr.open_group(session.store, path=place, mode="r")
     below = [key for key, one in group.members(None) if isinstance(one, zarr.Group)]
@@ -240,7 +240,8 @@ def read_dataset_item(
 
 def item_names(session: icechunk.Session, path: str) -> list[str]:
     """Return the names of the items of a collection, sorted."""
-    return sorted(zarr.open_group(session.store, path=path, mode="r").group_keys())
+    group = zarr.open_group(session.store, path=path, mode="r")
+    return sorted(unspelled(key) for key in group.group_keys())
 
 
 def write_file_item(

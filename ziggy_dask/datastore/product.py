@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 from ziggy_dask.datastore.index import Product
 from ziggy_dask.datastore.items import Files
 from ziggy_dask.datastore.origin import Origin, origin_in
+from ziggy_dask.datastore.per_item import settled
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import ProductKind
 from ziggy_dask.display import Html, card, markup, section, table
@@ -32,11 +34,16 @@ class StoredProduct:
         What is known of it.
     content
         Its content, lazy if it is an array or a collection.
+    made
+        Its content without the items that were never made; None: all were.
     """
 
-    def __init__(self, product: Product, content: Content) -> None:
+    def __init__(
+        self, product: Product, content: Content, made: xr.Dataset | None = None
+    ) -> None:
         self._product = product
         self._content = content
+        self._made = made
 
     @property
     def path(self) -> str:
@@ -75,23 +82,58 @@ class StoredProduct:
         """
         return origin_in(self._product, where)
 
+    def open_made(self) -> Content:
+        """Return its content as it was made, without the items that never were."""
+        return self._content if self._made is None else self._made
+
     def open(self) -> Content:
         """Return its content: a Dataset, a DataTree, or bytes by file name."""
         return self._content
 
+    def item_attrs(
+        self, item: int | str, variable: str | None = None
+    ) -> dict[str, Any]:
+        """Return the attributes of one item: its own header, units, times.
+
+        Parameters
+        ----------
+        item
+            Its label, or its number, from 0.
+        variable
+            Of which variable; None: of the item itself.
+
+        Raises
+        ------
+        DatastoreError
+            If there is no such item or variable.
+        """
+        dataset = self._item(item)
+        if variable is None:
+            return {str(name): value for name, value in dataset.attrs.items()}
+        self._require_variable(dataset, variable)
+        attrs = dataset[variable].attrs
+        return {str(name): value for name, value in attrs.items()}
+
     def plot(
-        self, variable: str | None = None, item: int = 0, ax: Axes | None = None
+        self,
+        variable: str | None = None,
+        item: int | str = 0,
+        ax: Axes | None = None,
+        **options: Any,
     ) -> Axes:
-        """Draw a first look at it: an image, a line, or a histogram.
+        """Draw a first look at it with xarray: an image, a line, or a histogram.
 
         Parameters
         ----------
         variable
             Which variable; by default the first that is made of numbers.
         item
-            Which item along the subtask dimension, or of a collection.
+            Which item along the subtask dimension, or of a collection: its label, e.g.
+            ``"EPIC201367065"``, or its number, from 0.
         ax
             Where to draw; by default in a new figure.
+        **options
+            What `xarray.DataArray.plot` takes, e.g. ``robust=True``.
 
         Raises
         ------
@@ -102,17 +144,15 @@ class StoredProduct:
 
         values = self.chosen(variable, item)
         axes = plt.subplots()[1] if ax is None else ax
-        _draw(values, axes)
-        axes.set_title(f"{self.path} {values.name}")
+        _draw(values, axes, options)
+        axes.set_title(self._title(values, item))
         return axes
 
-    def chosen(self, variable: str | None = None, item: int = 0) -> xr.DataArray:
+    def chosen(self, variable: str | None = None, item: int | str = 0) -> xr.DataArray:
         """Return what `plot` draws, not loaded yet."""
         dataset = self._content
         if isinstance(dataset, xr.DataTree):
-            held = list(dataset.children.values())
-            self._require(item, len(held))
-            dataset = held[item].to_dataset()
+            dataset = self._item(item)
         if not isinstance(dataset, xr.Dataset):
             raise DatastoreError(f"{self.path}: files can't be drawn; see open()")
         names = [str(k) for k, v in dataset.data_vars.items() if v.dtype.kind in "iufb"]
@@ -120,22 +160,63 @@ class StoredProduct:
             raise DatastoreError(
                 f"{self.path}: has no variable that is made of numbers"
             )
-        if variable is not None and variable not in dataset:
+        if variable is not None:
+            self._require_variable(dataset, variable)
+        values = dataset[variable or names[0]]
+        dimension = self._product.dimension
+        if dimension not in values.dims or values.ndim < 2:
+            return values
+        return values.isel({dimension: self._position(item)})
+
+    def _item(self, item: int | str) -> xr.Dataset:
+        """Return one item, as a Dataset of its own."""
+        content = self._content
+        if isinstance(content, xr.DataTree):
+            return list(content.children.values())[self._position(item)].to_dataset()
+        dimension = self._product.dimension
+        if not isinstance(content, xr.Dataset) or dimension not in content.dims:
+            raise DatastoreError(f"{self.path}: has no items with attributes")
+        place = self._position(item)
+        return settled(content.isel({dimension: [place]}))
+
+    def _position(self, item: int | str) -> int:
+        """Return the place of an item in the content, where some may be missing."""
+        names = self._names()
+        if isinstance(item, str):
+            if item not in names:
+                raise DatastoreError(
+                    f"{self.path}: has no item {item!r}{suggestion(item, names)}"
+                )
+            return names.index(item)
+        if not -len(names) <= item < len(names):
+            raise DatastoreError(
+                f"{self.path}: has no item {item}; it has {len(names)}, numbered from 0"
+            )
+        return item
+
+    def _names(self) -> list[str]:
+        content, dimension = self._content, self._product.dimension
+        if isinstance(content, xr.Dataset) and dimension in content.variables:
+            return [str(label) for label in content[dimension].values]
+        if isinstance(content, xr.Dataset):
+            return [str(place) for place in range(content.sizes.get(dimension, 0))]
+        return self.items
+
+    def _require_variable(self, dataset: xr.Dataset, variable: str) -> None:
+        if variable not in dataset:
+            names = [str(name) for name in dataset.variables]
             raise DatastoreError(
                 f"{self.path}: has no variable {variable!r}{suggestion(variable, names)}"
             )
-        values = dataset[variable or names[0]]
-        dimension = self._product.dimension
-        if values.ndim < 2 or dimension not in values.dims:
-            return values
-        self._require(item, values.sizes[dimension])
-        return values.isel({dimension: item})
 
-    def _require(self, item: int, count: int) -> None:
-        if not -count <= item < count:
-            raise DatastoreError(
-                f"{self.path}: has no item {item}; it has {count}, numbered from 0"
-            )
+    def _title(self, values: xr.DataArray, item: int | str) -> str:
+        has_items = isinstance(self._content, xr.DataTree) or (
+            self._product.dimension in values.coords
+            and not values[self._product.dimension].ndim
+        )
+        if not has_items:
+            return f"{self.path} {values.name}"
+        return f"{self.path} {values.name}, {self._names()[self._position(item)]}"
 
     def __repr__(self) -> str:
         """Say what it is."""
@@ -164,16 +245,30 @@ class StoredProduct:
         )
 
 
-def _draw(values: xr.DataArray, axes: Axes) -> None:
+def _draw(values: xr.DataArray, axes: Axes, options: Mapping[str, Any]) -> None:
+    """Draw values: colours and planes as images, lines, or how often each value is."""
     is_colour = values.ndim == 3 and values.shape[-1] in (3, 4)
     if is_colour or values.ndim == 2:
-        axes.imshow(np.asarray(values), interpolation="nearest", cmap="viridis")
-        axes.set_ylabel(str(values.dims[0]))
-        axes.set_xlabel(str(values.dims[1]))
+        kind = values.plot.imshow if is_colour or _is_even(values) else values.plot
+        kind(ax=axes, **options)
+        if not {*values.dims[:2]} & {*values.coords} and not options.get("yincrease"):
+            axes.set_ylim(values.shape[0] - 0.5, -0.5)  # An image without coordinates.
     elif values.ndim == 1:
-        axes.plot(np.asarray(values))
-        axes.set_xlabel(str(values.dims[0]))
-        axes.set_ylabel(str(values.name))
+        values.plot.line(ax=axes, **options)
     else:
-        axes.hist(np.asarray(values).ravel(), bins=50)
-        axes.set_xlabel(str(values.name))
+        values.plot.hist(ax=axes, **({"bins": 50} | dict(options)))
+
+
+def _is_even(values: xr.DataArray) -> bool:
+    """Tell whether coordinates are numbers in even steps, as pixels of an image are."""
+    return all(_is_even_along(values, str(name)) for name in values.dims)
+
+
+def _is_even_along(values: xr.DataArray, name: str) -> bool:
+    if name not in values.coords:
+        return True
+    places = values[name].values
+    if places.dtype.kind not in "iuf" or places.size < 2:
+        return False
+    steps = np.diff(places)
+    return bool(np.allclose(steps, steps[0], rtol=1e-3) and steps[0])

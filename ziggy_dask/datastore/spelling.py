@@ -37,5 +37,18 @@ def spelled(name: str) -> str:
     return f"%{ord(name[0]):02X}{unsafe[1:]}" if name else "%00%"
 
 
+def unspelled(stored: str) -> str:
+    """Return the name that `spelled` turned into this one.
+
+    Examples
+    --------
+    >>> unspelled("wind speed (m%2Fs)"), unspelled("%00%")
+    ('wind speed (m/s)', '')
+    """
+    if stored == "%00%":
+        return ""
+    return _ESCAPED.sub(lambda found: chr(int(found[0][1:], 16)), stored)
+
+
 def _escape(found: re.Match[str]) -> str:
     return f"%{ord(found[0]):02X}"

@@ -17,9 +17,12 @@ from ziggy_dask.datastore.items import (
     open_dataset_item,
     read_file_item,
 )
+from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import open_dataset
+from ziggy_dask.datastore.masking import masked
 from ziggy_dask.datastore.product import StoredProduct
 from ziggy_dask.datastore.repository import Repository
+from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import ProductKind
 from ziggy_dask.display import Html, card, markup, section, table
@@ -66,11 +69,16 @@ class Datastore:
         except DatastoreError as error:
             raise DatastoreError(f"{error}{suggestion(path, self)}") from None
         if product.kind is ProductKind.ARRAY:
-            return open_dataset(session, product.path)
+            dataset = open_dataset(session, product.path)
+            missing = product.attributes.get("missing")
+            if missing is None or product.dimension not in dataset.variables:
+                return dataset
+            return masked(dataset, product.dimension, Labels.from_json(missing))
         names = product.labels.texts() if product.labels is not None else []
         if product.kind is ProductKind.COLLECTION:
             items = {
-                name: open_dataset_item(session, product.path, name) for name in names
+                spelled(name): open_dataset_item(session, product.path, name)
+                for name in names
             }
             return xr.DataTree.from_dict(items, name=product.path.rpartition("/")[-1])
         return Files(session, product.path, names)
@@ -79,7 +87,15 @@ class Datastore:
         """Return the product at `path` with where it comes from, to look at."""
         content = self[path]
         session = self._repository.reading(self._snapshot)
-        return StoredProduct(read_product(session, path.strip("/")), content)
+        product = read_product(session, path.strip("/"))
+        if product.labels is None or "missing" not in product.attributes:
+            return StoredProduct(product, content)
+        if not isinstance(content, xr.Dataset):
+            return StoredProduct(product, content)
+        whole = open_dataset(session, product.path)
+        places = Labels(whole[product.dimension].values).positions(product.labels)
+        made = whole.isel({product.dimension: places})
+        return StoredProduct(product, content, made)
 
     def _ipython_key_completions_(self) -> list[str]:
         """List the paths of all products, for completion."""

@@ -19,6 +19,7 @@ from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.items import write_dataset_item, write_file_item
 from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.definitions import DataType, ModelType, Pipeline, ProductKind
 from ziggy_dask.errors import DeliveryError, ZiggyError
 from ziggy_dask.receipt.arrays import store_array
@@ -189,7 +190,9 @@ def _store_item(
     """Write a file in place of one that is there; return what there is to say about it."""
     root = zarr.open_group(session.store, mode="a")
     is_whole = data_type.kind is ProductKind.ARRAY
-    place = path if is_whole else f"{path}/{file.item}"
+    is_files = data_type.kind is ProductKind.FILE
+    name = file.item if is_files else spelled(file.item)
+    place = path if is_whole else f"{path}/{name}"
     if data_type.kind is ProductKind.FILE:
         _make_way(root, place)
         with delivered.as_item(file.name, file.item) as item:

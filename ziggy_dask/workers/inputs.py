@@ -32,6 +32,7 @@ from ziggy_dask.datastore.items import (
 )
 from ziggy_dask.datastore.layout import Selection
 from ziggy_dask.datastore.room import SMALLER, require_room
+from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.definitions import ProductKind, ProgramStep, ScriptStep
 from ziggy_dask.errors import MissingError
 from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
@@ -161,7 +162,7 @@ class Inputs:
         if source.kind is not ProductKind.ARRAY:
             name = labels.texts()[items][0] if isinstance(items, slice) else ""
             if self._is_for_program:
-                return open_dataset(session, f"{source.path}/{name}")
+                return open_dataset(session, f"{source.path}/{spelled(name)}")
             return read_dataset_item(session, source.path, name)
         layout = _layout(self._work.token, source, session)
         places = _positions(self._work, source, layout)
@@ -285,7 +286,9 @@ def _open_whole(
             return dataset
         return dataset.isel({source.dimension: stored.positions(labels)})
     names = labels.texts() if labels is not None else []
-    return {name: open_dataset(session, f"{source.path}/{name}") for name in names}
+    return {
+        name: open_dataset(session, f"{source.path}/{spelled(name)}") for name in names
+    }
 
 
 @lru_cache(maxsize=8)

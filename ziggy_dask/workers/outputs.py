@@ -334,7 +334,6 @@ def _dataset(sink: Sink, value: object) -> xr.Dataset:
 
 
 def _item(sink: Sink, name: str, value: object) -> xr.Dataset:
-    _require_item_name(sink, name)
     return _storable(sink, _dataset(sink, value), f", item {name!r}")
 
 
