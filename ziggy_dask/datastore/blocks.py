@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 import xarray as xr
 
-LARGE_BYTES = 64 * 1024 * 1024
+LARGE_BYTES = 16 * 1024 * 1024
 """Variables that are larger, and not in memory, are read block by block."""
 
 

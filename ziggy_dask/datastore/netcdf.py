@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,15 +84,36 @@ def write_netcdf(
         If something in it can't be written; with its name.
     """
     form = netcdf_form(dataset, origin)
-    with (
-        replacing(path) as partial,
-        dask.config.set(scheduler="synchronous"),
-        warnings.catch_warnings(),
-    ):
-        # Coordinates with spaces in their names are noted in the attribute ``ziggy``.
-        warnings.filterwarnings("ignore", "coordinate .* has a space in its name")
+    with replacing(path) as partial, _block_by_block():
         form.to_netcdf(partial, engine="h5netcdf")
     return path
+
+
+def write_zarr(dataset: xr.Dataset, path: Path) -> Path:
+    """Write a Dataset into a Zarr directory, in the same form; return its path.
+
+    Large variables that are not in memory are read and written block by block.
+
+    Raises
+    ------
+    DatastoreError
+        If something in it can't be written; with its name.
+    """
+    form = netcdf_form(dataset)
+    for variable in form.variables.values():
+        variable.encoding = {}
+    with _block_by_block():
+        form.to_zarr(path, consolidated=False, zarr_format=3)
+    return path
+
+
+@contextmanager
+def _block_by_block() -> Iterator[None]:
+    """Write one block after the other in this thread, without needless warnings."""
+    with dask.config.set(scheduler="synchronous"), warnings.catch_warnings():
+        # Coordinates with spaces in their names are noted in the attribute ``ziggy``.
+        warnings.filterwarnings("ignore", "coordinate .* has a space in its name")
+        yield
 
 
 def netcdf_form(
@@ -171,7 +193,7 @@ def as_it_was(raw: xr.Dataset) -> xr.Dataset | None:
     for key, variable in raw.variables.items():
         if key in kept:
             made = _restored(variable, forms[str(key)])
-            ours = {*forms[str(key)].attrs, "dtype", "coordinates"}
+            ours = {*forms[str(key)].attrs, "dtype", "coordinates", "_FillValue"}
         else:
             made, ours = others.variables[key], set()
         dims = [note.names.get(str(dim), str(dim)) for dim in made.dims]
@@ -187,13 +209,22 @@ def as_it_was(raw: xr.Dataset) -> xr.Dataset | None:
     return made_of
 
 
+def is_noted(raw: xr.Dataset) -> bool:
+    """Tell whether a Dataset is of `netcdf_form`, as it was opened, without decoding."""
+    return _note_in(raw.attrs.get(ATTRIBUTE)) is not None
+
+
 def _is_as_written(variable: xr.Variable | None, form: Form) -> bool:
     """Tell whether a variable in a file is still encoded as it was written."""
     if variable is None:
         return False
     wanted = {key: v for key, v in _said_by(form).items() if key != "dtype"}
     looked_at = {*_DECODED_BY, *wanted}
-    found = {key: v for key, v in variable.attrs.items() if key in looked_at}
+    found = {
+        key: value
+        for key, value in variable.attrs.items()
+        if key in looked_at and not _is_nan(value)  # to mask NaN changes nothing
+    }
     is_same = found.keys() == wanted.keys() and all(
         np.array_equal(found[key], wanted[key]) for key in wanted
     )
@@ -345,6 +376,10 @@ def _exact_attributes(
         elif key not in ours:
             exact[str(key)] = value
     return exact
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def _is_float(value: object) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import xarray as xr
 
 from ziggy_dask.datastore import FileItem
-from ziggy_dask.datastore.netcdf import write_netcdf
+from ziggy_dask.datastore.netcdf import write_netcdf, write_zarr
 from ziggy_dask.datastore.readers import open_file
 from ziggy_dask.definitions import Keep, ProductKind
 from ziggy_dask.errors import TaskError
@@ -212,7 +212,7 @@ def _write_datasets(source: Source, given: object, directory: Path) -> Iterator[
     for name, dataset in items.items():
         assert isinstance(dataset, xr.Dataset)
         if source.file_format == "zarr":
-            dataset.to_zarr(directory / f"{name}.zarr", consolidated=False)
+            write_zarr(dataset, directory / f"{name}.zarr")
             yield f"{name}.zarr"
         else:
             write_netcdf(dataset, directory / f"{name}.nc")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from ziggy_dask.datastore.attributes import to_json
-from ziggy_dask.datastore.netcdf import open_exported, write_netcdf
+from ziggy_dask.datastore.netcdf import open_exported, write_netcdf, write_zarr
+from ziggy_dask.datastore.readers import open_file
 from ziggy_dask.errors import DatastoreError
 
 text = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -109,6 +110,45 @@ def require_same(dataset, found):
         assert other.dtype == variable.dtype
         assert to_json(dict(other.attrs)) == to_json(dict(variable.attrs))
         assert to_json(other.values) == to_json(variable.values)
+
+
+def test_programs_hand_back_exactly_what_they_were_given(tmp_path):
+    dataset = xr.Dataset(
+        {
+            "dT/dt": ("time", [1.5, np.nan], {"checked": True, "NAME": None}),
+            "text": ("time", np.array(["a", None], dtype=object)),
+            "flag": ("time", [True, False]),
+            "half": ("time", np.array([1, 2], "f2")),
+        },
+        coords={"time": np.array(["1600-01-01", "NaT"], "M8[s]"), "x y": 3},
+    )
+    write_netcdf(dataset, tmp_path / "a.nc")
+    write_zarr(dataset, tmp_path / "a.zarr")
+    for kind in ("nc", "zarr"):
+        reader = {"nc": "netcdf", "zarr": "zarr"}[kind]
+        with open_file(reader, tmp_path / f"a.{kind}") as reading:
+            require_same(dataset, reading.content.load())
+
+
+@pytest.mark.parametrize("change", ["packed", "times", "attribute"])
+def test_what_others_changed_counts_as_it_is_now(tmp_path, change):
+    times = np.array(["2020-01-01", "2020-01-02"], "M8[s]")
+    made = xr.Dataset({"flux": ("time", [1.0, 2.0], {"ok": True})}, {"time": times})
+    write_netcdf(made, tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as opened:
+        other = opened.load()
+    encoding = {}
+    if change == "packed":
+        encoding = {"flux": {"dtype": "i2", "scale_factor": 0.5, "_FillValue": -1}}
+    elif change == "times":
+        encoding = {"time": {"units": "hours since 2000-01-01", "dtype": "i4"}}
+    else:
+        other["flux"].attrs["ok"] = 0
+    other.to_netcdf(tmp_path / "b.nc", engine="h5netcdf", encoding=encoding)
+    with open_exported(tmp_path / "b.nc") as found:
+        np.testing.assert_array_equal(found["flux"], made["flux"])
+        np.testing.assert_array_equal(found["time"], made["time"])
+        assert found["flux"].attrs["ok"] == (change != "attribute")
 
 
 def test_other_programs_see_values_and_times(tmp_path):

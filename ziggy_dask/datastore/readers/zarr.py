@@ -11,6 +11,7 @@ import xarray as xr
 import zarr
 from zarr.storage import LocalStore, ZipStore
 
+from ziggy_dask.datastore.netcdf import as_it_was, is_noted
 from ziggy_dask.datastore.readers.opening import Reading
 from ziggy_dask.datastore.readers.parts import listed, not_read
 from ziggy_dask.errors import DeliveryError
@@ -84,8 +85,12 @@ def read_zarr(
     except DeliveryError as error:
         raise DeliveryError(f"{path}: {error}") from error
     place = f"{root}/{group.strip('/')}".strip("/")
-    dataset = xr.open_zarr(store, group=place or None, chunks=None, consolidated=False)
-    return Reading(content=dataset, warnings=warnings)
+    raw = xr.open_zarr(
+        store, group=place or None, chunks=None, consolidated=False, decode_cf=False
+    )
+    given = as_it_was(raw) if is_noted(raw) else None  # to a program, by us
+    content = xr.decode_cf(raw) if given is None else given
+    return Reading(content=content, warnings=warnings)
 
 
 def _groups(top: zarr.Group) -> tuple[str, ...]:
