@@ -1,0 +1,185 @@
+import re
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from ziggy_dask.datastore import (
+    Labels,
+    Storage,
+    allocate,
+    create_repository,
+    faults_of,
+    misfit,
+    open_dataset,
+    read_layout,
+    read_slice,
+    write_slice,
+    write_whole,
+)
+from ziggy_dask.datastore.attributes import Unstorable
+from ziggy_dask.datastore.masking import masked
+from ziggy_dask.errors import DatastoreError
+
+STORAGE = Storage(dimension="item", chunk=1, chunks=(), compression="zstd")
+
+
+@pytest.fixture
+def session(tmp_path):
+    return create_repository(str(tmp_path / "store")).writing()[1]
+
+
+def piece(**variables) -> xr.Dataset:
+    return xr.Dataset({name: ("item", [value]) for name, value in variables.items()})
+
+
+def test_all_faults_are_named_at_once():
+    dataset = xr.Dataset(
+        {"events": ("n", np.array([{}, 1], object)), "wide": ("n", np.zeros(2, "g"))},
+        attrs={"who": {1, 2}},
+    )
+    told = [str(fault) for fault in faults_of(dataset)]
+    assert len(told) == 3
+    for name in ("attribute 'who'", "variable 'events'", "variable 'wide'"):
+        assert any(text.startswith(name) for text in told)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.int16(7), np.int64(70000)),
+        (np.float32(1), np.float64(1e39)),
+        (np.uint8(200), np.uint16(40000)),
+        (np.datetime64("2024-01-01", "s"), np.datetime64("2024-01-01", "ms")),
+        (True, 5),
+    ],
+)
+def test_no_item_is_cast_to_the_type_of_another(session, first, one, other):
+    pieces = [piece(count=one), piece(count=other)]
+    allocate(session, "p", pieces[first], STORAGE, Labels.of(["a", "b"]))
+    layout = read_layout(session, "p", "item")
+    assert misfit(layout, pieces[first], 1) == ""
+    reason = misfit(layout, pieces[1 - first], 1)
+    assert "variable 'count' is of type" in reason
+    assert "dtypes" in reason
+
+
+def test_a_declared_type_holds_every_value_or_refuses_it(session):
+    storage = Storage(
+        dimension="", chunk=1, chunks=(), compression="none", dtypes=(("id", "f8"),)
+    )
+    fine = xr.Dataset({"id": ("n", np.array([2**53]))})
+    write_whole(session, "fine", fine, storage)
+    assert open_dataset(session, "fine")["id"].dtype == "f8"
+    with pytest.raises(Unstorable, match=f"holds {2**53 + 1}"):
+        write_whole(session, "p", fine + 1, storage)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_an_item_says_is_given_back_with_it(session, order):
+    pieces = []
+    for number in range(2):
+        dataset = piece(rate=1.5).assign_coords(time=("k", [number, number + 1]))
+        dataset["rate"].attrs = {"EXPTIME": 10.0 + number, "units": "s"}
+        dataset.attrs = {"DATE-OBS": f"2004-03-0{number + 1}"}
+        pieces.append(dataset.assign_coords(item=["ab"[number]]))
+    allocate(session, "p", pieces[order[0]], STORAGE, Labels.of(["a", "b"]))
+    layout = read_layout(session, "p", "item")
+    for number in order:
+        assert misfit(layout, pieces[number], 1) == ""
+        write_slice(layout, session, pieces[number], number)
+    for number in order:
+        found = read_slice(layout, session, slice(number, number + 1))
+        assert found.identical(pieces[number])
+    both = open_dataset(session, "p").load()
+    assert both.attrs == {}
+    assert both["rate"].attrs == {"units": "s"}
+    assert both["time"].dims == ("item", "k")
+    assert misfit(layout, both, 2) == ""
+    write_slice(layout, session, both, 0)
+    assert read_slice(layout, session, slice(1, 2)).identical(pieces[1])
+
+
+def test_units_may_not_differ_between_items(session):
+    kelvin, celsius = piece(t=280.0), piece(t=7.0)
+    kelvin["t"].attrs, celsius["t"].attrs = {"units": "K"}, {"units": "degC"}
+    allocate(session, "p", kelvin, STORAGE, Labels.of(["a", "b"]))
+    reason = misfit(read_layout(session, "p", "item"), celsius, 1)
+    assert "variable 't' has units 'degC', where other items have 'K'" in reason
+
+
+def test_items_never_made_read_as_missing(session):
+    dataset = piece(ok=True, n=np.int32(7), big=2**60 + 1, name="x", t=1.5)
+    dataset["when"] = ("item", np.array(["2026-01-01"], "M8[s]"))
+    allocate(session, "p", dataset, STORAGE, Labels.of(["a", "b"]))
+    write_slice(read_layout(session, "p", "item"), session, dataset, 0)
+    found = masked(open_dataset(session, "p"), "item", Labels.of(["b"])).load()
+    assert found["big"].values[0] == 2**60 + 1
+    assert found["name"].values[0] == "x"
+    assert found.isnull().isel(item=1).to_array().all()
+    assert not found.isnull().isel(item=0).to_array().any()
+
+
+@pytest.mark.parametrize("compression", ["zstd", "blosc", "none"])
+def test_a_flipped_bit_is_an_error_that_names_product_and_item(session, compression):
+    storage = Storage(dimension="item", chunk=1, chunks=(), compression=compression)
+    values = np.random.default_rng(0).integers(0, 9, (2, 500))
+    dataset = xr.Dataset({"flux": (("item", "x"), values)})
+    allocate(session, "set/p", dataset.isel(item=[0]), storage, Labels.of(["a", "b"]))
+    layout = read_layout(session, "set/p", "item")
+    write_slice(layout, session, dataset.isel(item=[1]), 1)
+    key = "set/p/flux/c/1/0"
+    chunk = _get(session, key)
+    random = np.random.default_rng(1)
+    told = 0
+    for _ in range(40):
+        bit = int(random.integers(8 * len(chunk)))
+        damaged = bytearray(chunk)
+        damaged[bit // 8] ^= 1 << bit % 8
+        _set(session, key, bytes(damaged))
+        try:
+            found = read_slice(layout, session, slice(1, 2))
+        except DatastoreError as error:
+            assert re.search("'set/p'.*'flux'.*item 'b'", str(error))  # noqa: PT017
+            told += 1
+        else:  # A bit of the compressor's header that means nothing.
+            assert np.array_equal(found["flux"].values, values[[1]])
+    assert told >= 38
+
+
+def _get(session, key: str) -> bytes:
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    return sync(session.store.get(key, default_buffer_prototype())).to_bytes()
+
+
+def _set(session, key: str, data: bytes) -> None:
+    from zarr.core.buffer.cpu import Buffer
+    from zarr.core.sync import sync
+
+    sync(session.store.set(key, Buffer.from_bytes(data)))
+
+
+def test_products_of_earlier_versions_read_as_before(session):
+    n = np.arange(2)
+    dataset = xr.Dataset(
+        {
+            "flux": (("item", "x"), np.ones((2, 3)), {"unit": "Jy"}),
+            "when": ("item", np.datetime64("2026-01-01", "ns") + n),
+        },
+        coords={"item": np.array(["a", "b"], np.dtypes.StringDType())},
+        attrs={"telescope": "Kepler"},
+    )
+    dataset.to_zarr(session.store, group="old", consolidated=False, zarr_format=3)
+    assert "ziggy_encoding" not in zarr.open_group(session.store, path="old").attrs
+    assert open_dataset(session, "old").load().identical(dataset)
+    layout = read_layout(session, "old", "item")
+    assert read_slice(layout, session, [1]).identical(dataset.isel(item=[1]))
+    later = dataset.isel(item=[1])
+    later["flux"] = later["flux"] + 1
+    assert misfit(layout, later, 1) == ""
+    write_slice(layout, session, later, 1)
+    assert read_slice(layout, session, [1])["flux"].values.tolist() == [[2.0] * 3]
