@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import images, store, work_pipeline
-from ziggy_dask.interface.main import main
+from ziggy_dask.interface.main import ziggy
 
 ALGORITHMS = """
     from pathlib import Path
@@ -32,9 +32,9 @@ def failed(cluster, code, client):
     return cluster
 
 
-def ziggy(cluster, *arguments):
-    file = str(cluster.home.parent / "cluster.yaml")
-    done = CliRunner().invoke(main, ["--cluster", file, *arguments])
+def command(cluster, *arguments):
+    file = str(cluster._site.cluster.path)
+    done = CliRunner().invoke(ziggy, ["--cluster", file, *arguments])
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -46,14 +46,14 @@ def test_the_item_is_named_everywhere(failed):
     assert failed.failures(failed.first.id)[0].items == ("i2",)
     frame = failed.first.tasks[0].to_frame()
     assert frame["items"].tolist() == [("i0",), ("i1",), ("i2",), ("i3",)]
-    (row,) = json.loads(ziggy(failed, "failures", "1", "--json"))
+    (row,) = json.loads(command(failed, "failures", "1", "--json"))
     assert row["items"] == ["i2"]
-    assert "i2" in ziggy(failed, "failures", "1")
-    assert "── task 1, subtask 2 (i2)" in ziggy(failed, "logs", "1")
-    log = ziggy(failed, "logs", "1", "--item", "i1")
+    assert "i2" in command(failed, "failures", "1")
+    assert "── task 1, subtask 2 (i2)" in command(failed, "logs", "1")
+    log = command(failed, "logs", "1", "--item", "i1")
     assert "working on i1" in log
     assert "i2" not in log
-    rows = json.loads(ziggy(failed, "subtasks", "1", "--item", "i3", "--json"))
+    rows = json.loads(command(failed, "subtasks", "1", "--item", "i3", "--json"))
     assert [(row["subtask"], row["items"]) for row in rows] == [(3, ["i3"])]
 
 
@@ -61,11 +61,11 @@ def test_failures_of_earlier_attempts_are_kept_and_shown(failed, client):
     (failed.root / "right").touch()
     (again,) = failed.restart(instance=failed.first.id, client=client)
     assert again.state.value == "COMPLETED"
-    assert "1 subtask failed in earlier attempts" in ziggy(failed, "failures", "1")
-    errors = ziggy(failed, "logs", "1", "--errors")
+    assert "1 subtask failed in earlier attempts" in command(failed, "failures", "1")
+    errors = command(failed, "logs", "1", "--errors")
     assert "── task 1, subtask 2 (i2), in the earlier attempt 0" in errors
     assert "working on i2" in errors
     assert "ValueError: bad weather" in errors
-    rows = json.loads(ziggy(failed, "subtasks", "1", "--item", "i2", "--json"))
+    rows = json.loads(command(failed, "subtasks", "1", "--item", "i2", "--json"))
     found = [(row["attempt"], row["state"], row["message"]) for row in rows]
     assert found == [(0, "FAILED", "ValueError: bad weather"), (1, "COMPLETE", "")]
