@@ -78,6 +78,17 @@ def missing_chunks(session: icechunk.Session) -> list[str]:
         raise DatastoreError(f"a change set can't be opened: {error}") from error
 
 
+def require_change_set(pickled: bytes) -> None:
+    """Refuse what is not the change set of a fork, without a datastore at hand.
+
+    Raises
+    ------
+    DatastoreError
+        If it is not. Nothing of it was run.
+    """
+    _cut(_state_in(pickled))
+
+
 class _State:
     """Takes the place of a fork while its pickle is read."""
 

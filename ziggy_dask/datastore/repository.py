@@ -161,6 +161,14 @@ class Repository:
         """The names of all scaffolds that are kept."""
         return sorted(set(self._repo.list_branches()) - {MAIN, STAGING, EMPTY})
 
+    def has(self, snapshot: str) -> bool:
+        """Tell whether a snapshot is in the history."""
+        return any(commit.snapshot == snapshot for commit in self.history())
+
+    def go_forward(self, snapshot: str) -> None:
+        """Make a snapshot the newest one that was, before `go_back`."""
+        self._repo.reset_branch(MAIN, snapshot)
+
     def go_back(self, snapshot: str, keep_as: str) -> None:
         """Make an older snapshot the newest one.
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from ziggy_dask.definitions.code import (
         check_code,
+        code_origin,
         code_package,
         code_place,
         code_version,
@@ -115,6 +116,7 @@ _HOMES = {
     "Programs": "cluster",
     "read_cluster": "cluster",
     "check_code": "code",
+    "code_origin": "code",
     "code_package": "code",
     "code_place": "code",
     "code_version": "code",
@@ -233,6 +235,7 @@ __all__ = [
     "check_compute",
     "check_environment",
     "check_out",
+    "code_origin",
     "code_package",
     "code_place",
     "code_version",

@@ -114,6 +114,11 @@ def code_place(root: Path) -> Path:
     return _places[root][0] if root in _places else root
 
 
+def code_origin(root: Path) -> Path:
+    """Return the directory from which the code of a directory was copied, if it was."""
+    return _origins.get(root, root)
+
+
 def code_package(root: Path, version: str) -> str:
     """Return the name of the package in which the modules of a directory are."""
     place, digest = _places.get(root, (root, version))

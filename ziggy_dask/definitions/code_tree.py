@@ -1,18 +1,15 @@
 """The code of a pipeline as a value: what its files hold, and what tells it from other code.
 
 What belongs to it are the files below the pipeline's directory that decide what algorithms do:
-Python files, extension modules, everything in ``bin``, small programs wherever they are, and
-small files that lie beside Python files, such as tables and configuration. Definitions, logs and
-notebooks do not belong to it, nor do virtual environments, hidden directories, and directories
-without any Python file, which are taken for data. They are reached through links where a tree is
-checked out.
+Python files, extension modules, everything in ``bin``, and small programs wherever they are. Data
+do not belong to it, nor do definitions, virtual environments and hidden directories. They are
+reached through links where a tree is checked out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -26,14 +23,9 @@ from pathlib import Path, PurePosixPath
 from ziggy_dask.errors import DefinitionError
 
 SMALL_BYTES = 1024 * 1024
-"""Size up to which a file beside Python files belongs to the code, in bytes."""
+"""Size up to which a program outside ``bin`` belongs to the code, in bytes."""
 _PROGRAMS = "bin"
 _MODULES = (".py", *EXTENSION_SUFFIXES)
-_NO_CODE = (
-    *(".log", ".out", ".err", ".ipynb", ".md", ".rst", ".pyc", ".pid", ".lock", ".tmp"),
-    *(".swp", ".bak", ".orig", ".db", ".db-wal", ".db-shm", ".sqlite"),
-)
-_DEFINITION = re.compile(rb"^(pipeline|cluster)\s*:", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +131,7 @@ def check_out(tree: CodeTree, place: Path, root: Path | None = None) -> Path:
     root
         Directory from which the tree comes. What else lies there is reached through links.
     """
-    if not _holds(tree, place):
+    if not (place.is_dir() and _holds(tree, place)):
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))
         try:
@@ -207,17 +199,12 @@ def _links(tree: CodeTree, place: Path, root: Path) -> Iterator[tuple[Path, Path
 def _files(root: Path) -> Iterator[CodeFile]:
     for directory, names in _directories(root):
         in_programs = directory.relative_to(root).parts[:1] == (_PROGRAMS,)
-        has_modules = any(name.endswith(_MODULES) for name in names)
         for name in names:
             path = directory / name
             if not path.is_file():
                 continue
-            if name.endswith(_MODULES) or in_programs:
+            if name.endswith(_MODULES) or in_programs or _is_program(path):
                 yield _file(root, path, path.read_bytes())
-            elif _may_be_code(path, beside_modules=has_modules):
-                content = path.read_bytes()
-                if not _is_definition(name, content):
-                    yield _file(root, path, content)
 
 
 def _directories(root: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -241,18 +228,10 @@ def _is_store(directory: Path) -> bool:
     )
 
 
-def _may_be_code(path: Path, *, beside_modules: bool) -> bool:
-    name = path.name.lower()
-    if name.startswith(".") or name.endswith(_NO_CODE):
-        return False
+def _is_program(path: Path) -> bool:
+    """Tell whether a file is a small program."""
     found = path.stat()
-    is_program = bool(found.st_mode & 0o100)
-    return found.st_size <= SMALL_BYTES and (beside_modules or is_program)
-
-
-def _is_definition(name: str, content: bytes) -> bool:
-    """Tell whether a file is a definition of a pipeline or a cluster; these have versions."""
-    return name.endswith((".yaml", ".yml")) and bool(_DEFINITION.search(content))
+    return bool(found.st_mode & 0o100) and found.st_size <= SMALL_BYTES
 
 
 def _file(root: Path, path: Path, content: bytes) -> CodeFile:

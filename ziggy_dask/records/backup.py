@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, text
+from sqlalchemy import Connection, Table, func, insert, select, text
 
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.records.database import Database, create_database, open_database
@@ -59,7 +59,7 @@ def write_backup(
     target = create_database(f"sqlite:///{partial.resolve()}")
     try:
         with database.reading() as source, target.writing() as connection:
-            _copy(source, connection)
+            copy_records(source, connection)
             made = datetime.now(UTC)
             connection.execute(
                 insert(BackupRow).values(
@@ -111,27 +111,15 @@ def require_empty(database: Database) -> None:
             )
 
 
-def restore_backup(database: Database, path: Path) -> None:
-    """Fill a database that has no instances with the records of a backup."""
-    source = open_database(f"sqlite:///{path.resolve()}")
-    try:
-        with source.reading() as old, database.writing() as new:
-            for table in reversed(_tables()):
-                new.execute(delete(table))
-            _copy(old, new)
-            _continue_numbers(new)
-    finally:
-        source.close()
-
-
-def _tables() -> list[Table]:
+def kept_tables() -> list[Table]:
     """Return the tables that are kept, those that others refer to first."""
     own = {BackupRow.__tablename__, LeaseRow.__tablename__}
     return [one for one in AnyTable.metadata.sorted_tables if one.name not in own]
 
 
-def _copy(source: Connection, target: Connection) -> None:
-    for table in _tables():
+def copy_records(source: Connection, target: Connection) -> None:
+    """Copy all rows of all tables that are kept."""
+    for table in kept_tables():
         rows = source.execute(select(table)).mappings()
         for some in _some(dict(row) for row in rows):
             target.execute(insert(table), some)
@@ -142,11 +130,11 @@ def _some(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield some
 
 
-def _continue_numbers(connection: Connection) -> None:
+def continue_numbers(connection: Connection) -> None:
     """Let PostgreSQL number new rows after those that were copied."""
     if connection.dialect.name != "postgresql":
         return
-    for table in _tables():
+    for table in kept_tables():
         if "id" in table.columns:
             connection.execute(
                 text(

@@ -191,7 +191,7 @@ def pipelines(database: Database) -> list[StoredPipeline]:
     with database.reading() as connection:
         rows = connection.execute(query).all()
     newest = {row.name: row for row in rows}
-    return [_pipeline_from_row(row, database.base) for row in newest.values()]
+    return [pipeline_from_row(row, database.base) for row in newest.values()]
 
 
 @patiently
@@ -211,7 +211,7 @@ def pipeline(database: Database, name: str) -> StoredPipeline:
             f"no pipeline is called {name!r}{suggestion(name, known)}"
             + ("" if known else "; register one with: ziggy import DIRECTORY")
         )
-    return _pipeline_from_row(row, database.base)
+    return pipeline_from_row(row, database.base)
 
 
 def pipeline_version(
@@ -219,7 +219,7 @@ def pipeline_version(
 ) -> StoredPipeline:
     """Return a version of a pipeline by its key."""
     query = select(PipelineRow.__table__).where(PipelineRow.id == key)
-    return _pipeline_from_row(connection.execute(query).one(), base)
+    return pipeline_from_row(connection.execute(query).one(), base)
 
 
 @patiently
@@ -239,7 +239,7 @@ def lock_newest(
     """
     with database.writing() as connection:
         row = connection.execute(_newest_pipeline(name)).one()
-        stored = _pipeline_from_row(row, database.base)
+        stored = pipeline_from_row(row, database.base)
         newest = _newest_sets(connection, name)
         sets = {one: newest[one] for one in stored.pipeline.sets}
         _lock(connection, PipelineRow, [stored.id])
@@ -376,7 +376,8 @@ def _newest_sets(connection: Connection, pipeline_name: str) -> dict[str, Stored
     return {row.name: _set_from_row(row) for row in connection.execute(query)}
 
 
-def _pipeline_from_row(row: Any, base: Path | None) -> StoredPipeline:
+def pipeline_from_row(row: Any, base: Path | None = None) -> StoredPipeline:
+    """Return a version of a pipeline from its row."""
     root = find_code(row.root, row.place, base)
     return StoredPipeline(
         id=row.id,

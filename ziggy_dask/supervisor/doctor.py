@@ -11,13 +11,14 @@ from pathlib import Path
 from ziggy_dask.definitions import Keep
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.publish import reconcile
-from ziggy_dask.errors import RecordsError
+from ziggy_dask.errors import DatastoreError, RecordsError
 from ziggy_dask.pools.autoscaler import cancel_left_over
 from ziggy_dask.records import TaskStep, instances, outcomes, requests
-from ziggy_dask.records.backup import read_backup, require_empty, restore_backup
+from ziggy_dask.records.backup import require_empty
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.jobs import jobs
 from ziggy_dask.records.lease import current_lease
+from ziggy_dask.records.restore import checked_backup, take_over
 from ziggy_dask.supervisor.supervise import in_charge, left_scaffolds
 from ziggy_dask.workers import task_directories
 
@@ -207,17 +208,27 @@ def restore(site: OpenCluster, file: Path) -> str:
     DatastoreError
         If the datastore has no such snapshot.
     """
-    backup = read_backup(file)
-    if backup.cluster != site.cluster.name:
-        raise RecordsError(
-            f"{file}: is a backup of cluster {backup.cluster!r}, not of "
-            f"{site.cluster.name!r}"
-        )
-    with in_charge(site), site.writing:
-        require_empty(site.database)
+    with checked_backup(file) as (backup, records):
+        if backup.cluster != site.cluster.name:
+            raise RecordsError(
+                f"{file}: is a backup of cluster {backup.cluster!r}, not of "
+                f"{site.cluster.name!r}"
+            )
+        if not site.repository.has(backup.snapshot):
+            raise DatastoreError(
+                f"{file}: datastore {site.repository.url} does not fit to it: snapshot "
+                f"{backup.snapshot!r} is not in its history"
+            )
+        tip = site.repository.tip()
         tag = ""
-        if site.repository.tip() != backup.snapshot:
+        if tip != backup.snapshot:
             tag = f"before-restore-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+        def switch() -> Callable[[], None]:
             site.repository.go_back(backup.snapshot, tag)
-        restore_backup(site.database, file)
+            return lambda: site.repository.go_forward(tip)
+
+        with in_charge(site), site.writing:
+            require_empty(site.database)
+            take_over(records, site.database, switch)
         return tag

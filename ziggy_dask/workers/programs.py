@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 
 from ziggy_dask.datastore import FileItem
-from ziggy_dask.definitions import ProgramStep, ScriptStep, code_place
+from ziggy_dask.definitions import ProgramStep, ScriptStep, code_origin, code_place
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers import runner
 from ziggy_dask.workers.description import interface_name
@@ -164,8 +164,19 @@ def find_program(work: Work, program: str) -> Path:
         Cause.NO_PROGRAM,
         f"{there} can't be executed; try: chmod +x {shlex.quote(str(there))}"
         if there
-        else f"no program {program!r} in {', '.join(str(p.parent) for p in places)}",
+        else f"no program {program!r} in {_shown(work, places)}",
     )
+
+
+def _shown(work: Work, places: Sequence[Path]) -> str:
+    """Return the directories of some places, as the author of the pipeline knows them."""
+    here = _root(work)
+    shown = []
+    for directory in (place.parent for place in places):
+        if here is not None and work.root and directory.is_relative_to(here):
+            directory = code_origin(work.root) / directory.relative_to(here)
+        shown.append(str(directory))
+    return ", ".join(shown)
 
 
 def find_environment(work: Work, step: ScriptStep) -> Path | None:

@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import event, select, text, update
 
 import ziggy_dask as z
+from ziggy_dask.datastore import create_repository
 from ziggy_dask.errors import ConnectionLostError, LeaseError, RecordsError
 from ziggy_dask.records import (
     TaskStep,
@@ -21,7 +22,7 @@ from ziggy_dask.records import (
     open_database,
     outcomes,
 )
-from ziggy_dask.records.backup import require_empty, restore_backup, write_backup
+from ziggy_dask.records.backup import require_empty, write_backup
 from ziggy_dask.records.lease import (
     LEASE_S,
     current_lease,
@@ -29,7 +30,8 @@ from ziggy_dask.records.lease import (
     refresh_lease,
     take_lease,
 )
-from ziggy_dask.records.tables import LeaseRow, Table
+from ziggy_dask.records.restore import checked_backup, take_over
+from ziggy_dask.records.tables import LeaseRow, Table, TaskRow
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
 
 
@@ -368,14 +370,21 @@ def test_of_two_processes_that_want_the_lease_at_once_one_gets_it(url, database)
 
 def test_a_backup_of_any_database_fills_a_new_one(url, database, tmp_path, request):
     number, (task, _) = new_instance(database, work=3, other=1)
-    outcomes.record(database, [(task, result(0, 2)), (task, result(1, state=FAILED))])
+    repository = create_repository(str(tmp_path / "datastore"))
+    data = repository.adopt(repository.scaffold("s", ["p"]))
+    made = [(task, result(0, 2, data=data)), (task, result(1, state=FAILED, data=data))]
+    outcomes.record(database, made)
+    with database.writing() as connection:
+        connection.execute(TaskRow.__table__.update().values(plan={}))
     file = tmp_path / "records.backup"
     write_backup(database, file, cluster="test", snapshot="SNAP")
     if url.startswith("sqlite"):
         other = create_database(f"sqlite:///{tmp_path}/other.db")
     else:
         other = create_database(request.getfixturevalue("postgres").new_database())
-    restore_backup(other, file)
+    with checked_backup(file) as (said, records):
+        assert (said.cluster, said.snapshot) == ("test", "SNAP")
+        take_over(records, other, lambda: lambda: None)
     assert instances.tasks(other, number) == instances.tasks(database, number)
     assert outcomes.subtasks(other, task) == outcomes.subtasks(database, task)
     assert new_instance(other, more=1)[0] == number + 1
