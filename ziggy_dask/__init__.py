@@ -6,7 +6,10 @@
 >>> cluster.datastore["set-1/L3"]                      # doctest: +SKIP
 """
 
+from ziggy_dask.frames import make_safe
 from ziggy_dask.lazily import names_from
+
+make_safe()  # before any thread of a compiled library is there
 
 _HOMES = {
     "open": "ziggy_dask.interface.cluster:open_cluster",
