@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ziggy_dask.datastore.repository import Commit
 from ziggy_dask.definitions import Keep
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.publish import reconcile
@@ -15,7 +16,7 @@ from ziggy_dask.errors import DatastoreError, RecordsError
 from ziggy_dask.pools.autoscaler import cancel_left_over
 from ziggy_dask.records import TaskStep, instances, outcomes, requests
 from ziggy_dask.records.backup import require_empty
-from ziggy_dask.records.instances import InstanceRecord
+from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.jobs import jobs
 from ziggy_dask.records.lease import current_lease
 from ziggy_dask.records.restore import checked_backup, take_over
@@ -39,16 +40,22 @@ def examine(site: OpenCluster) -> list[Finding]:
     """Compare records, datastore and directories; return what does not fit.
 
     Nothing is changed. While a supervisor is in charge, what it is busy with is left
-    out.
+    out: commits come before their records, so those that were there before the records
+    were read must be on record, and those that are on record must be there afterwards.
     """
-    is_supervised = current_lease(site.database) is not None
+    directories = _directories(site)
+    before = list(site.repository.history())
+    was_supervised = current_lease(site.database) is not None
     records = instances.instances(site.database)
+    tasks = {one.id: instances.tasks(site.database, one.id) for one in records}
+    after = {one.snapshot for one in site.repository.history()}
+    is_supervised = was_supervised or current_lease(site.database) is not None
     return [
-        *_lost_products(site, records),
-        *_unrecorded_commits(site, records, is_supervised=is_supervised),
+        *_lost_products(records, tasks, after),
+        *_unrecorded_commits(site, records, tasks, before, is_supervised=is_supervised),
         *([] if is_supervised else _abandoned(site, records)),
         *([] if is_supervised else _left_scaffolds(site, records)),
-        *_left_directories(site, records),
+        *_left_directories(site, records, directories),
         *_left_data(site),
         *([] if is_supervised else _left_jobs(site)),
     ]
@@ -72,12 +79,13 @@ def mend(site: OpenCluster, findings: list[Finding]) -> int:
 
 
 def _lost_products(
-    site: OpenCluster, records: list[InstanceRecord]
+    records: Sequence[InstanceRecord],
+    tasks: Mapping[int, Sequence[TaskRecord]],
+    known: Set[str],
 ) -> Iterator[Finding]:
     """Find tasks whose products the datastore knows nothing of."""
-    known = {commit.snapshot for commit in site.repository.history()}
     for record in records:
-        for task in instances.tasks(site.database, record.id):
+        for task in tasks[record.id]:
             if task.step is TaskStep.COMPLETE and task.snapshot not in known:
                 yield Finding(
                     what=f"task {task.id} was stored by snapshot {task.snapshot!r}, "
@@ -87,11 +95,16 @@ def _lost_products(
 
 
 def _unrecorded_commits(
-    site: OpenCluster, records: list[InstanceRecord], *, is_supervised: bool
+    site: OpenCluster,
+    records: Sequence[InstanceRecord],
+    known: Mapping[int, Sequence[TaskRecord]],
+    commits: Sequence[Commit],
+    *,
+    is_supervised: bool,
 ) -> Iterator[Finding]:
     """Find stored tasks of which the records do not know yet."""
     numbers = {record.id: record for record in records}
-    for commit in site.repository.history():
+    for commit in commits:
         number = commit.metadata.get("instance")
         if number is None:
             continue
@@ -102,7 +115,7 @@ def _unrecorded_commits(
                 mend="restore the backup that belongs to this datastore",
             )
             continue
-        tasks = {one.id: one for one in instances.tasks(site.database, number)}
+        tasks = {one.id: one for one in known[number]}
         attempts = commit.metadata.get("attempts", {})
         open_ = [
             key
@@ -152,15 +165,25 @@ def _left_scaffolds(
         )
 
 
+def _directories(site: OpenCluster) -> list[tuple[Path, int]]:
+    """Return the working directories of tasks, with the instances that they belong to."""
+    work = site.cluster.programs.work
+    if not work.is_dir():
+        return []
+    return [(path, instance) for path, instance, _ in task_directories(work)]
+
+
 def _left_directories(
-    site: OpenCluster, records: list[InstanceRecord]
+    site: OpenCluster,
+    records: Sequence[InstanceRecord],
+    directories: Sequence[tuple[Path, int]],
 ) -> Iterator[Finding]:
     """Find working directories of instances that have ended, but those to keep."""
     programs = site.cluster.programs
-    if not programs.work.is_dir() or programs.keep is Keep.ALL:
+    if programs.keep is Keep.ALL:
         return
     states = {one.id: one.state for one in records}
-    for path, instance, _ in task_directories(programs.work):
+    for path, instance in directories:
         state = states.get(instance)
         is_kept = programs.keep is Keep.FAILED and state and state.value != "COMPLETED"
         if not is_kept and (state is None or state.is_final):
