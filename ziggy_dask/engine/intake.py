@@ -340,8 +340,7 @@ def _store(
         },
     )
     _record_outcome(site, task, began)
-    deliveries.record_delivery(site.database, record)
-    outcomes.publish(site.database, snapshot, {task.id: {}})
+    outcomes.publish(site.database, snapshot, {task.id: {}}, record)
     _warn(site, task, told)
 
 

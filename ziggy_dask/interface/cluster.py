@@ -160,13 +160,17 @@ class Cluster(Runs):
             mend(self._site, findings)
         return findings
 
-    def backup(self, file: str | os.PathLike[str]) -> None:
-        """Write all records to a file, with the datastore's newest snapshot."""
-        write_backup(
+    def backup(self, file: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Write all records to a file, with the snapshot of the datastore they are of.
+
+        It may be called while work goes on. Returns what is wrong with the records
+        themselves, e.g. stored products that the datastore has lost; empty: nothing.
+        """
+        return write_backup(
             self._site.database,
             Path(file),
             cluster=self.name,
-            snapshot=self._site.repository.tip(),
+            history=self._site.repository.history,
         )
 
     def restore(self, file: str | os.PathLike[str]) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Table, func, insert, select, text
 
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.records.database import Database, create_database, open_database
-from ziggy_dask.records.tables import BackupRow, InstanceRow, LeaseRow
+from ziggy_dask.records.states import TaskStep
+from ziggy_dask.records.tables import BackupRow, InstanceRow, LeaseRow, TaskRow
 from ziggy_dask.records.tables import Table as AnyTable
+
+if TYPE_CHECKING:
+    from ziggy_dask.datastore.repository import Commit
 
 _ROWS = 1000
 
@@ -32,9 +36,17 @@ class Backup:
 
 
 def write_backup(
-    database: Database, path: Path, *, cluster: str, snapshot: str
-) -> None:
-    """Write all records to a file that is not there yet.
+    database: Database,
+    path: Path,
+    *,
+    cluster: str,
+    history: Callable[[], Iterable[Commit]],
+) -> tuple[str, ...]:
+    """Write all records to a file that is not there yet, with the snapshot they are of.
+
+    Work may go on meanwhile. The records are those of one point in time, and the
+    snapshot is the newest one of which they know everything. The file is checked before
+    it gets its name.
 
     Parameters
     ----------
@@ -44,13 +56,21 @@ def write_backup(
         The file.
     cluster
         Name of the cluster.
-    snapshot
-        Newest snapshot of the datastore.
+    history
+        Returns what the datastore published, newest first. Called once the point in
+        time is fixed.
+
+    Returns
+    -------
+    tuple
+        What was wrong before with the records themselves: stored tasks whose products
+        the datastore does not have. Empty, unless `ziggy doctor` complains, too.
 
     Raises
     ------
     RecordsError
-        If the file is there already, or can't be written; nothing is left then.
+        If the file is there already, can't be written or does not hold what it should;
+        nothing is left then.
     """
     if path.exists():
         raise RecordsError(f"{path}: is there already; a backup never replaces a file")
@@ -59,20 +79,98 @@ def write_backup(
     target = create_database(f"sqlite:///{partial.resolve()}")
     try:
         with database.reading() as source, target.writing() as connection:
-            copy_records(source, connection)
+            counts = _counts(source)  # from here on it sees one state of all tables
             made = datetime.now(UTC)
+            copy_records(source, connection)
+            commits = list(history())
+            snapshot = _newest_on_record(connection, commits)
             connection.execute(
                 insert(BackupRow).values(
                     id=1, cluster=cluster, snapshot=snapshot, made=made
                 )
             )
         with target.reading() as connection:
+            _verify(connection, counts, path)
+            lost = _lost(connection, commits, snapshot)
+        with target.reading() as connection:
             connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        target.close()
+        partial.replace(path)
     finally:
         target.close()
-    for left in path.parent.glob(f"{partial.name}-*"):
-        left.unlink()
-    partial.replace(path)
+        for left in path.parent.glob(f"{partial.name}*"):
+            left.unlink()
+    return lost
+
+
+def _counts(connection: Connection) -> dict[str, int]:
+    """Return the number of rows of each table."""
+    return {
+        table.name: connection.execute(
+            select(func.count()).select_from(table)
+        ).scalar_one()
+        for table in kept_tables()
+    }
+
+
+def _newest_on_record(connection: Connection, commits: Sequence[Commit]) -> str:
+    """Return the newest snapshot of which, and of all before it, the records know."""
+    rows = connection.execute(select(TaskRow.id, TaskRow.step, TaskRow.attempt))
+    tasks = {row.id: (row.step, row.attempt) for row in rows}
+    found = ""
+    for commit in commits:
+        attempts = commit.metadata.get("attempts", {})
+        named = [
+            (tasks.get(int(key)), attempts.get(key, 0))
+            for key in commit.metadata.get("inputs", {})
+        ]
+        if all(
+            task is not None and (task[0] == TaskStep.COMPLETE.value or task[1] > made)
+            for task, made in named
+        ):
+            found = found or commit.snapshot
+        else:
+            found = ""
+    return found or commits[-1].snapshot
+
+
+def _lost(
+    connection: Connection, commits: Sequence[Commit], snapshot: str
+) -> tuple[str, ...]:
+    """Return in words which stored tasks a snapshot and those before it do not have."""
+    names = [commit.snapshot for commit in commits]
+    known = set(names[names.index(snapshot) :])
+    rows = connection.execute(
+        select(TaskRow.id, TaskRow.snapshot).where(
+            TaskRow.step == TaskStep.COMPLETE.value
+        )
+    )
+    return tuple(
+        f"task {row.id} was stored by snapshot {row.snapshot!r}, which is not in the "
+        "datastore's history"
+        for row in rows
+        if row.snapshot not in known
+    )
+
+
+def _verify(connection: Connection, counts: Mapping[str, int], path: Path) -> None:
+    """Refuse a file that is not whole."""
+    faults = [
+        str(row[0])
+        for row in connection.execute(text("PRAGMA integrity_check"))
+        if row[0] != "ok"
+    ]
+    faults += [
+        f"table {row[0]}: row {row[1]} refers to a row of {row[2]} that is not there"
+        for row in connection.execute(text("PRAGMA foreign_key_check"))
+    ]
+    faults += [
+        f"table {name} has {found} rows instead of {counts[name]}"
+        for name, found in _counts(connection).items()
+        if found != counts[name]
+    ]
+    if faults:
+        raise RecordsError(f"{path}: the backup is not sound: {faults[0]}")
 
 
 def read_backup(path: Path) -> Backup:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from ziggy_dask.records.database import Database, patiently
 from ziggy_dask.records.tables import DeliveryRow
@@ -36,17 +36,22 @@ class DeliveryRecord:
 def record_delivery(database: Database, delivery: DeliveryRecord) -> None:
     """Record a delivery."""
     with database.writing() as connection:
-        connection.execute(
-            insert(DeliveryRow).values(
-                dataset_id=delivery.dataset_id,
-                name=delivery.name,
-                task_id=delivery.task,
-                files=delivery.files,
-                bytes=delivery.bytes,
-                manifest=delivery.manifest,
-                received=delivery.received,
-            )
+        insert_delivery(connection, delivery)
+
+
+def insert_delivery(connection: Connection, delivery: DeliveryRecord) -> None:
+    """Record a delivery in a transaction that records more."""
+    connection.execute(
+        insert(DeliveryRow).values(
+            dataset_id=delivery.dataset_id,
+            name=delivery.name,
+            task_id=delivery.task,
+            files=delivery.files,
+            bytes=delivery.bytes,
+            manifest=delivery.manifest,
+            received=delivery.received,
         )
+    )
 
 
 @patiently

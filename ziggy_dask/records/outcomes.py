@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from ziggy_dask.records import journal
 from ziggy_dask.records.database import Database, patiently, pieces
+from ziggy_dask.records.deliveries import DeliveryRecord, insert_delivery
 from ziggy_dask.records.instances import complete_tasks
 from ziggy_dask.records.items import TaskItems, items_of_tasks
 from ziggy_dask.records.recipes import Recipe, save_recipes
@@ -273,7 +274,10 @@ def without_output(database: Database, task: int) -> dict[str, int]:
 
 @patiently
 def publish(
-    database: Database, snapshot: str, inputs: Mapping[int, Mapping[str, str]]
+    database: Database,
+    snapshot: str,
+    inputs: Mapping[int, Mapping[str, str]],
+    delivery: DeliveryRecord | None = None,
 ) -> None:
     """Mark tasks as complete, and drop data that are published for good.
 
@@ -285,9 +289,13 @@ def publish(
         Snapshot that published their products.
     inputs
         Snapshots from which inputs were read, by task number and product.
+    delivery
+        The delivery that such a task took in, which counts as accepted from then on.
     """
     with database.writing() as connection:
         complete_tasks(connection, snapshot, inputs)
+        if delivery is not None:
+            insert_delivery(connection, delivery)
         for some in pieces(inputs):
             # Those with failures may be restarted; what is good of them is kept for that.
             flawless = select(TaskRow.id).where(

@@ -13,6 +13,7 @@ from sqlalchemy import event, select, text, update
 
 import ziggy_dask as z
 from ziggy_dask.datastore import create_repository
+from ziggy_dask.datastore.repository import Commit
 from ziggy_dask.errors import ConnectionLostError, LeaseError, RecordsError
 from ziggy_dask.records import (
     TaskStep,
@@ -377,7 +378,8 @@ def test_a_backup_of_any_database_fills_a_new_one(url, database, tmp_path, reque
     with database.writing() as connection:
         connection.execute(TaskRow.__table__.update().values(plan={}))
     file = tmp_path / "records.backup"
-    write_backup(database, file, cluster="test", snapshot="SNAP")
+    commit = Commit(snapshot="SNAP", time=datetime.now(UTC), message="", metadata={})
+    write_backup(database, file, cluster="test", history=lambda: [commit])
     if url.startswith("sqlite"):
         other = create_database(f"sqlite:///{tmp_path}/other.db")
     else:

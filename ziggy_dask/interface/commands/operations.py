@@ -90,7 +90,7 @@ def restart(
     chosen = code or _choose_code(
         cluster.code_changes(*tasks, instance=instance, cause=cause)
     )
-    with followed(as_json) as listen:
+    with followed(cluster, as_json) as listen:
         done = cluster.restart(
             *tasks,
             instance=instance,
@@ -279,12 +279,16 @@ def doctor(ctx: click.Context, fixes: bool, mends: bool, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_context
 def backup(ctx: click.Context, file: Path) -> None:
-    """Write all records to FILE, with the datastore's newest snapshot.
+    """Write all records to FILE, with the snapshot of the datastore they are of.
 
-    It can be made while a supervisor works. The datastore itself is not copied.
+    It can be made while a supervisor works, and is checked before it gets its name. The
+    datastore itself is not copied. Exits with 1 if the records themselves have faults.
     """
-    opened_cluster(ctx).backup(file)
+    faults = opened_cluster(ctx).backup(file)
     click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    for fault in faults:
+        click.secho(f"warning: {fault}; see: ziggy doctor", fg="yellow", err=True)
+    ctx.exit(1 if faults else 0)
 
 
 @click.command()
