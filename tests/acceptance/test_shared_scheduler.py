@@ -61,7 +61,7 @@ def test_a_run_heeds_its_own_keys_alone_and_takes_its_plugin_away(
     theirs = shared.compute(da.ones((4, 4), chunks=2).sum())
     cluster.run("test", client=shared)
     assert theirs.result() == 16
-    assert shared.run_on_scheduler(kept) == ([], 1)
+    assert shared.run_on_scheduler(kept) == ([], 0)
 
 
 def test_runs_side_by_side_do_not_take_it_from_each_other(shared):

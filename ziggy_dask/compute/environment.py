@@ -31,9 +31,19 @@ MEMORY = "memory"
 _HOME = "environment/home"
 _SPAWNED_WITH = "distributed.nanny.pre-spawn-environ"
 """Dask's setting for the environment in which workers start."""
+_LOST_AFTER = "distributed.deploy.lost-worker-timeout"
+"""Dask's setting for the time after which it gives up a worker that left, for ever."""
 _MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """Has glibc ask for huge pages, as NumPy does: a large chunk is copied several times
 between file and array, and small pages, each faulted in, would cost more than that."""
+
+
+_CLOSING_S = 15.0
+"""Time limit for the end of workers, in seconds; after it they are killed."""
+
+
+def untold(words: str) -> None:
+    """Tell nobody."""
 
 
 def has_places(client: Client) -> bool:
@@ -62,6 +72,7 @@ def open_client(
     scratch: Path,
     environments: Sequence[Environment] = (),
     waiting: Callable[[float], None] = unwatched,
+    lost: Callable[[str], None] = untold,
 ) -> Iterator[Client]:
     """Start or reach a compute environment; what was started ends with the block.
 
@@ -75,6 +86,8 @@ def open_client(
         Batch systems whose jobs are to reach the scheduler.
     waiting
         Is told how long the first worker has been waited for, as in `open_hosted`.
+    lost
+        Is told, on another thread, of each worker on this machine that was lost.
 
     Raises
     ------
@@ -100,7 +113,7 @@ def open_client(
         ) from error
     with (
         certificates(scratch / "certificates") as security,
-        _started(compute, scratch, security, environments) as client,
+        _started(compute, scratch, security, environments, lost) as client,
     ):
         yield client
 
@@ -111,26 +124,31 @@ def _started(
     scratch: Path,
     security: Security,
     environments: Sequence[Environment],
+    lost: Callable[[str], None],
 ) -> Iterator[Client]:
     import dask
     from distributed import Client, SpecCluster
 
     from ziggy_dask.compute.dashboard_access import guard_dashboards
+    from ziggy_dask.compute.local_workers import end_workers, kept
 
     spec = _spec(compute, scratch, security, environments)
-    with dask.config.set(
-        {_SPAWNED_WITH: {**dask.config.get(_SPAWNED_WITH), **_MALLOC}}
-    ):
+    settings = {
+        _SPAWNED_WITH: {**dask.config.get(_SPAWNED_WITH), **_MALLOC},
+        _LOST_AFTER: "1 d",
+    }
+    with dask.config.set(settings):  # all the while: lost workers are replaced
         cluster = SpecCluster(**spec)
-    try:
-        client = Client(cluster, set_as_default=False)
         try:
-            guard_dashboards(client)
-            yield client
+            client = Client(cluster, set_as_default=False)
+            try:
+                guard_dashboards(client)
+                with kept(cluster, lost):
+                    yield client
+            finally:
+                client.close(timeout=_CLOSING_S)
         finally:
-            client.close()
-    finally:
-        cluster.close()
+            end_workers(cluster, _CLOSING_S)
 
 
 def _spec(
@@ -140,8 +158,10 @@ def _spec(
     environments: Sequence[Environment],
 ) -> dict[str, Any]:
     """Return what Dask is to start: a scheduler here, and the home pool's workers."""
-    from distributed import Nanny, Scheduler
+    from distributed import Scheduler
     from distributed.system import MEMORY_LIMIT
+
+    from ziggy_dask.compute.local_workers import LocalNanny
 
     workers = compute.workers or os.cpu_count() or 1
     memory = compute.memory_bytes or int(MEMORY_LIMIT / workers)
@@ -163,7 +183,7 @@ def _spec(
         "dashboard_address": compute.dashboard or "127.0.0.1:0",
     }
     nanny = {
-        "cls": Nanny,
+        "cls": LocalNanny,
         "options": {
             **bound,
             "nthreads": compute.threads,

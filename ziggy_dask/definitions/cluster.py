@@ -21,6 +21,7 @@ from ziggy_dask.definitions.compute_text import read_compute, read_environments
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.problem import Problem
 from ziggy_dask.definitions.section import Section, open_document
+from ziggy_dask.definitions.supervision import Supervision, read_supervision
 from ziggy_dask.errors import DefinitionError
 
 DATASTORE_SCHEMES = ("s3", "gs", "az", "memory")
@@ -104,6 +105,8 @@ class ClusterFile:
     """How programs are found and run."""
     alerts: Alerts
     """Where alerts are sent on to."""
+    supervision: Supervision = field(default_factory=Supervision)
+    """How much the supervisor works on at once, and what it waits for."""
     path: Path
     """The cluster file itself."""
 
@@ -157,6 +160,7 @@ def read_cluster(
         environments=read_environments(top),
         programs=_programs(top.section("programs"), base, home),
         alerts=read_alerts(top.section("alerts")),
+        supervision=read_supervision(top.section("supervisor")),
         path=path.resolve(),
     )
     top.done()

@@ -45,6 +45,8 @@ def connected() -> Iterator[None]:
         yield
     except (CommClosedError, ClosedClientError, CancelledError) as error:
         raise lost() from error
+    except TimeoutError as error:
+        raise lost(f"has not answered for {LIMIT_S:.0f} s") from error
 
 
 def answer(client: Client, ask: Callable[..., Any], *given: Any, **named: Any) -> Any:
@@ -158,3 +160,12 @@ def tell_workers(register: Callable[[], None]) -> None:
     asking.join(GATHER_S)
     if failed:
         raise failed[0]
+
+
+def forget_topic(client: Client, topic: str) -> None:
+    """Hear nothing of a topic any more, and keep nothing of it.
+
+    `Client.unsubscribe_topic` keeps the handler for ever; the scheduler's part is
+    dropped there, with the run that it belongs to.
+    """
+    client._event_handlers.pop(topic, None)

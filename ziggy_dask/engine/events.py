@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ziggy_dask.records import InstanceState
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +91,19 @@ Listener = Callable[[Event], None]
 
 def unheard(event: Event) -> None:
     """Let an event pass."""
+
+
+def harmless(listen: Listener) -> Listener:
+    """Return a listener that says once that the one it tells has failed, and goes on."""
+    has_failed = False
+
+    def tell(event: Event) -> None:
+        nonlocal has_failed
+        try:
+            listen(event)
+        except Exception:
+            if not has_failed:
+                logger.exception("a listener has failed; the work goes on")
+            has_failed = True
+
+    return tell

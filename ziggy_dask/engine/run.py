@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ziggy_dask.engine.actions import EndInstance, Leave, Retry, StopCause
-from ziggy_dask.engine.connection import connected, tell_workers
+from ziggy_dask.engine.connection import LIMIT_S, connected, forget_topic, tell_workers
 from ziggy_dask.engine.context import InstanceContext, make_scaffold
 from ziggy_dask.engine.decide import Asked, NodeRules, Rules, decide
 from ziggy_dask.engine.events import Listener
@@ -174,7 +174,7 @@ class InstanceRun:
             self._spared,
         )
         results = [one.result for one in ended.values() if one.result]
-        remember(self._client, self._in_flight.needed(ended))
+        remember(self._client, self._in_flight.needed(ended), LIMIT_S)
         self._record_begun()
         self._record(results)
         for key, one in ended.items():
@@ -241,7 +241,7 @@ class InstanceRun:
     def _let_go(self) -> None:
         """Release what is left on the scheduler."""
         self._in_flight.let_go()
-        self._client.unsubscribe_topic(f"ziggy-{self._token}")
+        forget_topic(self._client, f"ziggy-{self._token}")
         if self._client.status == "running":
             with suppress(OSError):  # the scheduler has just gone
                 end_run(self._client, self._token)

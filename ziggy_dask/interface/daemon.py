@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ziggy_dask.errors import ClusterError, LeaseError
 from ziggy_dask.interface.cluster import Cluster, open_cluster
+from ziggy_dask.interface.signals import told_by_signals
 
 _STARTING_S = 60.0
 
@@ -74,9 +74,8 @@ def serve_until_told(cluster: Cluster, *, standby: bool = False) -> None:
         stream=sys.stderr,
     )
     logging.getLogger("ziggy_dask").setLevel(logging.INFO)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: cluster.stop())
-    cluster.serve(standby=standby)
+    with told_by_signals(cluster.stop, interrupts=False):
+        cluster.serve(standby=standby)
 
 
 def _is_in_charge(cluster: Cluster, pid: int) -> bool:

@@ -13,6 +13,7 @@ or lack what was requested; 5 another supervisor is in charge; 130 interrupted, 
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import sys
 import threading
@@ -27,6 +28,7 @@ from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.commands.context import Commands
 from ziggy_dask.interface.examples import examples_text
 from ziggy_dask.interface.output import choose_colours, colours
+from ziggy_dask.interface.streams import open_missing_streams
 
 _SECTIONS = {
     "Begin": {
@@ -81,6 +83,8 @@ _SECTIONS = {
     },
 }
 """Commands as help shows them, with the modules that have them."""
+_NO_OUTPUT = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk or terminal that takes no output; a pipe's is seen to by click."""
 _COMMANDS = {name: home for some in _SECTIONS.values() for name, home in some.items()}
 
 
@@ -174,6 +178,7 @@ def main() -> NoReturn:
 
 def _exit_code() -> int:
     """Run the command line; errors of ours become one message and an exit code."""
+    open_missing_streams()
     try:
         code = ziggy.main(prog_name="ziggy", standalone_mode=False)
     except ZiggyError as error:
@@ -192,6 +197,13 @@ def _exit_code() -> int:
             return error.code or 0
         click.echo(error.code, err=True)
         return 1
+    except OSError as error:
+        if error.errno not in _NO_OUTPUT:
+            raise
+        with suppress(OSError):
+            click.secho(f"ziggy: output can't be written: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what was kept back goes there
+        return 4
     return code if isinstance(code, int) else 0
 
 

@@ -84,8 +84,15 @@ def opened_compute(
     cluster = site.cluster
     scratch = cluster.home / "scratch"
     waiting = _Waiting(site, tell)
+
+    def lost(words: str) -> None:
+        logger.warning("%s", words)
+        alert(site, Severity.WARNING, words, source="compute")
+
     with (
-        open_client(cluster.compute, scratch, cluster.environments, waiting) as client,
+        open_client(
+            cluster.compute, scratch, cluster.environments, waiting, lost
+        ) as client,
         pools(site, client),
     ):
         yield client

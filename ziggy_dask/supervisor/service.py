@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from ziggy_dask.engine.events import unheard
 from ziggy_dask.engine.launch import launch, request_from_json
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.restart import Restart, plan_restart
 from ziggy_dask.errors import (
-    ComputeLostError,
     LeaseError,
     RecordsError,
     ZiggyError,
@@ -24,26 +20,24 @@ from ziggy_dask.errors import (
 )
 from ziggy_dask.pools.autoscaler import opened_compute
 from ziggy_dask.records import instances, requests
-from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.lease import Lease, invite_requests
 from ziggy_dask.records.requests import RequestKind, RequestRecord, RequestState
 from ziggy_dask.records.triggers import forget_faults
+from ziggy_dask.supervisor.crew import Crew
 from ziggy_dask.supervisor.file_watcher import Watch
 from ziggy_dask.supervisor.supervise import (
     halt_idle,
     in_charge,
     left_scaffolds,
     reset_all,
-    work_on,
 )
 from ziggy_dask.supervisor.triggers import LOOK_S, look_for_events, watched_directories
-
-if TYPE_CHECKING:
-    from distributed import Client, Security
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.5
 """Time between two looks for requests, in seconds."""
+_ENDING_S = 10.0
+"""So long is waited for what is worked on when the service ends, in seconds."""
 _STANDBY_S = 5.0
 """Time between two tries to take over, in seconds."""
 
@@ -80,34 +74,39 @@ def serve(site: OpenCluster, *, standby: bool = False) -> None:
             site.cluster.name,
             client.dashboard_link or "none",
         )
-        active: dict[int, _InstanceThread] = {}
+        crew = Crew(site, client)
         forget_faults(site.database)
         looked = -math.inf
         try:
-            records = instances.instances(site.database)
-            with site.writing:
-                for name in left_scaffolds(site, records):
-                    site.repository.drop_scaffold(name)
-            for record in records:
-                if not record.state.is_final:
-                    logger.info("going on with instance %s", record.id)
-                    _begin(site, record.id, client, active)
+            _resume(site, crew)
             while not site.stop.wait(_LOOK_S):
-                _forget_ended(active)
-                halt_idle(site, active)
+                crew.go_on()
+                halt_idle(site, crew.active)
                 for request in requests.waiting(site.database):
-                    _heed(site, request, client, active)
+                    _heed(site, request, crew)
                 if watch.news.is_set() or time.monotonic() - looked > LOOK_S:
                     looked = time.monotonic()
                     watch.news.clear()
                     watch.follow(watched_directories(site))
                     for number in look_for_events(site):
-                        _begin(site, number, client, active)
+                        crew.take(number)
         finally:
             site.stop.set()
-            for thread in active.values():
-                thread.join()
+            if not crew.end(_ENDING_S):
+                logger.warning("what hangs is left, and ends with this process")
             logger.info("no longer in charge")
+
+
+def _resume(site: OpenCluster, crew: Crew) -> None:
+    """Take over what a supervisor before has left."""
+    records = instances.instances(site.database)
+    with site.writing:
+        for name in left_scaffolds(site, records):
+            site.repository.drop_scaffold(name)
+    for record in records:
+        if not record.state.is_final:
+            logger.info("resuming instance %s", record.id)
+            crew.take(record.id)
 
 
 @contextmanager
@@ -127,17 +126,12 @@ def _when_free(site: OpenCluster, *, standby: bool) -> Iterator[Lease]:
         yield lease
 
 
-def _heed(
-    site: OpenCluster,
-    request: RequestRecord,
-    client: Client,
-    active: dict[int, _InstanceThread],
-) -> None:
+def _heed(site: OpenCluster, request: RequestRecord, crew: Crew) -> None:
     """Do what a request asks for, or say why not."""
     logger.info("%s asks: %s", request.asker, request.kind.value)
     kinds: dict[RequestKind, Callable[[], tuple[int, ...] | None]] = {
         RequestKind.RUN: lambda: (_launch(site, request),),
-        RequestKind.RESTART: lambda: _restart(site, request, active),
+        RequestKind.RESTART: lambda: _restart(site, request, crew.active),
         RequestKind.STOP: lambda: _stop(site, request),
     }
     try:
@@ -150,7 +144,7 @@ def _heed(
         return
     requests.answer(site.database, request.id, RequestState.DONE, instances=numbers)
     for number in numbers:
-        _begin(site, number, client, active)
+        crew.take(number)
 
 
 def _launch(site: OpenCluster, request: RequestRecord) -> int:
@@ -170,7 +164,7 @@ def _stop(site: OpenCluster, request: RequestRecord) -> tuple[int, ...]:
 
 
 def _restart(
-    site: OpenCluster, request: RequestRecord, active: dict[int, _InstanceThread]
+    site: OpenCluster, request: RequestRecord, active: Set[int]
 ) -> tuple[int, ...] | None:
     """Reset tasks; return their instances, or None if one is still being worked on."""
     resets = plan_restart(site.database, Restart.from_json(request.content))
@@ -178,59 +172,3 @@ def _restart(
         return None
     resets = reset_all(site, Restart.from_json(request.content))
     return tuple(one.instance for one in resets)
-
-
-def _begin(
-    site: OpenCluster, number: int, client: Client, active: dict[int, _InstanceThread]
-) -> None:
-    """Work on an instance in a thread of its own."""
-    address = client.scheduler_info(n_workers=0)["address"]
-    thread = _InstanceThread(site, number, address, client.security)
-    active[number] = thread
-    thread.start()
-
-
-def _forget_ended(active: dict[int, _InstanceThread]) -> None:
-    """Forget threads that have ended; raise if one has lost what all of them need."""
-    for number in [n for n, thread in active.items() if not thread.is_alive()]:
-        if error := active.pop(number).lost:
-            raise error
-
-
-class _InstanceThread(threading.Thread):
-    """Works on an instance."""
-
-    def __init__(
-        self, site: OpenCluster, number: int, address: str, security: Security
-    ) -> None:
-        super().__init__(name=f"ziggy-instance-{number}")
-        self._site = site
-        self._number = number
-        self._address = address
-        self._security = security
-        self.lost: ComputeLostError | None = None
-        """Set when the compute environment went away meanwhile."""
-
-    def run(self) -> None:
-        """Bring the instance as far as it gets, and say so if that is not its end."""
-        try:
-            record = self._work()
-        except ComputeLostError as error:
-            logger.error("instance %s: %s", self._number, error)
-            self.lost = error
-        except LeaseError as error:
-            logger.error("instance %s: %s", self._number, error)
-        except ZiggyError as error:
-            logger.error("instance %s: %s", self._number, error)
-        except Exception:
-            logger.exception("instance %s", self._number)
-        else:
-            logger.info("instance %s: %s", self._number, record.state.value)
-
-    def _work(self) -> InstanceRecord:
-        from distributed import Client
-
-        with Client(
-            self._address, security=self._security, set_as_default=False
-        ) as client:
-            return work_on(self._site, self._number, client, unheard, is_served=True)

@@ -25,6 +25,7 @@ from ziggy_dask.engine.events import (
     Listener,
     Opened,
     Planned,
+    harmless,
     unheard,
 )
 from ziggy_dask.engine.intake import receive_deliveries
@@ -106,7 +107,7 @@ def run(
     """
     with _in_charge_to_the_end(site):
         number = launch(site, request)
-        return work_on(site, number, client, listen)
+        return work_on(site, number, client, harmless(listen))
 
 
 def continue_instance(
@@ -140,7 +141,7 @@ def continue_instance(
         record = instances.instance(site.database, number)
         if record.state.is_final:
             return record
-        return work_on(site, number, client, listen)
+        return work_on(site, number, client, harmless(listen))
 
 
 def restart_tasks(
@@ -173,7 +174,8 @@ def restart_tasks(
     with _in_charge_to_the_end(site):
         # Others may have restarted the same meanwhile: what counts is how it is now.
         resets = reset_all(site, asked)
-        return [work_on(site, one.instance, client, listen) for one in resets]
+        heard = harmless(listen)
+        return [work_on(site, one.instance, client, heard) for one in resets]
 
 
 def reset_all(site: OpenCluster, asked: Restart) -> list[Reset]:

@@ -88,14 +88,14 @@ class Agreement(SchedulerPlugin):
         self._begun = {pair for pair in self._begun if pair[0] != token}
 
 
-def begin_run(client: Client, token: str) -> None:
-    """Let the scheduler serve a run of the supervisor."""
-    client.run_on_scheduler(_begin_run, token)
+def begin_run(client: Client, token: str) -> Any:
+    """Let the scheduler serve a run of the supervisor; return what the client returns."""
+    return client.run_on_scheduler(_begin_run, token)
 
 
-def end_run(client: Client, token: str) -> None:
-    """Let the scheduler forget a run of the supervisor."""
-    client.run_on_scheduler(_end_run, token)
+def end_run(client: Client, token: str) -> Any:
+    """Let the scheduler forget a run of the supervisor; return what the client returns."""
+    return client.run_on_scheduler(_end_run, token)
 
 
 def _begin_run(token: str, dask_scheduler: Scheduler) -> None:
@@ -113,17 +113,33 @@ def _end_run(token: str, dask_scheduler: Scheduler) -> None:
     if not isinstance(agreement, Agreement):
         return
     agreement.forget(token)
+    _forget_topic(dask_scheduler, f"ziggy-{token}")
     if not agreement.runs:
         dask_scheduler.remove_plugin(_NAME)
         del dask_scheduler.handlers[_AGREE], dask_scheduler.handlers[_REMEMBER]
 
 
-def remember(client: Client, results: Mapping[Key, BatchResult]) -> None:
-    """Tell the scheduler of results that are about to be recorded."""
+def _forget_topic(scheduler: Scheduler, topic: str) -> None:
+    """Drop what the scheduler keeps of a topic, which it does for ever otherwise."""
+    scheduler._broker._topics.pop(topic, None)
+
+
+def remember(
+    client: Client, results: Mapping[Key, BatchResult], limit_s: float | None = None
+) -> None:
+    """Tell the scheduler of results that are about to be recorded.
+
+    Raises
+    ------
+    TimeoutError
+        If it does not answer within so many seconds; None: it is waited for.
+    """
     if results:
         pickled = {key: pickle.dumps(result) for key, result in results.items()}
         client.sync(
-            getattr(client.scheduler, _REMEMBER), recorded=pickle.dumps(pickled)
+            getattr(client.scheduler, _REMEMBER),
+            recorded=pickle.dumps(pickled),
+            callback_timeout=limit_s,
         )
 
 

@@ -81,7 +81,7 @@ def fire(
     from ziggy_dask.interface.commands.records import show_ended
 
     cluster = opened_cluster(ctx)
-    with followed(as_json) as listen:
+    with followed(cluster, as_json) as listen:
         done = cluster.fire(handler, labels, pipeline=pipeline, listen=listen)
     ctx.exit(show_ended([done], as_json=as_json))
 

@@ -72,7 +72,7 @@ def receive(
     from ziggy_dask.interface.commands.running import followed
 
     cluster = opened_cluster(ctx)
-    with followed(as_json) as listen:
+    with followed(cluster, as_json) as listen:
         instance = cluster.receive(
             directory, pipeline=pipeline, needs_manifest=not no_manifest, listen=listen
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -205,7 +204,7 @@ def run(
     if detach:
         click.echo(cluster.run(pipeline or "", **asked, wait=False).id)
         return
-    with followed(as_json) as listen, interruptible(cluster):
+    with followed(cluster, as_json) as listen:
         if continues:
             done = cluster.resume(instance, listen=listen)
         else:
@@ -214,53 +213,31 @@ def run(
 
 
 @contextmanager
-def followed(as_json: bool) -> Iterator[Listener]:
-    """Show what the supervisor does; yield what it has to be told to."""
+def followed(cluster: Cluster, as_json: bool) -> Iterator[Listener]:
+    """Show what the supervisor does; yield what it has to be told to.
+
+    Signals end the work in order, and then the command, with their exit code; that
+    nobody reads its output any more, or none can be written, does not.
+    """
     from rich.console import Console
 
     from ziggy_dask.interface.output import console
     from ziggy_dask.interface.progress import shown_progress
+    from ziggy_dask.interface.signals import say, told_by_signals
+    from ziggy_dask.interface.streams import make_output_sturdy
 
-    with shown_progress(Console(stderr=True) if as_json else console()) as listen:
-        yield listen
-
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that end a run so that it can be resumed, and cancel its jobs: Ctrl-C, a
-shutdown or the end of a batch job, and the end of a login session."""
-
-
-@contextmanager
-def interruptible(cluster: Cluster) -> Iterator[None]:
-    """Let a signal end a run even where Python swallows the exception.
-
-    What ``nohup`` has had ignored stays ignored. Once a run is ending,
-    only a second Ctrl-C cuts that short.
-    """
-    came: list[int] = []
-
-    def interrupt(number: int, frame: object) -> None:
-        came.append(number)
-        for each in before:
-            if each is not signal.SIGINT:
-                signal.signal(each, signal.SIG_IGN)
-        cluster.stop()
-        raise KeyboardInterrupt(number)
-
-    before = {
-        each: signal.getsignal(each)
-        for each in _ENDING
-        if each is signal.SIGINT or signal.getsignal(each) is not signal.SIG_IGN
-    }
-    for each in before:
-        signal.signal(each, interrupt)
-    try:
-        yield
-        if came:
-            raise KeyboardInterrupt(came[0])
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    make_output_sturdy()
+    with told_by_signals(cluster.stop, interrupts=True) as told:
+        try:
+            with shown_progress(
+                Console(stderr=True) if as_json else console()
+            ) as listen:
+                yield listen
+            if told.number is not None:  # the work has ended in order
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            say("interrupted; resume with: ziggy run --continue")
+            raise click.exceptions.Exit(told.exit_code) from None
 
 
 def parse_changes(texts: tuple[str, ...]) -> dict[str, dict[str, object]]:

@@ -1,0 +1,150 @@
+"""Workers that get stuck, in many ways: the work ends elsewhere, and all ends when told."""
+
+from textwrap import dedent
+
+import pytest
+
+from tests.conftest import images, store, work_pipeline
+from ziggy_dask.compute import local_workers
+from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.pools.autoscaler import opened_compute
+from ziggy_dask.records.alerts import alerts
+
+pytestmark = pytest.mark.integration
+
+ALGORITHMS = """
+    import ctypes, os, re, signal, threading, time
+    from pathlib import Path
+
+    HERE = Path(__file__).parent
+
+
+    def stop():
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+    def deadlock():
+        from distributed import get_worker
+        lock = threading.Lock()
+        lock.acquire()
+        get_worker().loop.add_callback(lock.acquire)
+        lock.acquire()
+
+
+    def fifo_in_the_loop():
+        from distributed import get_worker
+        os.mkfifo(HERE / "fifo")
+        get_worker().loop.add_callback(lambda: open(HERE / "fifo").read())
+        time.sleep(3600)
+
+
+    def lock_of_the_interpreter():
+        ctypes.PyDLL(None).sleep(3600)  # keeps the lock, and uses no processor
+
+
+    def busy_with_the_lock():
+        re.match(r"(a|aa)+b", "a" * 200)  # backtracks for ages, with the lock
+
+
+    def killed():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+    def exits():
+        os._exit(3)
+
+
+    def interrupts_itself():
+        import _thread
+        _thread.interrupt_main()
+        time.sleep(1)
+
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+
+    def closes_its_worker():
+        from distributed import get_worker
+        worker = get_worker()
+        worker.loop.add_callback(worker.close)
+        time.sleep(3600)
+
+
+    def is_retired():
+        from distributed import get_client, get_worker
+        with get_client() as client:
+            client.retire_workers([get_worker().address])
+        time.sleep(3600)
+
+
+    def terminated():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(3600)
+
+
+    def work(raw, context):
+        once = HERE / "once"
+        if context.labels == ["i1"] and once.exists():
+            kind = once.read_text()
+            once.unlink()
+            globals()[kind]()
+        return raw * 2
+"""
+
+KINDS = [
+    "stop",
+    "deadlock",
+    "fifo_in_the_loop",
+    "lock_of_the_interpreter",
+    "busy_with_the_lock",
+    "killed",
+    "exits",
+    "interrupts_itself",
+    "interrupted",
+    "closes_its_worker",
+    "is_retired",
+    "terminated",
+]
+
+
+@pytest.fixture(scope="module")
+def mission(tmp_path_factory):
+    """A cluster whose workers stay open for all tests, with a client of theirs."""
+    place = tmp_path_factory.mktemp("mission")
+    file = place / "cluster.yaml"
+    file.write_text("cluster: test\nhome: ./home\ncompute: {local: {workers: 2}}\n")
+    cluster = create_cluster(file)
+    cluster.root = place / "code"
+    cluster.root.mkdir()
+    (cluster.root / "algorithms.py").write_text(dedent(ALGORITHMS))
+    cluster.register(work_pipeline(cluster.root))
+    store(cluster, {"set-1/L0": images(6, seed=1)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_workers, "SILENT_S", 6.0)
+        patch.setattr(local_workers, "BUSY_S", 8.0)
+        patch.setattr(local_workers, "_LOOK_S", 0.5)
+        with opened_compute(cluster._site) as client:
+            yield cluster, client
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_work_ends_elsewhere_when_a_worker_gets_stuck(kind, mission):
+    cluster, client = mission
+    client.wait_for_workers(
+        2, timeout=120
+    )  # as many as there were, whatever ended them
+    (cluster.root / "once").write_text(kind)
+    done = cluster.run("test", client=client)
+    assert done.state.value == "COMPLETED"
+    assert not (cluster.root / "once").exists()
+    assert {task.record.failed for task in done.tasks} == {0}
+
+
+def test_workers_that_were_lost_are_told_of(mission):
+    cluster, _ = mission
+    said = [one.message for one in alerts(cluster._site.database)]
+    assert any("said nothing for" in one for one in said)
+    assert any("was ended by SIGKILL" in one for one in said)
+    assert any("ended with exit code 3" in one for one in said)
