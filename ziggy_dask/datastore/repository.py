@@ -40,6 +40,7 @@ from ziggy_dask.datastore.change_sets import (
     open_change_set,
     place_of,
 )
+from ziggy_dask.datastore.durable import sync_file_system
 from ziggy_dask.datastore.places import settings_at, storage_at
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.errors import DatastoreError
@@ -50,6 +51,8 @@ EMPTY = "empty"
 ATTRIBUTE = "ziggy"
 """Name of the group attribute in which products carry where they come from."""
 
+_STEP = "Make room for new products"
+"""Message of snapshots that are only steps on the way to a publication."""
 MEMORY = "memory"
 _ESCAPES = re.compile("\x1b\\[[0-9;]*m")
 
@@ -119,10 +122,15 @@ class Repository:
             raise DatastoreError(f"datastore {self.url}: can't read {what}") from error
 
     def history(self, since: str | None = None) -> Iterator[Commit]:
-        """Yield what was published, newest first, until the snapshot `since`."""
+        """Yield what was published, newest first, until the snapshot `since`.
+
+        Steps on the way to a publication, in which products are missing, are left out.
+        """
         for entry in self._repo.ancestry(branch=MAIN):
             if entry.id == since:
                 return
+            if entry.message == _STEP and not entry.metadata:
+                continue
             yield Commit(
                 snapshot=entry.id,
                 time=entry.written_at,
@@ -312,7 +320,7 @@ class Repository:
                 del root[path]
         _require_groups(session, sorted(directories))
         if session.has_uncommitted_changes:
-            session.commit("Make room for new products")
+            session.commit(_STEP)
         return tip
 
     @contextmanager
@@ -356,8 +364,26 @@ class Repository:
             root = zarr.open_group(session.store, mode="a")
             root.attrs["ziggy_published_nothing"] = message
         snapshot = session.commit(message, metadata=dict(metadata))
+        self._to_disk()
         self._repo.reset_branch(MAIN, snapshot, from_snapshot_id=tip)
+        self._to_disk()
         return snapshot
+
+    def _to_disk(self) -> None:
+        """Have the disk take what was written so far, where the datastore is on one.
+
+        Icechunk leaves that to the kernel. Done before `main` names a snapshot, and
+        again before anybody records that it does: after a power cut, neither names what
+        is not there.
+        """
+        if urlsplit(self.url).scheme:
+            return
+        try:
+            sync_file_system(Path(self.url))
+        except OSError as error:
+            raise DatastoreError(
+                f"datastore {self.url}: the disk did not take what was written: {error}"
+            ) from error
 
     def keep_empty_snapshot(self) -> None:
         """Give the snapshot from which scaffolds start a branch, once."""
