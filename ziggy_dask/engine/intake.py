@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ from ziggy_dask.receipt import (
     acknowledge_refusal,
     acknowledgement_name,
     clean_up,
+    delivery_called,
     expected_labels,
     extra_files,
     find_deliveries,
@@ -104,15 +106,20 @@ def receive_deliveries(
     Raises
     ------
     DeliveryError
-        If there is none of these names.
+        If one of these names is missing; nothing is taken in then.
     """
     place = directory or site.cluster.receipt
-    waiting = _labelled(place, deliveries_in(place, needs_manifest), labels)
     known = {
         task.unit: task
         for task in instances.tasks(site.database, instance)
         if task.position < 0
     }
+    if labels:
+        waiting = _labelled(place, labels, known)
+    else:
+        waiting = _all_waiting(site, place, needs_manifest, instance)
+        if labels is not None and not known and any(one.is_inside for one in waiting):
+            raise DeliveryError(f"{place}: has no delivery called (none)")
     node = next(n.name for n in pipeline.nodes if isinstance(n.step, DataReceiptStep))
     names = dict.fromkeys((*known, *(f"[{one.name}]" for one in waiting)))
     totals = {node: NodeTotals(tasks=len(names), subtasks=len(names))}
@@ -122,24 +129,43 @@ def receive_deliveries(
     good = True
     for position, name in enumerate(names):
         task = known.get(name) or _new_task(site, instance, node, name, position)
-        good &= _receive(
-            site, pipeline, task, by_name.get(name), listen, needs_manifest
-        )
+        delivery = by_name.get(name)
+        good &= _receive(site, pipeline, task, delivery, place, listen, needs_manifest)
     return good
 
 
 def _labelled(
-    place: Path, waiting: Sequence[Delivery], labels: tuple[str, ...] | None
+    place: Path, labels: Sequence[str], known: Mapping[str, TaskRecord]
 ) -> Sequence[Delivery]:
-    """Return the deliveries that an event is about."""
-    if labels is None or (not labels and not any(one.is_inside for one in waiting)):
-        return waiting
-    found = [one for one in waiting if one.is_inside and one.name in labels]
-    if not found:
+    """Return the deliveries that an event is about; nothing else is looked at.
+
+    Those that an interrupted run of the instance took in may be gone already.
+    """
+    found = {label: delivery_called(place, label) for label in labels}
+    missing = [
+        label
+        for label, delivery in found.items()
+        if delivery is None and f"[{label}]" not in known
+    ]
+    if missing:
+        names = ", ".join(map(repr, missing))
         raise DeliveryError(
-            f"{place}: has no delivery called {' or '.join(map(repr, labels)) or '(none)'}"
+            f"{place}: has no delivery called {names}; nothing was taken in"
         )
-    return found
+    return [delivery for delivery in found.values() if delivery is not None]
+
+
+def _all_waiting(
+    site: OpenCluster, place: Path, needs_manifest: bool, instance: int
+) -> Sequence[Delivery]:
+    """Return all deliveries that wait; tell of what only looks like one."""
+
+    def refused(reason: str) -> None:
+        alert(site, Severity.WARNING, reason, source="receipt", instance=instance)
+
+    if needs_manifest:
+        return find_deliveries(place, refused)
+    return deliveries_in(place, needs_manifest)
 
 
 def deliveries_in(directory: Path, needs_manifest: bool) -> Sequence[Delivery]:
@@ -167,6 +193,7 @@ def _receive(
     pipeline: Pipeline,
     task: TaskRecord,
     delivery: Delivery | None,
+    place: Path,
     listen: Listener,
     needs_manifest: bool,
 ) -> bool:
@@ -177,6 +204,8 @@ def _receive(
         if delivery is not None and needs_manifest:
             _record_late(site, task, delivery)
             _clear_away(site, task, delivery)
+        elif needs_manifest:
+            _remove_empty(place / task.unit.strip("[]"))
         listen(Progressed(node=task.node, complete=1, failed=0))
         return True
     began = time.time()
@@ -214,6 +243,15 @@ def _refuse(
     """Leave a delivery as it is, with a task and an acknowledgement that say so."""
     _acknowledge_refusal(task, delivery, error)
     instances.fail_task(site.database, task.id, None, message)
+    logger.error("delivery %s is refused: %s", task.unit, message)
+    alert(
+        site,
+        Severity.ERROR,
+        f"delivery {task.unit} is refused: {message}",
+        source="receipt",
+        instance=task.instance,
+        task=task.id,
+    )
     _tell(listen, task, message)
     return False
 
@@ -420,6 +458,12 @@ def _clear_away(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> None
             instance=task.instance,
             task=task.id,
         )
+
+
+def _remove_empty(directory: Path) -> None:
+    """Remove what clearing away leaves when it is interrupted at its last step."""
+    with suppress(OSError):  # it is not there, or has something else in it
+        directory.rmdir()
 
 
 def _keep_and_remove(kept: Path, delivery: Delivery) -> None:

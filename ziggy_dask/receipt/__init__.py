@@ -4,6 +4,7 @@ from ziggy_dask.receipt.arrays import expected_labels
 from ziggy_dask.receipt.delivery import (
     Delivery,
     clean_up,
+    delivery_called,
     extra_files,
     find_deliveries,
     manifest_path,
@@ -49,6 +50,7 @@ __all__ = [
     "acknowledgement_to_xml",
     "applicable",
     "clean_up",
+    "delivery_called",
     "expected_labels",
     "extra_files",
     "find_deliveries",

@@ -46,11 +46,21 @@ class Delivery:
     """Whether it is below the receipt directory, and goes away when done."""
 
 
-def find_deliveries(directory: Path) -> tuple[Delivery, ...]:
+def find_deliveries(
+    directory: Path, refused: Callable[[str], object] | None = None
+) -> tuple[Delivery, ...]:
     """Return the deliveries that wait in the receipt directory.
 
     With a manifest directly in it, the directory is one delivery; else each
     sub-directory with a manifest is one.
+
+    Parameters
+    ----------
+    directory
+        The receipt directory.
+    refused
+        Is told why something is left out that only looks like a delivery; None: that is
+        an error.
 
     Raises
     ------
@@ -66,11 +76,36 @@ def find_deliveries(directory: Path) -> tuple[Delivery, ...]:
         found = [entry for entry in sorted(here.iterdir()) if _holds_manifest(entry)]
     except OSError as error:
         raise DeliveryError(f"{here}: can't be read: {error.strerror}") from error
+    deliveries = []
     for entry in found:
-        _require_own(entry)
-    return tuple(
-        Delivery(name=one.name, directory=one, is_inside=True) for one in found
-    )
+        try:
+            _require_own(entry)
+        except DeliveryError as error:
+            if refused is None:
+                raise
+            refused(str(error))
+        else:
+            deliveries.append(
+                Delivery(name=entry.name, directory=entry, is_inside=True)
+            )
+    return tuple(deliveries)
+
+
+def delivery_called(directory: Path, name: str) -> Delivery | None:
+    """Return the delivery of a name in the receipt directory, or None.
+
+    Whatever else is there is not looked at.
+
+    Raises
+    ------
+    DeliveryError
+        If it is a link.
+    """
+    entry = directory.absolute() / name
+    if entry.parent != directory.absolute() or not _holds_manifest(entry):
+        return None
+    _require_own(entry)
+    return Delivery(name=name, directory=entry, is_inside=True)
 
 
 def manifest_path(directory: Path) -> Path | None:

@@ -65,6 +65,18 @@ class EventRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnsettledEvent:
+    """An event whose ready files may still be there."""
+
+    key: int
+    """Key of the event."""
+    instance: int
+    """The instance that it started."""
+    files: tuple[ReadyFile, ...]
+    """The files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerState:
     """What is kept of an event handler."""
 
@@ -114,23 +126,25 @@ def events(database: Database) -> list[EventRecord]:
 
 
 @patiently
-def unsettled(
-    database: Database, pipeline: str, handler: str
-) -> dict[int, tuple[ReadyFile, ...]]:
-    """Return the ready files that may not have been removed yet, by key of their event."""
-    query = select(EventRow.id, EventRow.files).where(
+def unsettled(database: Database, pipeline: str, handler: str) -> list[UnsettledEvent]:
+    """Return the events of a handler whose ready files may not have been removed yet."""
+    query = select(EventRow.id, EventRow.instance_id, EventRow.files).where(
         EventRow.pipeline == pipeline,
         EventRow.handler == handler,
         EventRow.is_settled.is_(False),
     )
     with database.reading() as connection:
-        return {
-            row.id: tuple(
-                ReadyFile(name=name, inode=inode, changed_ns=changed)
-                for name, inode, changed in row.files
+        return [
+            UnsettledEvent(
+                key=row.id,
+                instance=row.instance_id,
+                files=tuple(
+                    ReadyFile(name=name, inode=inode, changed_ns=changed)
+                    for name, inode, changed in row.files
+                ),
             )
-            for row in connection.execute(query)
-        }
+            for row in connection.execute(query.order_by(EventRow.id))
+        ]
 
 
 @patiently

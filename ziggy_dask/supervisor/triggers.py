@@ -9,18 +9,19 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ziggy_dask.definitions import EventHandler, Pipeline
+from ziggy_dask.definitions import DataReceiptStep, EventHandler, Pipeline
 from ziggy_dask.definitions.schedule import latest_due
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.launch import Request, launch
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DatastoreError, DefinitionError, DeliveryError
+from ziggy_dask.planning import selected_nodes
 from ziggy_dask.records import instances, library, triggers
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.triggers import HandlerState, NewEvent, ReadyFile
@@ -43,13 +44,18 @@ class Ready:
     """Names of its files."""
 
 
-def ready_events(names: Iterable[str]) -> tuple[Ready, ...]:
+def ready_events(
+    names: Iterable[str], refused: Callable[[str], object] | None = None
+) -> tuple[Ready, ...]:
     """Return the events that are complete among the files of a directory.
 
     Parameters
     ----------
     names
         Names of files.
+    refused
+        Is told of files of one event that contradict each other, which are left out;
+        None: that is an error.
 
     Raises
     ------
@@ -68,15 +74,20 @@ def ready_events(names: Iterable[str]) -> tuple[Ready, ...]:
         found = _READY.fullmatch(name)
         if found is not None:
             groups.setdefault(found["name"], []).append(found)
-    return tuple(
-        Ready(
-            name=name,
-            labels=tuple(one["label"] for one in some if one["label"]),
-            files=tuple(one.string for one in some),
-        )
-        for name, some in groups.items()
-        if _is_complete(name, some)
-    )
+    complete = []
+    for name, some in groups.items():
+        try:
+            is_complete = _is_complete(name, some)
+        except DeliveryError as error:
+            if refused is None:
+                raise
+            refused(str(error))
+            continue
+        if is_complete:
+            labels = tuple(one["label"] for one in some if one["label"])
+            files = tuple(one.string for one in some)
+            complete.append(Ready(name=name, labels=labels, files=files))
+    return tuple(complete)
 
 
 def _is_complete(name: str, files: list[re.Match[str]]) -> bool:
@@ -140,13 +151,18 @@ def _look(
 ) -> Iterator[int]:
     """Fire the events of a directory.
 
-    Each is on record with its instance before its files are removed. What was not
-    removed then, since the supervisor died, is known by its record, and removed now.
+    Each is on record with its instance before its files are removed, and they are removed
+    when the instance has taken in what they announce. Until then they are known by their
+    record, and fire nothing more.
     """
     directory = _directory(site, handler)
-    _remove_fired(site, pipeline, handler, directory)
-    there = {one.name: one for one in _files(directory)}
-    for ready in ready_events(there):
+
+    def refused(reason: str) -> None:
+        alert(site, Severity.WARNING, reason, source="events")
+
+    kept = _remove_taken(site, pipeline, handler, directory)
+    there = {one.name: one for one in _files(directory) if one not in kept}
+    for ready in ready_events(there, refused):
         yield fire(
             site,
             NewEvent(
@@ -157,7 +173,7 @@ def _look(
                 files=tuple(there[name] for name in ready.files),
             ),
         )
-    _remove_fired(site, pipeline, handler, directory)
+    _remove_taken(site, pipeline, handler, directory)
 
 
 def watched_directories(site: OpenCluster) -> list[Path]:
@@ -185,18 +201,43 @@ def _identity(name: str, status: os.stat_result) -> ReadyFile:
     return ReadyFile(name=name, inode=status.st_ino, changed_ns=status.st_mtime_ns)
 
 
-def _remove_fired(
+def _remove_taken(
     site: OpenCluster, pipeline: Pipeline, handler: EventHandler, directory: Path
-) -> None:
-    """Remove the ready files of events that are on record, but none that came since."""
-    left = triggers.unsettled(site.database, pipeline.name, handler.name)
-    for key, files in left.items():
-        for one in files:
-            path = directory / one.name
-            with suppress(FileNotFoundError):
-                if _identity(one.name, path.stat()) == one:
-                    path.unlink()
-        triggers.settle_event(site.database, key)
+) -> set[ReadyFile]:
+    """Remove the ready files of events whose instances took in what they announce.
+
+    Returns those that stay for now. What came since under the same name is another file.
+    """
+    kept: set[ReadyFile] = set()
+    for event in triggers.unsettled(site.database, pipeline.name, handler.name):
+        there = {one for one in event.files if _is_there(directory / one.name, one)}
+        if there and not _has_taken(site, event.instance):
+            kept |= there
+            continue
+        for one in there:
+            (directory / one.name).unlink(missing_ok=True)
+        triggers.settle_event(site.database, event.key)
+    return kept
+
+
+def _is_there(path: Path, file: ReadyFile) -> bool:
+    try:
+        return _identity(path.name, path.stat()) == file
+    except FileNotFoundError:
+        return False
+
+
+def _has_taken(site: OpenCluster, number: int) -> bool:
+    """Tell whether an instance has taken in all that it was launched for, if anything."""
+    record = instances.instance(site.database, number)
+    if record.is_planned:
+        return True
+    pipeline, _ = instances.instance_pipeline(site.database, number)
+    nodes = selected_nodes(pipeline, record.options["start"], record.options["stop"])
+    receives = any(
+        isinstance(pipeline.by_name[name].step, DataReceiptStep) for name in nodes
+    )
+    return not receives
 
 
 def fire(site: OpenCluster, event: NewEvent) -> int:
