@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from weakref import WeakKeyDictionary
 
 from ziggy_dask.datastore import Labels
 from ziggy_dask.definitions import Pipeline, Process
@@ -13,7 +14,13 @@ from ziggy_dask.planning import (
     TaskPlan,
     task_from_json,
 )
-from ziggy_dask.records import Database, TaskStep, instances, outcomes
+from ziggy_dask.records import Database, instances, outcomes
+
+Items = tuple[tuple[tuple[str, str], Labels], ...]
+"""Items by node and path of the product that they are of."""
+
+_known: WeakKeyDictionary[Database, dict[tuple[int, int], Items]] = WeakKeyDictionary()
+"""What stored tasks have processed, by number and attempt: it stays as it is."""
 
 
 def to_leave_out(
@@ -22,7 +29,7 @@ def to_leave_out(
     process: Process | None,
     before: int | None = None,
 ) -> Processed:
-    """Return the items that an instance has not to process.
+    """Return the items that an instance can skip.
 
     Parameters
     ----------
@@ -33,11 +40,15 @@ def to_leave_out(
     process
         Which items are asked for; None: as the pipeline says.
     before
-        Number of the instance; None: it is not launched yet.
+        Number of the instance; None: it is about to be planned. Then it leaves out what
+        other instances are about to process, too.
     """
     if (process or pipeline.process) is Process.ALL:
         return NONE_PROCESSED
-    return processed_items(database, pipeline.name, before)
+    found = processed_items(database, pipeline.name, before)
+    if before is not None:
+        return found
+    return _together([*found.items(), *_in_flight(database, pipeline.name)])
 
 
 def processed_items(
@@ -57,29 +68,48 @@ def processed_items(
     before
         Instances from this number on do not count; None: all do.
     """
-    found: dict[tuple[str, str], Labels] = {}
-    for plan, given in _stored_tasks(database, pipeline, before):
-        labels = _items_with_output(plan, given)
-        for feed in plan.feeds:
-            if feed.span is Span.SLICE and len(labels):
-                key = plan.node, feed.path
-                found[key] = found[key].union(labels) if key in found else labels
-    return found
+    known = _known.setdefault(database, {})
+    stored = instances.stored_tasks(database, pipeline, before)
+    for task in stored:
+        if task not in known:
+            known[task] = _items_of(database, task[0])
+    return _together(pair for task in stored for pair in known[task])
 
 
-def _stored_tasks(
-    database: Database, pipeline: str, before: int | None
-) -> Iterator[tuple[TaskPlan, Mapping[str, Set[int]]]]:
-    """Yield stored tasks, each with the subtasks that gave something to a product."""
+def _in_flight(
+    database: Database, pipeline: str
+) -> Iterator[tuple[tuple[str, str], Labels]]:
+    """Yield the items that planned tasks are going to process, or do so now."""
     interned: dict[Labels, Labels] = {}
-    for instance in instances.instances(database):
-        if instance.pipeline != pipeline or (before and instance.id >= before):
-            continue
-        plans = instances.task_plans(database, instance.id)
-        for task in instances.tasks(database, instance.id):
-            if task.step is TaskStep.COMPLETE and plans[task.id]:
-                plan = task_from_json(plans[task.id], interned)
-                yield plan, outcomes.subtasks_with_output(database, task.id)
+    for content in instances.plans_in_flight(database, pipeline):
+        plan = task_from_json(content, interned)
+        if plan.labels is not None:
+            yield from _by_feed(plan, plan.labels)
+
+
+def _items_of(database: Database, task: int) -> Items:
+    """Return what a stored task has processed."""
+    content = instances.task_plan(database, task)
+    if not content:
+        return ()
+    plan = task_from_json(content, {})
+    given = outcomes.subtasks_with_output(database, task)
+    return tuple(_by_feed(plan, _items_with_output(plan, given)))
+
+
+def _by_feed(
+    plan: TaskPlan, labels: Labels
+) -> Iterator[tuple[tuple[str, str], Labels]]:
+    for feed in plan.feeds:
+        if feed.span is Span.SLICE and len(labels):
+            yield (plan.node, feed.path), labels
+
+
+def _together(pairs: Iterable[tuple[tuple[str, str], Labels]]) -> Processed:
+    found: dict[tuple[str, str], Labels] = {}
+    for key, labels in pairs:
+        found[key] = found[key].union(labels) if key in found else labels
+    return found
 
 
 def _items_with_output(plan: TaskPlan, given: Mapping[str, Set[int]]) -> Labels:

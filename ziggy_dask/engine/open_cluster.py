@@ -32,6 +32,9 @@ class OpenCluster:
     """The records."""
     writing: threading.RLock = field(default_factory=threading.RLock)
     """Held by whoever of this process changes the datastore's history."""
+    planning: threading.RLock = field(default_factory=threading.RLock)
+    """Held by whoever of this process takes in deliveries and makes tasks of them: what
+    one instance is about to process, the next one leaves to it. Taken before `writing`."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set: whoever supervises here stops, as after an interrupt."""
     show: Callable[[OpenCluster, Client], str] = unshown

@@ -520,6 +520,58 @@ def task_plans(database: Database, instance_number: int) -> dict[int, dict[str, 
         return {row.id: row.plan for row in connection.execute(query)}
 
 
+@patiently
+def task_plan(database: Database, number: int) -> dict[str, Any]:
+    """Return the plan of a task as plain values."""
+    query = select(TaskRow.plan).where(TaskRow.id == number)
+    with database.reading() as connection:
+        return dict(connection.execute(query).scalar_one())
+
+
+@patiently
+def stored_tasks(
+    database: Database, pipeline: str, before: int | None = None
+) -> list[tuple[int, int]]:
+    """Return number and attempt of the stored tasks of a pipeline.
+
+    Parameters
+    ----------
+    before
+        Only of instances before this one; None: of all.
+    """
+    query = (
+        _of_pipeline(select(TaskRow.id, TaskRow.attempt), pipeline)
+        .where(TaskRow.step == TaskStep.COMPLETE.value)
+        .order_by(TaskRow.id)
+    )
+    if before is not None:
+        query = query.where(TaskRow.instance_id < before)
+    with database.reading() as connection:
+        return [(row.id, row.attempt) for row in connection.execute(query)]
+
+
+@patiently
+def plans_in_flight(database: Database, pipeline: str) -> list[dict[str, Any]]:
+    """Return the plans of tasks that have neither been stored nor failed, and still can."""
+    final = [state.value for state in InstanceState if state.is_final]
+    query = _of_pipeline(select(TaskRow.plan), pipeline).where(
+        InstanceRow.state.not_in(final),
+        TaskRow.position >= 0,
+        TaskRow.step != TaskStep.COMPLETE.value,
+        TaskRow.is_error.is_(False),
+    )
+    with database.reading() as connection:
+        return [dict(row.plan) for row in connection.execute(query)]
+
+
+def _of_pipeline(query: Any, pipeline: str) -> Any:
+    return (
+        query.join(InstanceRow, InstanceRow.id == TaskRow.instance_id)
+        .join(PipelineRow, PipelineRow.id == InstanceRow.pipeline_id)
+        .where(PipelineRow.name == pipeline)
+    )
+
+
 def complete_tasks(
     connection: Connection, snapshot: str, inputs: Mapping[int, Mapping[str, str]]
 ) -> None:

@@ -410,6 +410,13 @@ def _set_aside(site: OpenCluster, number: int) -> None:
 
 def _prepare(site: OpenCluster, record: InstanceRecord, listen: Listener) -> bool:
     """Take in deliveries and make the tasks; return whether there is more to do."""
+    with site.planning:
+        return _receive_and_plan(site, record, listen)
+
+
+def _receive_and_plan(
+    site: OpenCluster, record: InstanceRecord, listen: Listener
+) -> bool:
     record = adopt_code(site, record)
     if record.is_planned:
         return True
