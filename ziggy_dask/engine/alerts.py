@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 
 from ziggy_dask.engine.alert_hooks import send
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.records.alerts import Severity, raise_alert
+from ziggy_dask.records.alerts import Alert, Severity, clear_cause, raise_alert
+
+logger = logging.getLogger(__name__)
 
 
 def alert(
@@ -19,6 +22,7 @@ def alert(
     source: str = "supervisor",
     instance: int | None = None,
     task: int | None = None,
+    cause: str = "",
 ) -> None:
     """Tell operators something.
 
@@ -34,6 +38,8 @@ def alert(
         What raises it.
     instance, task
         What it is about.
+    cause
+        A state that lasts until `cleared`; see `ziggy_dask.records.alerts.raise_alert`.
 
     Notes
     -----
@@ -47,7 +53,20 @@ def alert(
         process=f"{socket.gethostname()}:{os.getpid()}",
         instance=instance,
         task=task,
+        cause=cause,
     )
+    if made.is_sent:
+        _send(site, made, is_cleared=False)
+
+
+def cleared(site: OpenCluster, cause: str) -> None:
+    """Take the alert of a state off the list, and send on that the state has ended."""
+    for one in clear_cause(site.database, cause):
+        logger.info("over: %s", one.message)
+        _send(site, one, is_cleared=True)
+
+
+def _send(site: OpenCluster, made: Alert, *, is_cleared: bool) -> None:
     content = {
         "cluster": site.cluster.name,
         "id": made.id,
@@ -58,5 +77,7 @@ def alert(
         "instance": made.instance,
         "task": made.task,
         "message": made.message,
+        "count": made.count,
+        "cleared": is_cleared,
     }
     send(site.cluster.alerts, json.dumps(content))

@@ -339,6 +339,7 @@ class AlertRow(Table):
     """Something that the operator should know."""
 
     __tablename__ = "alerts"
+    __table_args__ = (Index(None, "cause", "id"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     time: Mapped[datetime]
     severity: Mapped[str]
@@ -349,6 +350,10 @@ class AlertRow(Table):
     message: Mapped[str]
     is_acknowledged: Mapped[bool]
     is_cleared: Mapped[bool]
+    cause: Mapped[str] = mapped_column(server_default="")
+    count: Mapped[int] = mapped_column(server_default="1")
+    latest: Mapped[datetime | None]
+    sent: Mapped[datetime | None]
 
 
 class EventRow(Table):

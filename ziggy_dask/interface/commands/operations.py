@@ -235,6 +235,7 @@ def alerts(
             "instance": one.instance,
             "task": one.task,
             "seen": one.is_acknowledged,
+            "count": one.count,
             "message": one.message,
         }
         for one in records.alerts
