@@ -45,7 +45,7 @@ RESUME = """
         for record in instances.instances(site.database):
             if not record.state.is_final:
                 reconcile(site.repository, site.database, record)
-                assert supervise._prepare(site, record.id, lambda event: None)
+                assert supervise._prepare(site, record, lambda event: None)
         list(look_for_events(site))
 """
 STEPS = {
@@ -119,6 +119,12 @@ def planned(cluster):
     ]
 
 
+def prepare(site, number):
+    """Take in what an instance is about, and make its tasks."""
+    record = instances.instance(site.database, number)
+    return supervise._prepare(site, record, lambda event: None)
+
+
 def resume(cluster, fault=""):
     """Do in a process of its own what the supervisor does up to the plans."""
     place = str(cluster._site.cluster.path)
@@ -164,7 +170,7 @@ def test_each_of_many_deliveries_at_once_is_planned_once(mission):
 
     with in_charge(site):
         for number in reversed(launched):
-            assert supervise._prepare(site, number, lambda event: None)
+            assert prepare(site, number)
     units = [unit for name, unit in planned(mission) if name == "double"]
     assert sorted(units) == sorted(f"[set-{number}]" for number in numbers)
 
@@ -175,7 +181,7 @@ def test_what_another_instance_could_not_make_is_new_again(mission):
     (first,) = look_for_events(site)
 
     with in_charge(site):
-        supervise._prepare(site, first, lambda event: None)
+        prepare(site, first)
         assert mission.plan("test").tasks == ()
         double = next(
             t
@@ -193,7 +199,7 @@ def test_ready_files_stay_until_their_delivery_is_taken_in(mission):
     (number,) = look_for_events(site)
 
     with in_charge(site):
-        assert not supervise._prepare(site, number, lambda event: None)
+        assert not prepare(site, number)
     assert list(look_for_events(site)) == []
     assert [one.name for one in mission.ready.iterdir()] == ["d-1.READY.d-1.1"]
     (said,) = alerts.alerts(site.database)
@@ -211,7 +217,7 @@ def test_only_all_deliveries_of_an_event_are_taken_in(mission):
         in_charge(site),
         pytest.raises(DeliveryError, match="no delivery called 'd-2'"),
     ):
-        supervise._prepare(site, number, lambda event: None)
+        prepare(site, number)
     assert deliveries.deliveries(site.database) == []
     assert len(list(mission.ready.iterdir())) == 2
 
@@ -235,7 +241,7 @@ def test_what_lies_in_the_receipt_directory_is_in_nobodys_way(mission, tmp_path)
     number = launch(mission._site, Request(pipeline="test"))
 
     with in_charge(mission._site):
-        assert supervise._prepare(mission._site, number, lambda event: None)
+        assert prepare(mission._site, number)
     assert ("double", "[set-3]") in planned(mission)
     said = [one.message for one in alerts.alerts(mission._site.database)]
     assert any("linked: is a link" in one for one in said)

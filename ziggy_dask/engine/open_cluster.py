@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
+HERE = ""
+"""Name in `OpenCluster.refusals` of the workers that no job of a batch system is."""
+
+
 def unshown(site: OpenCluster, client: Client) -> str:
     """Show a compute environment nowhere."""
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ziggy_dask.engine.alerts import alert
-from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.open_cluster import HERE, OpenCluster
 from ziggy_dask.records.alerts import Severity
 
 _FUTILE = 3
@@ -49,7 +49,7 @@ class Refusals:
 
     def reopen(self, working: Collection[str]) -> None:
         """Try refused environments again once nothing waits there any more."""
-        for name in set(self._site.refusals) - set(working):
+        for name in set(self._site.refusals) - {HERE, *working}:
             del self._site.refusals[name]
 
     def __contains__(self, environment: str) -> bool:

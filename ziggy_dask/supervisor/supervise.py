@@ -34,6 +34,7 @@ from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.publish import reconcile
 from ziggy_dask.engine.restart import Restart, passed_over, plan_restart
 from ziggy_dask.engine.run import InstanceRun
+from ziggy_dask.engine.staffing import staffed
 from ziggy_dask.engine.work_orders import require_models
 from ziggy_dask.errors import (
     ComputeLostError,
@@ -105,7 +106,7 @@ def run(
     LeaseError
         If another supervisor is in charge.
     """
-    with _in_charge_to_the_end(site):
+    with _in_charge_to_the_end(site, client):
         number = launch(site, request)
         return work_on(site, number, client, harmless(listen))
 
@@ -135,7 +136,7 @@ def continue_instance(
     RecordsError
         If there is no such instance.
     """
-    with _in_charge_to_the_end(site):
+    with _in_charge_to_the_end(site, client):
         if number is None:
             number = _newest_unended(site)
         record = instances.instance(site.database, number)
@@ -171,7 +172,7 @@ def restart_tasks(
     """
     if not plan_restart(site.database, asked):
         return []
-    with _in_charge_to_the_end(site):
+    with _in_charge_to_the_end(site, client):
         # Others may have restarted the same meanwhile: what counts is how it is now.
         resets = reset_all(site, asked)
         heard = harmless(listen)
@@ -222,10 +223,14 @@ def _halt_unsupervised(site: OpenCluster) -> None:
 
 
 @contextmanager
-def _in_charge_to_the_end(site: OpenCluster) -> Iterator[None]:
-    """Be in charge; leave no halt behind that was left to this supervisor."""
+def _in_charge_to_the_end(site: OpenCluster, client: Client | None) -> Iterator[None]:
+    """Be in charge; leave no halt behind that was left to this supervisor.
+
+    Work that no worker of a client takes is told of; who opens one itself does that, too.
+    """
+    watched = nullcontext() if client is None else staffed(site, client)
     try:
-        with in_charge(site):
+        with in_charge(site), watched:
             yield
     finally:
         _halt_unsupervised(site)
