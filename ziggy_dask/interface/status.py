@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ziggy_dask.records import alerts, deliveries, instances
+from ziggy_dask.records import InstanceState, alerts, deliveries, instances
 from ziggy_dask.records.alerts import Alert
 from ziggy_dask.records.database import Database
 from ziggy_dask.records.deliveries import DeliveryRecord
@@ -51,7 +51,9 @@ class Status:
     supervisor: Lease | None
     """Who supervises it; None: nobody."""
     running: tuple[Progress, ...]
-    """Instances that have not ended, oldest first."""
+    """Instances that are worked on, oldest first."""
+    queued: tuple[InstanceRecord, ...]
+    """Instances that wait for their turn, oldest first."""
     ended: tuple[Progress, ...]
     """The newest that have, newest first."""
     ended_count: int
@@ -69,7 +71,12 @@ class Status:
 def cluster_status(file: ClusterFile, database: Database) -> Status:
     """Return how a cluster stands; costs the same for ten subtasks and a million."""
     every = instances.instances(database)
-    running = [one for one in every if not one.state.is_final]
+    queued = [one for one in every if one.state is InstanceState.INITIALIZED]
+    running = [
+        one
+        for one in every
+        if not (one.state.is_final or one.state is InstanceState.INITIALIZED)
+    ]
     ended = [one for one in every if one.state.is_final]
     unseen = [one for one in alerts.alerts(database) if not one.is_acknowledged]
     taken = deliveries.deliveries(database)
@@ -83,6 +90,7 @@ def cluster_status(file: ClusterFile, database: Database) -> Status:
         file=str(file.path),
         supervisor=current_lease(database),
         running=tuple(progress(one) for one in running),
+        queued=tuple(queued),
         ended=tuple(progress(one) for one in ended[: -NEWEST - 1 : -1]),
         ended_count=len(ended),
         alerts=tuple(unseen[:NEWEST]),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ziggy_dask.interface.status import Progress, Status
     from ziggy_dask.records.overview import NodeScore
 
+_NEXT = 5
+"""So many of the instances that wait are named."""
 _BAR = 30
 """Length of a bar, in characters."""
 
@@ -50,6 +52,11 @@ def _lines(found: Status) -> Iterator[Any]:
     yield _line("running", str(len(found.running)) if found.running else "nothing")
     for one in found.running:
         yield from _progress(one)
+    if found.queued:
+        first = ", ".join(str(one.id) for one in found.queued[:_NEXT])
+        more = ", …" if len(found.queued) > _NEXT else ""
+        note = f"instances {first}{more}; see 'max_instances' in the cluster file"
+        yield _line("waiting", f"{len(found.queued)} for their turn", note=note)
     yield _line("ended", str(found.ended_count) if found.ended_count else "none yet")
     for one in found.ended:
         yield _headline(one)
