@@ -119,6 +119,10 @@ class ConnectionLostError(RecordsError):
     """The database went away; nothing of the transaction is kept."""
 
 
+class DiskFullError(RecordsError):
+    """The database's disk is full; nothing of the transaction is kept."""
+
+
 def error_to_text(error: ZiggyError) -> str:
     """Return an error as text, for another process to raise it.
 

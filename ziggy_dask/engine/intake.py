@@ -15,6 +15,7 @@ from pathlib import Path
 from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.definitions import DataReceiptStep, Pipeline
 from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.disk_space import patient
 from ziggy_dask.engine.events import (
     Listener,
     NodeTotals,
@@ -216,7 +217,11 @@ def _receive(
         if delivery is None:
             raise DeliveryError(f"the delivery {task.unit} is no longer there")
         accepted = accept(site, delivery, needs_manifest)
-        _store(site, pipeline, task, accepted, began)
+        patient(
+            lambda: _store(site, pipeline, task, accepted, began),
+            f"the delivery {task.unit}",
+            stops=site.stop.is_set,
+        )
     except (RecordsError, ClusterError):
         raise
     except ZiggyError as error:

@@ -26,6 +26,7 @@ from ziggy_dask.engine.actions import (
     Unblock,
 )
 from ziggy_dask.engine.context import InstanceContext
+from ziggy_dask.engine.disk_space import patient
 from ziggy_dask.engine.halting import stop_running
 from ziggy_dask.engine.in_flight import InFlight
 from ziggy_dask.engine.loading import LoadedTasks, recorded_of
@@ -240,7 +241,13 @@ class Performer:
         if not finished:
             return False
         with self._site.writing:
-            snapshot = publish(self._site.repository, database, self._context, finished)
+            snapshot = patient(
+                lambda: publish(
+                    self._site.repository, database, self._context, finished
+                ),
+                f"instance {self._context.number}",
+                stops=self._site.stop.is_set,
+            )
         for one in finished:
             index = one.plan.index
             self._snapshots[index] = snapshot

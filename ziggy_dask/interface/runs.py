@@ -260,6 +260,7 @@ class Runs(Plans):
     def stop(self) -> None:
         """Let whatever runs through this object stop soon, as after an interrupt."""
         self._site.stop.set()
+        self._site.database.is_closing.set()
 
     def fire(
         self,

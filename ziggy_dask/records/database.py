@@ -7,6 +7,7 @@ tables, with SQLite and PostgreSQL alike: what is said of one holds for the othe
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,16 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from ziggy_dask.errors import ConnectionLostError, LeaseError, RecordsError
+from ziggy_dask.errors import (
+    ConnectionLostError,
+    DiskFullError,
+    LeaseError,
+    RecordsError,
+)
 from ziggy_dask.records.engines import (
     begin_writing,
     is_lost,
+    is_out_of_space,
     is_sqlite,
     make_engine,
     outcome_of,
@@ -39,6 +46,8 @@ SCHEMA_VERSION = "0029"
 
 PATIENCE_S = 300.0
 """So long a supervisor waits for a database that went away, in seconds."""
+_FULL_S = 5.0
+"""Time between two tries while its disk is full, in seconds."""
 _LOOK_S = 0.5
 """Time between two tries to reach it, in seconds."""
 
@@ -52,7 +61,8 @@ def patiently(
 ) -> Callable[Concatenate[Database, P], T]:
     """Let a function of one transaction begin again when the database goes away.
 
-    Only the supervisor in charge waits; others are told at once.
+    It does so, too, when its disk is full, and then as long as that lasts. Only the
+    supervisor in charge waits; others are told at once.
     """
 
     @wraps(function)
@@ -61,6 +71,11 @@ def patiently(
         while True:
             try:
                 return function(database, *args, **kwargs)
+            except DiskFullError as error:
+                if database.lease_token is None or database.is_closing.is_set():
+                    raise
+                logger.error("work waits for space: %s", error)
+                database.is_closing.wait(_FULL_S)
             except ConnectionLostError as error:
                 if database.lease_token is None or time.monotonic() > until:
                     raise
@@ -85,6 +100,8 @@ class Database:
         """Set by the supervisor: every write then first proves that it is in charge."""
         self.base: Path | None = None
         """Directory of the cluster file, from which places of pipelines are found."""
+        self.is_closing = threading.Event()
+        """Set by the supervisor when it is to end: a full disk is not waited for then."""
 
     @property
     def url(self) -> str:
@@ -147,7 +164,11 @@ class Database:
             yield
         except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or error).strip()
-            kind = ConnectionLostError if is_lost(error) else RecordsError
+            kind: type[RecordsError] = RecordsError
+            if is_lost(error):
+                kind = ConnectionLostError
+            elif is_out_of_space(error):
+                kind = DiskFullError
             raise kind(f"database {self.url}: {reason}") from error
 
 

@@ -134,6 +134,15 @@ def is_lost(error: Exception) -> bool:
     return is_postgres and isinstance(error, OperationalError) and is_code
 
 
+def is_out_of_space(error: Exception) -> bool:
+    """Tell whether the disk of the database is full."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if getattr(error.orig, "sqlstate", None) == "53100":  # disk_full
+        return True
+    return "database or disk is full" in str(error.orig)
+
+
 def _mend(error: Exception) -> str:
     if isinstance(error, ImportError):
         return "; install it with: pip install 'ziggy-dask[postgres]'"

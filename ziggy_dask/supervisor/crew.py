@@ -61,8 +61,13 @@ class Crew:
             has_begun=record.is_planned,
         )
 
-    def go_on(self) -> None:
+    def go_on(self, *, begins: bool = True) -> None:
         """Forget instances that have ended, and begin those whose turn it is.
+
+        Parameters
+        ----------
+        begins
+            Whether new ones are begun.
 
         Raises
         ------
@@ -76,7 +81,8 @@ class Crew:
                     raise thread.lost
         limit = self._site.cluster.supervision.max_instances
         working = [turn for turn, _ in self._active.values()]
-        for number in next_turns(self._waiting.values(), working, limit):
+        waiting = self._waiting.values() if begins else ()
+        for number in next_turns(waiting, working, limit):
             thread = _InstanceThread(self._site, number, self._client)
             self._active[number] = (self._waiting.pop(number), thread)
             thread.start()

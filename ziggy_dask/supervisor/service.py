@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
+from ziggy_dask.engine.alerts import alert, cleared
+from ziggy_dask.engine.disk_space import CAUSE, shortage
 from ziggy_dask.engine.launch import launch, request_from_json
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.restart import Restart, plan_restart
@@ -20,6 +22,7 @@ from ziggy_dask.errors import (
 )
 from ziggy_dask.pools.autoscaler import opened_compute
 from ziggy_dask.records import instances, requests
+from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.lease import Lease, invite_requests
 from ziggy_dask.records.requests import RequestKind, RequestRecord, RequestState
 from ziggy_dask.records.triggers import forget_faults
@@ -80,11 +83,13 @@ def serve(site: OpenCluster, *, standby: bool = False) -> None:
         try:
             _resume(site, crew)
             while not site.stop.wait(_LOOK_S):
-                crew.go_on()
+                has_space = _has_space(site)
+                crew.go_on(begins=has_space)
                 halt_idle(site, crew.active)
                 for request in requests.waiting(site.database):
                     _heed(site, request, crew)
-                if watch.news.is_set() or time.monotonic() - looked > LOOK_S:
+                is_due = time.monotonic() - looked > LOOK_S
+                if has_space and (watch.news.is_set() or is_due):
                     looked = time.monotonic()
                     watch.news.clear()
                     watch.follow(watched_directories(site))
@@ -95,6 +100,18 @@ def serve(site: OpenCluster, *, standby: bool = False) -> None:
             if not crew.end(_ENDING_S):
                 logger.warning("what hangs is left, and ends with this process")
             logger.info("no longer in charge")
+
+
+def _has_space(site: OpenCluster) -> bool:
+    """Tell whether the disks have space for new work; tell operators when they don't."""
+    short = shortage(site.cluster)
+    if not short:
+        cleared(site, CAUSE)
+    elif not site.is_short.is_set():
+        logger.error("%s", short)
+        alert(site, Severity.INFRASTRUCTURE, short, cause=CAUSE)
+    (site.is_short.set if short else site.is_short.clear)()
+    return not short
 
 
 def _resume(site: OpenCluster, crew: Crew) -> None:
