@@ -185,11 +185,17 @@ def test_handlers_are_switched_by_operators(mission):
     assert "did you mean 'downlink'" in str(refused.exception)
     (mission.watch / "READY.x.2").touch()
     assert look(mission) == []
-    assert "has no label" in mission.handlers["test", "downlink"].fault
+    assert "has no label" in mission.alerts[0].message
     (mission.watch / "READY.x.2").rename(mission.watch / "READY.x.1")
+    assert look(mission) == [2]
+    mission.watch.rename(mission.watch.with_name("moved"))
+    assert look(mission) == []
+    assert "No such file" in mission.handlers["test", "downlink"].fault
+    mission.watch.with_name("moved").rename(mission.watch)
+    (mission.watch / "READY.y.1").touch()
     assert look(mission) == []
     command("enable", "downlink")
-    assert look(mission) == [2]
+    assert look(mission) == [3]
 
 
 def test_a_schedule_that_is_disabled_does_not_catch_up(mission):

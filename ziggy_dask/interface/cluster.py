@@ -119,6 +119,12 @@ class Cluster(Runs):
         }
         return {name: model_versions(session, name) for name in sorted(types)}
 
+    @property
+    def log_limits(self) -> tuple[int, int]:
+        """Size at which the service's log is put aside, and how many of those are kept."""
+        supervision = self._site.cluster.supervision
+        return supervision.log_bytes, supervision.log_files
+
     def serve(self, *, standby: bool = False) -> None:
         """Be the supervisor, and do what others ask it to, until `stop` is called.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -10,9 +11,13 @@ from pathlib import Path
 
 from ziggy_dask.errors import ClusterError, LeaseError
 from ziggy_dask.interface.cluster import Cluster, open_cluster
+from ziggy_dask.interface.service_log import ServiceLog
 from ziggy_dask.interface.signals import told_by_signals
+from ziggy_dask.interface.systemd import watched
 
 _STARTING_S = 60.0
+_IN_BACKGROUND = "ZIGGY_SERVICE_LOG"
+"""Environment variable by which a service knows that its log is a file."""
 
 
 def start_supervisor(file: Path, *, standby: bool = False) -> tuple[int, Path]:
@@ -44,7 +49,7 @@ def start_supervisor(file: Path, *, standby: bool = False) -> tuple[int, Path]:
             f"a supervisor is in charge already: process {holder.pid} on {holder.host} "
             f"since {holder.since:%Y-%m-%d %H:%M:%S} UTC"
         )
-    log = cluster.home / "log" / "supervisor.log"
+    log = _log_file(cluster)
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "ziggy_dask", "--cluster", str(file.resolve())]
     options = ["--standby"] if standby else []
@@ -55,6 +60,7 @@ def start_supervisor(file: Path, *, standby: bool = False) -> tuple[int, Path]:
             stdout=output,
             stderr=output,
             cwd=cluster.home,
+            env=os.environ | {_IN_BACKGROUND: "1"},
             start_new_session=True,
         )
     deadline = time.monotonic() + _STARTING_S
@@ -71,11 +77,28 @@ def serve_until_told(cluster: Cluster, *, standby: bool = False) -> None:
     logging.basicConfig(
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
+        handlers=[_log_of(cluster)],
     )
     logging.getLogger("ziggy_dask").setLevel(logging.INFO)
-    with told_by_signals(cluster.stop, interrupts=False):
+
+    def is_well() -> bool:
+        holder = cluster.supervisor
+        return holder is not None and holder.pid == os.getpid()
+
+    with told_by_signals(cluster.stop, interrupts=False), watched(is_well):
         cluster.serve(standby=standby)
+
+
+def _log_of(cluster: Cluster) -> logging.Handler:
+    """Return where the service logs to: its file, or standard error in the foreground."""
+    if not os.environ.get(_IN_BACKGROUND):
+        return logging.StreamHandler(sys.stderr)
+    limits = cluster.log_limits
+    return ServiceLog(_log_file(cluster), *limits)
+
+
+def _log_file(cluster: Cluster) -> Path:
+    return cluster.home / "log" / "supervisor.log"
 
 
 def _is_in_charge(cluster: Cluster, pid: int) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.commands.context import opened_records
 from ziggy_dask.interface.commands.watching import watchable
 
@@ -21,9 +22,16 @@ _BAR = 30
 
 
 @click.command()
+@click.option(
+    "--check",
+    "checks",
+    is_flag=True,
+    help="Print one line for monitoring; exit with 0 if all is well, 1 for a warning, "
+    "2 if it is critical, 3 if that can't be told.",
+)
 @watchable
 @click.pass_context
-def status(ctx: click.Context, as_json: bool) -> None:
+def status(ctx: click.Context, checks: bool, as_json: bool) -> None:
     """Show on one screen how everything stands.
 
     The supervisor, what runs and how far it is, what ended last, alerts that nobody
@@ -31,6 +39,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """
     from ziggy_dask.interface.output import console, show_value
 
+    if checks:
+        ctx.exit(_check(ctx))
     found = opened_records(ctx).status
     if as_json:
         show_value(found)
@@ -38,6 +48,19 @@ def status(ctx: click.Context, as_json: bool) -> None:
     target = console()
     for line in _lines(found):
         target.print(line, overflow="ellipsis", no_wrap=True, highlight=False)
+
+
+def _check(ctx: click.Context) -> int:
+    """Print a line for monitoring; return its exit code."""
+    from ziggy_dask.interface.check import Level, check
+
+    try:
+        found = check(opened_records(ctx).status)
+    except ZiggyError as error:
+        click.echo(f"ZIGGY {Level.UNKNOWN.name} - {error}")
+        return Level.UNKNOWN
+    click.echo(str(found))
+    return found.level
 
 
 def _lines(found: Status) -> Iterator[Any]:

@@ -1,0 +1,133 @@
+"""A command ends when signals tell it to, whatever hangs in it."""
+
+import os
+import signal
+import subprocess
+import sys
+from textwrap import dedent
+
+import psutil
+import pytest
+
+SCRIPT = """
+    import ctypes, signal, subprocess, sys, time
+    from ziggy_dask.interface import signals
+
+    signals.ENDING_S = float(sys.argv[2])
+    signals.HURRY_S = 0.5
+    child = subprocess.Popen(["sleep", "600"])
+    told = []
+
+    def stop():
+        told.append(1)
+        if sys.argv[1] == "hang":
+            print("told", flush=True)
+
+    with signals.told_by_signals(stop, interrupts=sys.argv[1] == "run"):
+        if sys.argv[1] == "hang":
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+            print(child.pid, flush=True)
+            ctypes.CDLL(None).sleep(600)  # runs no Python code, like a dead disk
+        try:
+            print(child.pid, flush=True)
+            while not told:
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+    child.kill()
+    child.wait()
+    print("ended in order", len(told) > 0, flush=True)
+"""
+
+
+def start(kind, limit_s, **options):
+    process = subprocess.Popen(
+        [sys.executable, "-c", dedent(SCRIPT), kind, str(limit_s)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+    return process, psutil.Process(int(process.stdout.readline()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("kind", ["serve", "run"])
+def test_a_signal_lets_work_end_in_order(kind, number):
+    process, _ = start(kind, 60)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    interrupted = ["interrupted"] if kind == "run" else []
+    assert output.splitlines() == [*interrupted, "ended in order True"]
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_hangs_is_ended_in_time_with_all_that_it_started(number):
+    process, child = start("hang", 1)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert (
+        said == "ziggy: did not end in time, so it is ended; what is recorded is kept\n"
+    )
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_second_signal_hurries():
+    process, _ = start("hang", 600)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "told\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_signal_that_is_ignored_from_outside_stays_so():
+    process, _ = start(
+        "serve", 60, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=1)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert output == "ended in order True\n"
+
+
+STREAMS = """
+    import os, sys
+    from ziggy_dask.interface.streams import make_output_sturdy, open_missing_streams
+
+    open_missing_streams()
+    make_output_sturdy()
+    for _ in range(3):
+        print("x" * 100_000)
+    sys.stdout.flush()
+    file = open(sys.argv[1], "w")
+    print(file.fileno() > 2, file=file)
+    file.close()
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("where", ["pipe", "full", "closed", "all closed"])
+def test_output_that_can_not_be_written_ends_nothing(where, tmp_path):
+    file = tmp_path / "file"
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if where == "full":
+        options["stdout"] = os.open("/dev/full", os.O_WRONLY)
+    elif "closed" in where:
+        last = 3 if where == "all closed" else 2
+        options = {"preexec_fn": lambda: os.closerange(0 if last == 3 else 1, last)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", dedent(STREAMS), str(file)], text=True, **options
+    )
+    if where == "pipe":
+        process.stdout.close()
+    said = process.stderr.read() if process.stderr else ""
+    assert process.wait(timeout=60) == 7
+    assert file.read_text() == "True\n"
+    if where in ("pipe", "full"):
+        (line,) = said.splitlines()
+        assert line.startswith("ziggy: output can't be written any more: ")
