@@ -13,7 +13,7 @@ import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store
 from ziggy_dask.definitions import pipeline_from_yaml
 from ziggy_dask.interface.main import ziggy
-from ziggy_dask.records import InstanceState, instances
+from ziggy_dask.records import InstanceState, alerts, instances
 from ziggy_dask.supervisor.triggers import look_for_events
 
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -185,7 +185,8 @@ def test_handlers_are_switched_by_operators(mission):
     assert "did you mean 'downlink'" in str(refused.exception)
     (mission.watch / "READY.x.2").touch()
     assert look(mission) == []
-    assert "has no label" in mission.alerts[0].message
+    (said,) = alerts.alerts(mission._site.database)
+    assert "has no label" in said.message
     (mission.watch / "READY.x.2").rename(mission.watch / "READY.x.1")
     assert look(mission) == [2]
     mission.watch.rename(mission.watch.with_name("moved"))
