@@ -85,7 +85,10 @@ def serve_until_told(cluster: Cluster, *, standby: bool = False) -> None:
         holder = cluster.supervisor
         return holder is not None and holder.pid == os.getpid()
 
-    with told_by_signals(cluster.stop, interrupts=False), watched(is_well):
+    with (
+        told_by_signals(cluster.stop, lambda: cluster.is_stopping, interrupts=False),
+        watched(is_well),
+    ):
         cluster.serve(standby=standby)
 
 

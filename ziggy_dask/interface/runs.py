@@ -262,6 +262,11 @@ class Runs(Plans):
         self._site.stop.set()
         self._site.database.is_closing.set()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether what runs through this object is to stop soon."""
+        return self._site.stop.is_set()
+
     def fire(
         self,
         handler: str,

@@ -32,10 +32,15 @@ class Told:
     ----------
     stop
         Lets what runs end soon; called on any thread.
+    is_stopping
+        Tells whether it is to end for another reason, which then has the same time limit.
     """
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(
+        self, stop: Callable[[], object], is_stopping: Callable[[], bool]
+    ) -> None:
         self._stop = stop
+        self._is_stopping = is_stopping
         self._over = threading.Event()
         self._deadline: float | None = None
         self._count = 0
@@ -55,6 +60,8 @@ class Told:
                 for number in end.recv(64):
                     if number in _SIGNALS:
                         self._take(number)
+            if self._deadline is None and self._is_stopping():
+                self._deadline = time.monotonic() + ENDING_S
             if self._deadline is not None and time.monotonic() > self._deadline:
                 self._end_at_once("did not end in time")
 
@@ -83,7 +90,12 @@ class Told:
 
 
 @contextmanager
-def told_by_signals(stop: Callable[[], object], *, interrupts: bool) -> Iterator[Told]:
+def told_by_signals(
+    stop: Callable[[], object],
+    is_stopping: Callable[[], bool] = lambda: False,
+    *,
+    interrupts: bool,
+) -> Iterator[Told]:
     """Let SIGINT, SIGTERM and SIGHUP end what runs in a block.
 
     A signal that is ignored from outside, as ``nohup`` does, stays so.
@@ -92,10 +104,12 @@ def told_by_signals(stop: Callable[[], object], *, interrupts: bool) -> Iterator
     ----------
     stop
         As in `Told`.
+    is_stopping
+        As in `Told`.
     interrupts
         Whether the main thread is interrupted, too, by a `KeyboardInterrupt`.
     """
-    told = Told(stop)
+    told = Told(stop, is_stopping)
     mine, theirs = socket.socketpair()
     theirs.setblocking(False)
 
