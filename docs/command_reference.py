@@ -32,7 +32,9 @@ def section(name: str, command: click.Command) -> str:
     lines = [f"## ziggy {name}", "", "```text"]
     lines += [" ".join(["ziggy", name, *command.collect_usage_pieces(context)]), "```"]
     lines += ["", inspect.cleandoc(command.help or "")]
-    options = [o for o in command.params if isinstance(o, click.Option)]
+    options = [
+        o for o in command.params if isinstance(o, click.Option) and not o.hidden
+    ]
     if options:
         lines += ["", "| option | |", "|---|---|"]
     for option in options:

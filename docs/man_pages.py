@@ -26,7 +26,9 @@ _CODES = {
     "3": "A definition, a parameter or a delivery is wrong.",
     "4": "Datastore, database or compute environment can't be used.",
     "5": "Another supervisor is in charge.",
+    "129": "Ended by SIGHUP.",
     "130": "Interrupted.",
+    "143": "Ended by SIGTERM.",
 }
 _VARIABLES = {
     "ZIGGY_CLUSTER": "Cluster file, where --cluster is not given.",
