@@ -56,7 +56,7 @@ def decisive_line(text: str) -> tuple[JobCause, str]:
 
     Examples
     --------
-    >>> decisive_line("hello\\nbash: line 3: python9: command not found\\n")
+    >>> decisive_line("hello\nbash: line 3: python9: command not found\n")
     (<JobCause.NOT_STARTED: 'worker did not start'>, 'bash: line 3: python9: command not found')
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
