@@ -165,7 +165,8 @@ def open_exported(path: Path) -> xr.Dataset | None:
 
     Plain numbers are read when they are needed.
     """
-    return as_it_was(xr.open_dataset(path, engine="h5netcdf", decode_cf=False))
+    raw = xr.open_dataset(path, engine="h5netcdf", phony_dims="sort", decode_cf=False)
+    return as_it_was(raw)
 
 
 def as_it_was(raw: xr.Dataset) -> xr.Dataset | None:

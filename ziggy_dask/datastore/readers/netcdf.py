@@ -68,7 +68,7 @@ def read_netcdf(
     exported = None if group or groups or unmasked else open_exported(path)
     if exported is not None:
         return Reading(content=exported)
-    backend = {"engine": "h5netcdf", "phony_dims": "access"}
+    backend = {"engine": "h5netcdf", "phony_dims": "sort"}
     if groups:
         return Reading(content=_tree(path, groups, backend))
     wanted = f"/{group.strip('/')}"
