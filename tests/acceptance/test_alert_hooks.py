@@ -133,14 +133,13 @@ def test_a_server_that_does_not_answer_holds_up_nothing(cluster):
     hold = threading.Event()
     with web_server(hold=hold) as (address, seen):
         opened = told(cluster, {"url": address})
-        for number in range(20):
-            alert(opened._site, Severity.WARNING, f"alert {number}")
+        messages = [f"{letter} is late" for letter in "abcdefghijklmnopqrst"]
+        for message in messages:
+            alert(opened._site, Severity.WARNING, message)
         assert len(opened.alerts) == 21
         assert seen.get(timeout=60)[2]["message"] == "clouds"
         hold.set()
-        assert [seen.get(timeout=60)[2]["message"] for _ in range(20)] == [
-            f"alert {number}" for number in range(20)
-        ]
+        assert [seen.get(timeout=60)[2]["message"] for _ in range(20)] == messages
 
 
 class Mailbox:

@@ -121,8 +121,8 @@ def _delivery(one: DataType) -> Iterator[Problem]:
             f"unknown file format {one.file_format!r}"
             + suggestion(one.file_format, FILE_FORMATS),
         )
-    is_cut = one.kind is ProductKind.COLLECTION
-    if one.files and is_cut and one.subtask and compiles(one.files):
+    needs_names = one.kind is ProductKind.COLLECTION or _is_unlabelled(one)
+    if one.files and needs_names and one.subtask and compiles(one.files):
         groups = re.compile(one.files).groups
         if not groups:
             yield Problem(
@@ -130,6 +130,11 @@ def _delivery(one: DataType) -> Iterator[Problem]:
                 f"{one.files!r} has no group, so files can't be told apart along "
                 f"{one.subtask!r}; put parentheses around what names the item",
             )
+
+
+def _is_unlabelled(one: DataType) -> bool:
+    """Tell whether files can't name items themselves: images have no coordinates."""
+    return one.reader == "image" and one.subtask != "page"
 
 
 def _option_problems(one: DataType) -> Iterator[tuple[str, str]]:

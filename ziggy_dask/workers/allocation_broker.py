@@ -18,6 +18,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.utils import sync
 
 from ziggy_dask.planning import OURS
+from ziggy_dask.workers.last_words import forget_last_words
 
 if TYPE_CHECKING:
     from distributed import Client, Scheduler
@@ -117,6 +118,7 @@ def _end_run(token: str, dask_scheduler: Scheduler) -> None:
     if not agreement.runs:
         dask_scheduler.remove_plugin(_NAME)
         del dask_scheduler.handlers[_AGREE], dask_scheduler.handlers[_REMEMBER]
+        forget_last_words(dask_scheduler)
 
 
 def _forget_topic(scheduler: Scheduler, topic: str) -> None:

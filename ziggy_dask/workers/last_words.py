@@ -118,6 +118,13 @@ class OnScheduler(SchedulerPlugin):
         }
 
 
+def forget_last_words(scheduler: Scheduler) -> None:
+    """Take away from a scheduler what keeps last words; others may use it too."""
+    if OnScheduler.name in scheduler.plugins:
+        scheduler.remove_plugin(OnScheduler.name)
+        del scheduler.handlers[_KEEP], scheduler.handlers[_TELL]
+
+
 def hear_last_words(client: Client) -> None:
     """Let the nannies of a scheduler's workers tell how these end."""
     client.register_plugin(OnScheduler())
