@@ -1,8 +1,12 @@
 """Workers that get stuck, in many ways: the work ends elsewhere, and all ends when told."""
 
+import os
+import signal
+import time
 from textwrap import dedent
 
 import pytest
+from distributed.core import Status
 
 from tests.conftest import images, store, work_pipeline
 from ziggy_dask.compute import local_workers
@@ -140,6 +144,22 @@ def test_work_ends_elsewhere_when_a_worker_gets_stuck(kind, mission):
     assert done.state.value == "COMPLETED"
     assert not (cluster.root / "once").exists()
     assert {task.record.failed for task in done.tasks} == {0}
+
+
+def test_a_nanny_that_starts_no_process_is_replaced(mission, monkeypatch):
+    _, client = mission
+    monkeypatch.setattr(local_workers, "_RESTARTING_S", 3.0)
+    workers = client.cluster.workers
+    nanny = workers[0]
+    nanny.status = Status.init  # in which it leaves a process that ended as it is
+    os.kill(nanny.pid, signal.SIGKILL)
+    until = time.monotonic() + 120
+    while (
+        workers.get(0) in (None, nanny) or workers[0].pid is None
+    ) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert workers[0] is not nanny
+    client.wait_for_workers(2, timeout=120)
 
 
 def test_workers_that_were_lost_are_told_of(mission):

@@ -161,7 +161,7 @@ def _spec(
     from distributed import Scheduler
     from distributed.system import MEMORY_LIMIT
 
-    from ziggy_dask.compute.local_workers import LocalNanny
+    from ziggy_dask.compute.local_workers import STARTING_S, LocalNanny
 
     workers = compute.workers or os.cpu_count() or 1
     memory = compute.memory_bytes or int(MEMORY_LIMIT / workers)
@@ -191,6 +191,7 @@ def _spec(
             "resources": resources,
             "local_directory": str(scratch),
             "preload": STEADY,
+            "death_timeout": STARTING_S,
             "silence_logs": logging.CRITICAL,
         },
     }

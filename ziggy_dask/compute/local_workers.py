@@ -37,6 +37,8 @@ _ANSWER_S = 5.0
 """Time limit of a look, in seconds; the scheduler itself may be busy."""
 _ENDING_S = 15.0
 """Time after which a process that was killed is given up, in seconds."""
+_RESTARTING_S = 30.0
+"""Time after which a nanny without a process is given up, in seconds."""
 logger = logging.getLogger(__name__)
 
 
@@ -149,6 +151,7 @@ class _Keeper:
         self._tell = tell
         self._silences: dict[object, Silence] = {}
         self._killed: dict[object, tuple[int, float]] = {}
+        self._bare: dict[object, tuple[LocalNanny, float]] = {}
         self._looked = time.monotonic()
         self.ended = threading.Event()
 
@@ -221,10 +224,33 @@ class _Keeper:
                 del self._killed[name]
                 gone.append(name)
                 self._cluster.loop.add_callback(self._forget, nanny.worker_address)
+        gone += self._given_up(nannies, now)
         for name in gone:
             self._cluster.workers.pop(name, None)
         if gone or len(self._cluster.workers) < len(self._cluster.worker_spec):
             self._cluster.scale(len(self._cluster.worker_spec))
+
+    def _given_up(self, nannies: dict[object, LocalNanny], now: float) -> list[object]:
+        """Return names of nannies that have had no process for too long, and stop them."""
+        from distributed.core import Status
+
+        bare = {
+            name: nanny
+            for name, nanny in nannies.items()
+            if nanny.pid is None and nanny.status not in (Status.closed, Status.failed)
+        }
+        before, self._bare = self._bare, {}
+        for name, nanny in bare.items():
+            seen, since = before.get(name, (nanny, now))
+            self._bare[name] = (nanny, since if seen is nanny else now)
+        late = [
+            n for n, (_, since) in self._bare.items() if now - since > _RESTARTING_S
+        ]
+        for name in late:
+            nanny, _ = self._bare.pop(name)
+            nanny.status = Status.failed  # it starts no process any more
+            self._tell("a worker on this machine did not start again; it is replaced")
+        return late
 
     async def _forget(self, address: str) -> None:
         """Let the scheduler give up a worker whose process can't be ended."""

@@ -8,9 +8,11 @@ outlives the process, so that what a dying subtask wrote is not lost with it.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import io
 import os
+import stat
 import sys
 import threading
 import time
@@ -39,6 +41,7 @@ class ProcessOutput:
     def __init__(self, path: Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
+        self._usual = {fd: _socket(fd) for fd in (1, 2)}
         self._before: list[tuple[int, int]] = []
         self._at_work = threading.Event()
         threading.Thread(target=self._limit, name="ziggy-output", daemon=True).start()
@@ -48,7 +51,7 @@ class ProcessOutput:
         _flush()
         os.ftruncate(self._file, 0)
         os.write(self._file, about.encode() + b"\n")
-        self._before = [(fd, _duplicate(fd)) for fd in (1, 2)]
+        self._before = [(fd, _duplicate(fd)) for fd in self._usual if self._is_ours(fd)]
         for fd, _ in self._before:
             os.dup2(self._file, fd)
         for stream in (sys.stdout, sys.stderr):
@@ -60,16 +63,26 @@ class ProcessOutput:
         _flush()
         self._at_work.clear()
         for fd, before in self._before:
-            os.dup2(before, fd)
+            if self._is_ours(fd):
+                os.dup2(before, fd)
             os.close(before)
         self._before = []
         _, text = _read(self._file)
         os.ftruncate(self._file, 0)
         return text
 
+    def _is_ours(self, fd: int) -> bool:
+        """Tell whether a descriptor is still output, as far as can be seen.
+
+        If an algorithm closes it, the next connection of the worker may get its number.
+        """
+        return _socket(fd) in (None, self._usual[fd])
+
     def _limit(self) -> None:
-        """Give back the room of what is too far from the end to be kept."""
+        """Give back the room of what is too far from the end, and open what was closed."""
         while self._at_work.wait():
+            for fd in self._usual:
+                _open_again(fd, self._file)
             size = os.fstat(self._file).st_size
             if size > _LARGEST_BYTES:
                 start = ctypes.c_long(_BLOCK_BYTES)
@@ -117,6 +130,25 @@ def _duplicate(fd: int) -> int:
         return os.dup(fd)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+
+def _socket(fd: int) -> int | None:
+    """Return the number of the socket that a descriptor leads to; None: to none."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_ino if stat.S_ISSOCK(found.st_mode) else None
+
+
+def _open_again(fd: int, source: int) -> None:
+    """Let a descriptor that was closed lead to where another one does.
+
+    One that is open stays as it is, whoever opened it meanwhile.
+    """
+    got = fcntl.fcntl(source, fcntl.F_DUPFD, fd)
+    if got != fd:
+        os.close(got)
 
 
 def _write_lines_at_once(stream: object) -> None:

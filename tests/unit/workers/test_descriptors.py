@@ -66,3 +66,62 @@ def test_all_that_a_process_writes_is_kept_and_outlives_it(tmp_path):
     assert much.startswith(f"[{20_000 * 12 - KEPT_BYTES} bytes left out]\n")
     assert left_behind(file) == ("last 7", "dying\nin a buffer\n")
     assert left_behind(tmp_path / "nothing") == ("", "")
+
+
+CLOSING = """
+import os, socket, sys, time
+from pathlib import Path
+from ziggy_dask.workers import capture
+from ziggy_dask.workers.descriptors import ProcessOutput
+
+output = ProcessOutput(Path(sys.argv[1]))
+capture._process_output = lambda: output
+texts = []
+
+
+def said(text):
+    with capture.captured("subtask") as tail:
+        print(text)
+        yield
+        print(text, "again")
+    texts.append(tail.text())
+
+
+for _ in said("closes"):
+    os.close(1)
+    os.close(2)
+    while True:  # until both are open again
+        try:
+            os.fstat(1), os.fstat(2)
+            break
+        except OSError:
+            time.sleep(0.01)
+for _ in said("next"):
+    pass
+with capture.captured("connects") as tail:
+    while True:
+        os.close(2)
+        connection = socket.create_server(("127.0.0.1", 0))
+        if connection.fileno() == 2:
+            break
+        connection.close()  # it was opened again before
+assert os.fstat(2).st_ino == os.fstat(connection.fileno()).st_ino
+assert connection.getsockname()[0] == "127.0.0.1"
+for _ in said("after"):
+    assert connection.getsockname()[0] == "127.0.0.1"
+print(repr(texts))
+"""
+
+
+def test_output_goes_on_after_an_algorithm_closed_it_and_no_connection_is_lost(
+    tmp_path,
+):
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSING, str(tmp_path / "output")],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    texts = ast.literal_eval(done.stdout)
+    assert texts == [f"{word}\n{word} again\n" for word in ("closes", "next", "after")]
