@@ -25,6 +25,7 @@ from ziggy_dask.datastore.attributes import (
     same,
     to_json,
 )
+from ziggy_dask.datastore.forms import Form, form_of, values_of
 from ziggy_dask.datastore.storable import ITEM_ATTRS, ITEM_ATTRS_MARK
 
 _MEANING = {
@@ -208,42 +209,55 @@ def _shared_difference(said: Said, template: Said) -> dict[str, Any]:
     for name, variable in said.shared.items():
         known = template.shared.get(name)
         is_same_kind = (name in said.coordinates) == (name in template.coordinates)
-        if known is not None and is_same_kind and _is_equal(variable, known):
-            continue
-        found[name] = _variable_to_json(
-            name, variable, said.of[name], name in said.coordinates
-        )
+        try:
+            if known is not None and is_same_kind and _is_equal(variable, known):
+                continue
+            found[name] = _variable_to_json(
+                variable, said.of[name], name in said.coordinates
+            )
+        except Unstorable as error:
+            raise Unstorable(f"variable {name!r} {error}") from None
     return found
 
 
 def _is_equal(variable: xr.Variable, other: xr.Variable) -> bool:
+    """Tell whether two variables have the same values to the last bit."""
+    if variable is other:
+        return True
     if variable.dims != other.dims or variable.shape != other.shape:
         return False
     if variable.dtype != other.dtype:
         return False
-    if variable.dtype == object:
-        return same(np.asarray(variable.values), np.asarray(other.values))
-    return bool(variable.equals(other))
+    if _is_plain(variable) and variable.dtype.kind != "T":
+        values, others = np.asarray(variable.values), np.asarray(other.values)
+        return values.tobytes() == others.tobytes()
+    return bool(_values_to_json(variable) == _values_to_json(other))
+
+
+def _is_plain(variable: xr.Variable) -> bool:
+    """Tell whether values are of a type that attributes have too."""
+    return isinstance(variable.dtype, np.dtype) and variable.dtype != object
+
+
+def _values_to_json(variable: xr.Variable) -> dict[str, Any]:
+    if _is_plain(variable):
+        return {"values": to_json(np.asarray(variable.values))}
+    form = form_of(variable)
+    stored = to_json(np.asarray(form.encode(values_of(variable))))
+    return {"values": stored, "form": form.to_json()}
 
 
 def _variable_to_json(
-    name: str, variable: xr.Variable, attrs: Mapping[str, Any], is_coordinate: bool
+    variable: xr.Variable, attrs: Mapping[str, Any], is_coordinate: bool
 ) -> dict[str, Any]:
     if variable.nbytes > _LARGEST_BYTES:
         raise Unstorable(
-            f"variable {name!r} differs between items and takes {variable.nbytes} "
-            "bytes; give it the subtask dimension"
+            f"differs between items and takes {variable.nbytes} bytes; give "
+            "it the subtask dimension"
         )
-    try:
-        values = to_json(np.asarray(variable.values))
-    except Unstorable as error:
-        raise Unstorable(
-            f"variable {name!r} differs between items but has no subtask dimension, "
-            f"and {error}; give it the subtask dimension"
-        ) from None
     return {
         "dims": [str(dimension) for dimension in variable.dims],
-        "values": values,
+        **_values_to_json(variable),
         "attrs": to_json(dict(attrs)),
         "coordinate": is_coordinate,
     }
@@ -251,6 +265,8 @@ def _variable_to_json(
 
 def _variable(content: Mapping[str, Any]) -> xr.Variable:
     values = from_json(content["values"])
+    if "form" in content:
+        values = Form.from_json(content["form"]).decode(values)
     return xr.Variable(content["dims"], values, from_json(content["attrs"]))
 
 
@@ -362,7 +378,7 @@ def _own(
         content["of"] = owns
     shared = {
         name: _variable_to_json(
-            name, said.shared[name], said.of[name], name in said.coordinates
+            said.shared[name], said.of[name], name in said.coordinates
         )
         for name in sorted(alone)
         if name in said.shared
@@ -387,6 +403,7 @@ def _can_stack(variables: Sequence[xr.Variable | None]) -> bool:
     first = variables[0]
     return first is not None and all(
         variable is not None
+        and isinstance(variable.dtype, np.dtype)
         and variable.dims == first.dims
         and variable.shape == first.shape
         and variable.dtype == first.dtype
