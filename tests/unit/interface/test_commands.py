@@ -51,6 +51,6 @@ def test_every_option_says_what_it_is_for():
         f"{name} {option.opts[0]}"
         for name, command in ALL.items()
         for option in command.params
-        if isinstance(option, click.Option) and not option.help
+        if isinstance(option, click.Option) and not option.hidden and not option.help
     ]
     assert silent == []

@@ -3,12 +3,15 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from unittest.mock import patch
 
 import psutil
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import event, select, text, update
 
 import ziggy_dask as z
@@ -23,6 +26,7 @@ from ziggy_dask.records import (
     open_database,
     outcomes,
 )
+from ziggy_dask.records import database as records_database
 from ziggy_dask.records.backup import require_empty, write_backup
 from ziggy_dask.records.lease import (
     LEASE_S,
@@ -467,3 +471,11 @@ def test_a_password_comes_from_a_file_that_only_its_owner_may_read(postgres, tmp
     assert instances.instances(database) == []
     assert postgres.password not in database.url
     database.close()
+
+
+def test_migrations_are_one_line_that_ends_where_the_program_does():
+    directory = Path(records_database.__file__).parent / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(directory))
+    script = ScriptDirectory.from_config(config)
+    assert script.get_heads() == [records_database.SCHEMA_VERSION]
