@@ -17,7 +17,15 @@ def names_from(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     homes
         By public name: a module of the package that has it, ``module:attribute`` of
         any, or nothing, for a module of the package itself.
+
+    Raises
+    ------
+    ValueError
+        If a name is that of the module that has it: as soon as anybody imports the module,
+        the name stands for the module.
     """
+    if both := [name for name, module in homes.items() if name == module]:
+        raise ValueError(f"{package}: names of modules, too: {', '.join(both)}")
 
     def find(name: str) -> Any:
         if name not in homes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState, last_words
+from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState, last_words_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,7 +59,7 @@ def _explained(
         return result
     token = token_of(result.index)
     about = {f"{token} {one.subtask}": one.subtask for one in result.outcomes}
-    words = last_words(client, list(about), token)
+    words = last_words_of(client, list(about), token)
     known = {about[text]: said for text, said in words.items() if text in about}
     if known:
         outcomes = [_told(one, known) for one in result.outcomes]

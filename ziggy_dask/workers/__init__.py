@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ziggy_dask.workers.failures import fingerprint
     from ziggy_dask.workers.halting import Halting, end_works
     from ziggy_dask.workers.inputs import Inputs
-    from ziggy_dask.workers.last_words import hear_last_words, last_words
+    from ziggy_dask.workers.last_words import hear_last_words, last_words_of
     from ziggy_dask.workers.lazy import open_lazily
     from ziggy_dask.workers.merging import merge_forks, merge_results
     from ziggy_dask.workers.programs import prepare_program
@@ -60,7 +60,7 @@ _HOMES = {
     "Halting": "halting",
     "end_works": "halting",
     "hear_last_words": "last_words",
-    "last_words": "last_words",
+    "last_words_of": "last_words",
     "open_lazily": "lazy",
     "merge_forks": "merging",
     "merge_results": "merging",
@@ -102,7 +102,7 @@ __all__ = [
     "end_works",
     "fingerprint",
     "hear_last_words",
-    "last_words",
+    "last_words_of",
     "load_work",
     "merge_forks",
     "merge_results",

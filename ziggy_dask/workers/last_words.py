@@ -131,7 +131,7 @@ def hear_last_words(client: Client) -> None:
     client.register_plugin(OnNannies())
 
 
-def last_words(
+def last_words_of(
     client: Client, about: Sequence[str], token: str
 ) -> dict[str, LastWords]:
     """Return how the processes of subtasks ended; wait a little for the news.
