@@ -191,7 +191,9 @@ def as_it_was(raw: xr.Dataset) -> xr.Dataset | None:
     ]
     others = xr.decode_cf(raw.drop_vars(kept))
     variables: dict[Hashable, xr.Variable] = {}
-    for key, variable in raw.variables.items():
+    noted = [key for key in forms if key in raw.variables]
+    for key in dict.fromkeys([*noted, *raw.variables]):  # in the order that is noted
+        variable = raw.variables[key]
         if key in kept:
             made = _restored(variable, forms[str(key)])
             ours = {*forms[str(key)].attrs, "dtype", "coordinates", "_FillValue"}
