@@ -206,7 +206,7 @@ def as_it_was(raw: xr.Dataset) -> xr.Dataset | None:
     coordinates = {note.names.get(key, key) for key in note.coordinates}
     coordinates |= {note.names.get(str(key), str(key)) for key in others.coords}
     attrs = _exact_attributes(raw.attrs, note.attributes.get("", {}), _OURS)
-    coordinates |= {name for name, v in variables.items() if v.dims == (name,)}
+    coordinates |= {str(name) for name, v in variables.items() if v.dims == (name,)}
     # xarray makes numbers with a fraction of nullable labels that are not given as such.
     made_of = xr.Dataset(
         {name: v for name, v in variables.items() if name not in coordinates},
