@@ -9,6 +9,9 @@ LOWEST := build/lowest
 PYTEST = $(BIN)/$(if $(COVERED),coverage run -m )pytest -q
 MARKS := (integration or slow or postgres or cloud) and not (slurm or sge or browser)
 PROCESSES := 2
+# What shows that the oldest packages do: the modules by themselves, and each kind of run.
+LOWEST_TESTS := ziggy_dask tests/unit $(addprefix tests/acceptance/test_, datastore.py engine.py \
+	events.py parameters.py programs.py real_files.py receipt.py report.py sample.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help sample test lowest check integration coverage docs lock clean
@@ -43,12 +46,12 @@ check: $(STAMP)  ## Lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-lowest: $(STAMP)  ## Run the fast tests with the oldest packages that pyproject.toml allows
+lowest: $(STAMP)  ## Run LOWEST_TESTS with the oldest packages that pyproject.toml allows
 	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(LOWEST)
 	@VIRTUAL_ENV=$(LOWEST) $(BIN)/uv pip install -q --resolution lowest-direct \
 		--all-extras -r pyproject.toml
 	@VIRTUAL_ENV=$(LOWEST) $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
-	@$(LOWEST)/bin/python -m pytest -q -n 2 ziggy_dask tests
+	@$(LOWEST)/bin/python -m pytest -q -n 2 $(LOWEST_TESTS)
 
 integration: $(STAMP)  ## Run the tests that start real things, those of MARKS
 	@$(PYTEST) -n $(PROCESSES) -m "$(MARKS)" tests
