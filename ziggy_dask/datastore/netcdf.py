@@ -35,7 +35,15 @@ _RESERVED = {
     *("_NCProperties", "_Netcdf4Coordinates", "_Netcdf4Dimid", "_nc3_strict"),
     # The CF conventions: xarray writes these, and changes values by them when it reads.
     *("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"),
-    *("coordinates", "bounds", "grid_mapping", "dtype", "calendar", ATTRIBUTE),
+    *(
+        "_Encoding",
+        "coordinates",
+        "bounds",
+        "grid_mapping",
+        "dtype",
+        "calendar",
+        ATTRIBUTE,
+    ),
 }
 _DECODED_BY = ("_FillValue", "missing_value", "scale_factor", "add_offset", "calendar")
 """Attributes by which xarray changes values when it reads them."""

@@ -194,11 +194,24 @@ def _difference(
 ) -> dict[str, Any] | None:
     if not attrs and not known:
         return None
-    changed = differing(attrs, known)
+    try:
+        changed = differing(attrs, known)
+        told = to_json(changed)
+    except Unstorable:
+        _require_storable_attributes(attrs)
+        raise
     gone = [name for name in known if name not in attrs]
     if not changed and not gone:
         return None
-    return {"set": to_json(changed), "unset": gone}
+    return {"set": told, "unset": gone}
+
+
+def _require_storable_attributes(attrs: Mapping[str, Any]) -> None:
+    for name, value in attrs.items():
+        try:
+            to_json(value)
+        except Unstorable as error:
+            raise Unstorable(f"attribute {name!r} {error}") from None
 
 
 def _shared_difference(said: Said, template: Said) -> dict[str, Any]:
