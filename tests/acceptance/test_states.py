@@ -242,19 +242,19 @@ def the_datastore_can_not_be_written(mission):
     repository = mission.cluster._site.repository
 
     def fail(*_):
-        raise DatastoreError("the disk is full")
+        raise DatastoreError("permission denied")
 
     repository.publish = fail
-    with pytest.raises(DatastoreError, match="the disk is full"):
+    with pytest.raises(DatastoreError, match="permission denied"):
         mission.run()
     del repository.publish
     record = mission.cluster.instance(1).record
     assert (record.state.value, record.message) == (
         "TRANSITION_FAILED",
-        "the disk is full",
+        "permission denied",
     )
     (alert, *_) = mission.cluster.alerts
-    assert "the disk is full" in alert.message
+    assert "permission denied" in alert.message
     assert "ziggy restart --instance 1" in alert.message
     before = mission.runs
     mission.restart()
