@@ -1,4 +1,4 @@
-"""A browser and clusters whose page it looks at; missions whose processes are killed."""
+"""The sample at home, a browser and what it looks at, missions whose processes are killed."""
 
 import subprocess
 
@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import data_type, images, node, pipeline, store
 from tests.integration.killing import ALGORITHMS
 from tests.integration.mission import Mission
+from tests.integration.sample import run_sample
 
 ALGORITHM = """
 def measure(image):
@@ -15,6 +16,12 @@ def measure(image):
         raise ValueError("<b>too dark</b>")
     return image
 """
+
+
+@pytest.fixture(scope="session")
+def sample_at_home(tmp_path_factory):
+    """A cluster on this machine that ran the sample: what others must come to, unchanged."""
+    return run_sample(tmp_path_factory.mktemp("sample") / "here", "")
 
 
 @pytest.fixture

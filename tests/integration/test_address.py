@@ -75,10 +75,11 @@ def server(s3):
         server.close()
 
 
-def test_the_sample_gives_the_same_where_nobody_sees_its_code(tmp_path, server, s3):
-    here = run_sample(tmp_path / "here", "")
+def test_the_sample_gives_the_same_where_nobody_sees_its_code(
+    sample_at_home, tmp_path, server, s3
+):
     away = run_sample(tmp_path / "away", server.security(tmp_path) + s3.datastore())
-    check_same(away, here)
+    check_same(away, sample_at_home)
     code = tmp_path / "away" / "sample" / "algorithms.py"
     seen = subprocess.run([*AS_NOBODY, "cat", code], capture_output=True, check=False)
     assert b"Permission denied" in seen.stderr

@@ -63,12 +63,13 @@ def test_what_does_not_belong_to_a_datastore_is_refused(tmp_path, lines, message
 
 
 @pytest.mark.postgres
-def test_the_sample_gives_the_same_on_disk_and_away(tmp_path, s3, postgres):
-    here = run_sample(tmp_path / "here", "")
+def test_the_sample_gives_the_same_on_disk_and_away(
+    sample_at_home, tmp_path, s3, postgres
+):
     away = run_sample(
         tmp_path / "away", s3.datastore() + f"database: {postgres.new_database()}\n"
     )
-    check_same(away, here)
+    check_same(away, sample_at_home)
 
 
 def test_a_killed_supervisor_loses_and_repeats_nothing_on_s3(tmp_path, s3, code):

@@ -22,13 +22,12 @@ def gateway():
 
 
 def test_the_sample_gives_the_same_at_home_and_behind_a_gateway(
-    tmp_path, gateway, monkeypatch
+    sample_at_home, tmp_path, gateway, monkeypatch
 ):
-    here = run_sample(tmp_path / "here", "")
     monkeypatch.setenv("DASK_GATEWAY__AUTH__KWARGS__PASSWORD", gateway.password)
     lines = f"compute: {{gateway: {{address: '{gateway.address}', workers: 2}}}}\n"
     away = run_sample(tmp_path / "away", lines)
-    check_same(away, here)
+    check_same(away, sample_at_home)
     assert gateway.log().count(" submitted") == 3, "a cluster and its two workers"
     _, left = psutil.wait_procs(gateway.processes(), timeout=WAIT_S)
     assert left == []

@@ -75,10 +75,9 @@ def listed() -> str:
     return subprocess.run(["qstat"], capture_output=True, text=True, check=True).stdout
 
 
-def test_the_sample_runs_there_as_it_does_at_home(place, tmp_path):
-    here = run_sample(tmp_path / "here", "", node=NODE)
+def test_the_sample_runs_there_as_it_does_at_home(place, sample_at_home, tmp_path):
     there = run_sample(tmp_path / "there", place.lines, node=NODE)
-    check_same(there, here)
+    check_same(there, sample_at_home)
     found = there.jobs()
     assert found
     assert {one.state for one in found} <= {JobState.ENDED, JobState.CANCELLED}

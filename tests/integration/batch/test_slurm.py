@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 import subprocess
@@ -13,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import xarray as xr
 from sqlalchemy import create_engine, text
 
 import ziggy_dask as z
@@ -24,7 +22,6 @@ from ziggy_dask.records.jobs import JobRecord, jobs
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
-SAMPLE = Path(__file__).parents[3] / "pipelines" / "sample"
 PROGRAM = [str(Path(sys.executable).parent / "ziggy"), "--cluster"]
 FILE = """
 cluster: batch
@@ -200,49 +197,6 @@ def test_no_job_outlives_what_asked_for_it(make, how):
         wait_until(lambda: queue() == "")  # killed processes take a moment to end
     assert queue() == ""
     assert all(one.ended for one in cluster.jobs())
-
-
-def test_the_sample_runs_on_it_as_it_does_at_home(slurm, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    found = {}
-    for place in ("home", "batch"):
-        directory = tmp_path / place
-        directory.mkdir()
-        file = directory / "cluster.yaml"
-        content = FILE.replace("QUEUE", "normal").replace("DIRECTIVES", "")
-        file.write_text(content.replace("workers: 1", "workers: 2"))
-        cluster = create_cluster(file)
-        subprocess.run(
-            [sys.executable, SAMPLE / "draw.py", place + "/home/receipt"], check=True
-        )
-        ziggy = [*PROGRAM, str(file)]
-        subprocess.run(
-            [*ziggy, "manifest", f"{place}/home/receipt", "--dataset-id", "1"],
-            check=True,
-        )
-        sample = z.read_pipeline(SAMPLE)
-        if place == "batch":
-            sample = dataclasses.replace(
-                sample, nodes=tuple(on_batch(one) for one in sample.nodes)
-            )
-        cluster.register(sample)
-        subprocess.run([*ziggy, "run", "sample"], check=True)
-        found[place] = {
-            path: cluster.datastore[path].load() for path in ("set-1/L3", "set-2/L3")
-        }
-        assert bool(cluster.jobs()) == (place == "batch")
-    for path, product in found["home"].items():
-        xr.testing.assert_equal(product, found["batch"][path])
-    assert queue() == ""
-
-
-def on_batch(one: z.Node) -> z.Node:
-    """Return a node of the sample whose subtasks run in jobs."""
-    if isinstance(one.step, z.DataReceiptStep):
-        return one
-    return dataclasses.replace(
-        one, memory_bytes=200_000_000, limit_s=60.0, remote=Remote(environment="lab")
-    )
 
 
 def test_five_hundred_subtasks_run_from_the_command_line(make):

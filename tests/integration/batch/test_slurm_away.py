@@ -35,14 +35,13 @@ NODE = "    memory: 200MB\n    time: {limit: 1min}\n    remote: {environment: la
 
 
 def test_the_same_at_home_and_on_slurm_with_postgresql_and_s3(
-    slurm, tmp_path, s3, postgres
+    slurm, sample_at_home, tmp_path, s3, postgres
 ):
-    here = run_sample(tmp_path / "here", "", node=NODE)
     scripts, path = record_scripts(tmp_path)
     lines = f"{ENVIRONMENTS}{s3.datastore()}database: {postgres.new_database()}\n"
     with seen_command_lines() as seen:
         away = run_sample(tmp_path / "away", lines, node=NODE, path=path)
-    check_same(away, here)
+    check_same(away, sample_at_home)
 
     jobs = away.jobs()
     assert jobs
