@@ -186,9 +186,9 @@ def misleading(attrs: Mapping[Hashable, Any], form: Form) -> set[str]:
             hidden.add(name)
     if form.stored_dtype.kind in "iu" and not _fits(attrs, form.stored_dtype):
         hidden |= {"_FillValue", "missing_value"}
-    if form.stored_dtype.kind not in "iu" or attrs.get("_Unsigned") not in (
-        "true",
-        "false",
+    unsigned = attrs.get("_Unsigned")
+    if form.stored_dtype.kind not in "iu" or not (
+        isinstance(unsigned, str) and unsigned in ("true", "false")
     ):
         hidden.add("_Unsigned")
     if not isinstance(attrs.get("coordinates", ""), str):

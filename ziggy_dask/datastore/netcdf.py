@@ -145,6 +145,10 @@ def netcdf_form(
         except Unstorable as error:
             raise DatastoreError(f"variable {name!r} {error}") from error
         attrs, attributes[key] = _plain_attributes(variable.attrs, _said_by(form))
+        grid = variable.attrs.get("grid_mapping")
+        if isinstance(grid, str) and grid in dataset.variables and names[grid] == grid:
+            attrs["grid_mapping"] = attrs.pop("grid_mapping_")
+            del attributes[key]["grid_mapping_"]
         dims = [names[dim] for dim in variable.dims]
         variables[key] = xr.Variable(
             dims,

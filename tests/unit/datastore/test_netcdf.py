@@ -240,3 +240,14 @@ def test_large_variables_are_written_block_by_block(tmp_path, monkeypatch):
     assert max(most) <= 4000
     with open_exported(tmp_path / "b.nc") as found:
         xr.testing.assert_equal(found.load(), dataset)
+
+
+def test_other_programs_find_the_grid_mapping(tmp_path):
+    attrs = {"grid_mapping_name": "latitude_longitude"}
+    dataset = xr.Dataset(
+        {"sst": ("x", [1.0, 2.0], {"grid_mapping": "crs"}), "crs": ((), 7, attrs)}
+    )
+    file = write_netcdf(dataset, tmp_path / "sst.nc")
+    with xr.open_dataset(file, engine="h5netcdf") as seen:
+        assert seen["sst"].attrs["grid_mapping"] == "crs"
+    xr.testing.assert_identical(open_exported(file).load(), dataset)
