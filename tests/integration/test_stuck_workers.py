@@ -127,7 +127,7 @@ def mission(tmp_path_factory):
     store(cluster, {"set-1/L0": images(6, seed=1)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_workers, "SILENT_S", 6.0)
-        patch.setattr(local_workers, "BUSY_S", 8.0)
+        patch.setattr(local_workers, "BUSY_S", 20.0)
         patch.setattr(local_workers, "_LOOK_S", 0.5)
         with opened_compute(cluster._site) as client:
             yield cluster, client

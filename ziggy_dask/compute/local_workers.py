@@ -29,8 +29,8 @@ BUSY_S = 300.0
 """Likewise one that is busy: compiled code may hold the interpreter's lock for minutes."""
 STARTING_S = 300.0
 """A worker that has not joined the scheduler after this is lost, in seconds."""
-_BUSY_SHARE = 0.5
-"""Share of a processor from which on a process counts as busy."""
+_BUSY_SHARE = 0.05
+"""Share of a processor from which on a process counts as busy; others may leave it little."""
 _LOOK_S = 2.0
 """Time between two looks, in seconds."""
 _ANSWER_S = 5.0
