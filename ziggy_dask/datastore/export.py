@@ -11,7 +11,7 @@ import xarray as xr
 from ziggy_dask.datastore.items import Files
 from ziggy_dask.datastore.netcdf import write_netcdf
 from ziggy_dask.datastore.product import StoredProduct
-from ziggy_dask.datastore.spelling import spelled
+from ziggy_dask.datastore.spelling import spelled, true_names
 from ziggy_dask.errors import DatastoreError
 
 
@@ -89,10 +89,11 @@ def _writes(
             for below, part in node.subtree_with_keys:
                 keys = [name, *(key for key in below.split("/") if key != ".")]
                 place = target.joinpath(*map(spelled, keys))
+                dataset = part.to_dataset(inherit=False)
                 yield (
                     "/".join(keys),
                     _write(
-                        part.to_dataset(inherit=False),
+                        dataset.rename(true_names(dataset.variables)),
                         place.with_name(f"{place.name}.nc"),
                         {**origin, "item": name},
                     ),

@@ -12,6 +12,7 @@ from ziggy_dask.datastore.index import Product
 from ziggy_dask.datastore.items import Files
 from ziggy_dask.datastore.origin import Origin, origin_in
 from ziggy_dask.datastore.per_item import settled
+from ziggy_dask.datastore.spelling import true_names
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import ProductKind
 from ziggy_dask.display import Html, card, markup, section, table
@@ -172,7 +173,8 @@ class StoredProduct:
         """Return one item, as a Dataset of its own."""
         content = self._content
         if isinstance(content, xr.DataTree):
-            return list(content.children.values())[self._position(item)].to_dataset()
+            part = list(content.children.values())[self._position(item)].to_dataset()
+            return part.rename(true_names(part.variables))
         dimension = self._product.dimension
         if not isinstance(content, xr.Dataset) or dimension not in content.dims:
             raise DatastoreError(f"{self.path}: has no items with attributes")

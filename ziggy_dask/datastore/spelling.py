@@ -7,6 +7,7 @@ as in a URL, and the true name is kept beside it: ``dT/dt`` is stored as ``dT%2F
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Iterable
 from functools import lru_cache
 
 _ESCAPED = re.compile("%[0-9A-F]{2}")
@@ -52,3 +53,24 @@ def unspelled(stored: str) -> str:
 
 def _escape(found: re.Match[str]) -> str:
     return f"%{ord(found[0]):02X}"
+
+
+def tree_names(names: Iterable[Hashable]) -> dict[Hashable, str]:
+    """Return those names that an `xarray.DataTree` can't hold, with how it holds them.
+
+    It takes ``/`` for the path of a group: ``dT/dt`` is ``dT%2Fdt`` there.
+    """
+    return {
+        name: str(name).replace("%", "%25").replace("/", "%2F")
+        for name in names
+        if "/" in str(name) or _ESCAPED.search(str(name))
+    }
+
+
+def true_names(names: Iterable[Hashable]) -> dict[Hashable, str]:
+    """Return the names that were changed by `tree_names`, with what they were."""
+    return {
+        name: str(name).replace("%2F", "/").replace("%25", "%")
+        for name in names
+        if _ESCAPED.search(str(name))
+    }

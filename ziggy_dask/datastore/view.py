@@ -22,7 +22,7 @@ from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.masking import masked
 from ziggy_dask.datastore.product import StoredProduct
 from ziggy_dask.datastore.repository import Repository
-from ziggy_dask.datastore.spelling import spelled
+from ziggy_dask.datastore.spelling import spelled, tree_names
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.definitions.pipeline import ProductKind
 from ziggy_dask.display import Html, card, markup, section, table
@@ -77,7 +77,7 @@ class Datastore:
         names = product.labels.texts() if product.labels is not None else []
         if product.kind is ProductKind.COLLECTION:
             items = {
-                spelled(name): open_dataset_item(session, product.path, name)
+                spelled(name): _for_tree(open_dataset_item(session, product.path, name))
                 for name in names
             }
             return xr.DataTree.from_dict(items, name=product.path.rpartition("/")[-1])
@@ -181,3 +181,10 @@ class Datastore:
         """Return snapshot, time (UTC) and message of what was published, newest first."""
         commits = self._repository.history()
         return [(one.snapshot, one.time, one.message) for one in commits]
+
+
+def _for_tree(item: xr.Dataset | xr.DataTree) -> xr.Dataset | xr.DataTree:
+    """Return an item with names that a tree can hold; a tree has them already."""
+    if isinstance(item, xr.DataTree):
+        return item
+    return item.rename(tree_names(item.variables))

@@ -11,6 +11,7 @@ from ziggy_dask.datastore import Datastore, FileItem, Storage, create_repository
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.export import ExportError
 from ziggy_dask.datastore.items import write_dataset_item, write_file_item
+from ziggy_dask.datastore.netcdf import open_exported
 from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.errors import DatastoreError
 
@@ -104,3 +105,22 @@ def test_damaged_chunks_leave_no_file_and_spoil_no_other(datastore, tmp_path):
     with pytest.raises(ExportError, match=r"'a/files', item 'f\.txt'.*corrupt"):
         datastore.export(out, ["a/files", "a/curves"])
     assert names(out) == ["a/curves/one.nc", "a/curves/two.nc"]
+
+
+def test_names_with_slashes_are_told_in_a_tree_and_exact_in_a_file(tmp_path):
+    names = ["dT/dt", "a%2Fb", "a/b", "100%", "a%b"]
+    given = xr.Dataset({name: ("x", [1.0, 2.0]) for name in names})
+    repository = create_repository(str(tmp_path / "store"))
+    tip, session = repository.writing()
+    group = zarr.open_group(session.store, mode="a").require_group("s/made")
+    storage = Storage(dimension="", chunk=1, chunks=(), compression="zstd")
+    write_dataset_item(session, "s/made", "one", given, storage)
+    group.attrs[ATTRIBUTE] = {"kind": "collection", "dimension": ""}
+    repository.finish_writing(tip, session, "made", {})
+    datastore = Datastore(repository)
+    held = list(datastore["s/made"]["one"].to_dataset().data_vars)
+    assert held == ["dT%2Fdt", "a%252Fb", "a%2Fb", "100%", "a%b"]
+    (file,) = datastore.export(tmp_path / "out", ["s/made"])
+    xr.testing.assert_identical(open_exported(file).load(), given)
+    item = datastore.product("s/made").chosen("dT/dt")
+    xr.testing.assert_identical(item.load(), given["dT/dt"])
