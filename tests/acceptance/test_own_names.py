@@ -5,7 +5,9 @@ import xarray as xr
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, states, store
+from ziggy_dask.records import instances
 from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.recipes import extents_of
 
 ALGORITHMS = """
     import os
@@ -120,6 +122,21 @@ def check(mission, function):
         xr.testing.assert_equal(at_last[name].to_dataset(), expected)
 
 
+def check_attempts(mission, instance):
+    """Check that subtasks are on record with the attempt that made them.
+
+    Return whether names have opened the plan of a task again.
+    """
+    database = mission._site.database
+    found = {
+        task.id: (task.attempt, extents_of(database, task.id))
+        for task in instances.tasks(database, instance.id)
+    }
+    for attempt, extents in found.values():
+        assert [one.attempt for one in extents] == [attempt]
+    return any(attempt for attempt, _ in found.values())
+
+
 @pytest.mark.parametrize("function", ["groups", "sources"])
 def test_the_next_nodes_get_the_names_in_the_same_run_and_later(
     mission, client, function
@@ -129,6 +146,7 @@ def test_the_next_nodes_get_the_names_in_the_same_run_and_later(
     instance = mission.run("test", client=client)
     assert set(states(instance).values()) == {"COMPLETE"}, states(instance)
     check(mission, function)
+    assert check_attempts(mission, instance) == (function == "sources")
     later = mission.run("test", start="pass", client=client)
     assert set(states(later).values()) == {"COMPLETE"}
     check(mission, function)

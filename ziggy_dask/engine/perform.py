@@ -50,6 +50,7 @@ from ziggy_dask.planning import (
     task_to_json,
 )
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
+from ziggy_dask.records.instances import TaskRecord
 from ziggy_dask.records.items import shown_items
 from ziggy_dask.workers import SubtaskState, load_work, merge_results, run_batch
 
@@ -120,6 +121,10 @@ class Performer:
     def tasks_of(self, key: Key) -> tuple[int, ...]:
         """Return the tasks whose subtasks a key runs."""
         return self._tasks_of.get(key, ())
+
+    def record_of(self, index: int) -> TaskRecord:
+        """Return the record of a task; its attempt counts plans that were opened again."""
+        return self._records[index]
 
     def token_of(self, index: int) -> str:
         """Return the token of the work on a task."""

@@ -186,7 +186,8 @@ class InstanceRun:
         self._recipes.note(results)
         made = []
         for one in results:
-            plan, record = self._tasks.plans[one.index], self._tasks.records[one.index]
+            plan = self._tasks.plans[one.index]
+            record = self._performer.record_of(one.index)
             recipe = self._recipes.recipe_of(plan, record.changes, one)
             made.append(outcomes.Made(recipe=recipe, attempt=record.attempt))
         numbered = [(self._progress[one.index].number, one) for one in results]
