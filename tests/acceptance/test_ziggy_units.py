@@ -184,7 +184,7 @@ def test_files_in_deeper_directories_make_subtasks_of_one_unit(planned, client):
         for cadence in ("ffi", "target")
     ]
     assert [one.count for one in plan.tasks] == [2, 9, 2, 2]
-    assert plan.tasks[1].labels.texts()[0] == "1:1:Auncalibrated-pixels-0"
+    assert plan.tasks[1].labels.texts()[0] == "1:1:A+uncalibrated-pixels-0"
     part = cluster.plan("test", start="pa", where=["channel=1:1:A"])
     assert [one.count for one in part.tasks] == [1, 8, 1, 1]
     program = planned.bin / "pa"
