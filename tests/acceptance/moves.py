@@ -22,12 +22,12 @@ TRIGGERS = """
     END;
     CREATE TRIGGER instance_begins AFTER INSERT ON instances BEGIN
         INSERT INTO moves (what, number, state, is_running)
-        VALUES ('instance', NEW.id, NEW.state, NEW.finished IS NULL);
+        VALUES ('instance', NEW.id, NEW.state, NEW.clock_since_s IS NOT NULL);
     END;
     CREATE TRIGGER instance_moves AFTER UPDATE OF state ON instances
     WHEN OLD.state <> NEW.state BEGIN
         INSERT INTO moves (what, number, state, is_running)
-        VALUES ('instance', NEW.id, NEW.state, NEW.finished IS NULL);
+        VALUES ('instance', NEW.id, NEW.state, NEW.clock_since_s IS NOT NULL);
     END;
 """
 

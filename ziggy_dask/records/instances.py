@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -384,6 +384,21 @@ def set_instance_state(
         connection.execute(
             update(InstanceRow).where(InstanceRow.id == instance).values(**values)
         )
+
+
+@patiently
+def await_turns(database: Database, waiting: Collection[int]) -> None:
+    """Let instances wait for their turn of which no task has been made; their clocks stop."""
+    values = {"state": InstanceState.INITIALIZED.value} | clocks.stopped(InstanceRow)
+    with database.writing() as connection:
+        for some in pieces(waiting):
+            connection.execute(
+                update(InstanceRow)
+                .where(InstanceRow.id.in_(some))
+                .where(InstanceRow.state == InstanceState.PROCESSING.value)
+                .where(InstanceRow.is_planned.is_(False))
+                .values(**values)
+            )
 
 
 @patiently

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ziggy_dask.engine.events import unheard
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import ComputeLostError, ZiggyError
-from ziggy_dask.records import InstanceState, instances
+from ziggy_dask.records import instances
 from ziggy_dask.supervisor.supervise import work_on
 from ziggy_dask.supervisor.turns import Turn, next_turns
 
@@ -98,10 +98,8 @@ class Crew:
     def _note_waiting(self) -> None:
         """Let the records say which instances wait for their turn."""
         new = self._waiting.keys() - self._noted
-        for number in new:
-            instances.set_instance_state(
-                self._site.database, number, InstanceState.INITIALIZED
-            )
+        if new:
+            instances.await_turns(self._site.database, new)
         self._noted = (self._noted | new) & self._waiting.keys()
 
 
