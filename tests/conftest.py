@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def client():
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@pytest.fixture
+def logged(caplog):
+    """What is logged, also while a Dask cluster of other tests keeps logs quiet."""
+    caplog.set_level(logging.WARNING)
+    return caplog
 
 
 @pytest.fixture

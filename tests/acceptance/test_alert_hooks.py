@@ -2,7 +2,6 @@
 
 import email
 import json
-import logging
 import queue
 import re
 import socket
@@ -21,13 +20,6 @@ from ziggy_dask.engine.alerts import alert
 from ziggy_dask.records.alerts import Severity
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
-
-
-@pytest.fixture
-def logged(caplog):
-    """What is logged, also while a Dask cluster of other tests keeps logs quiet."""
-    caplog.set_level(logging.WARNING)
-    return caplog
 
 
 def told(cluster, hooks, message="clouds"):

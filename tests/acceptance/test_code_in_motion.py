@@ -47,16 +47,16 @@ def gains(cluster):
 
 
 def test_a_restart_runs_the_code_of_the_launch_unless_asked_otherwise(
-    stopped, client, caplog
+    stopped, client, logged
 ):
-    caplog.set_level("WARNING")
+    logged.set_level("WARNING")
     first = stopped.instance(1).record
     assert stopped.code_changes(instance=1) == {
         1: ["algorithms.py (changed)", "late.py (changed)"]
     }
     (instance,) = stopped.restart(instance=1, client=client)
     assert instance.state.value == "ERRORS_STALLED"
-    assert "algorithms.py (changed), late.py (changed)" in caplog.text
+    assert "algorithms.py (changed), late.py (changed)" in logged.text
     assert instance.record.code_version == first.code_version
 
     (instance,) = stopped.restart(instance=1, code="new", client=client)
