@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ziggy_dask.interface.cluster import open_cluster
 from ziggy_dask.interface.daemon import serve_until_told
-from ziggy_dask.interface.main import main
+from ziggy_dask.interface.main import exit_code
 
 COUNT = 20
 PATIENCE_S = 300
@@ -83,12 +83,9 @@ def typed(cluster: str, command: Command) -> Answer:
     """Do a command in this process, as the shell would."""
     output, errors = io.StringIO(), io.StringIO()
     sys.argv = ["ziggy", "--cluster", cluster, *command]
-    code = 0
     with redirect_stdout(output), redirect_stderr(errors):
         try:
-            main()
-        except SystemExit as end:
-            code = end.code
+            code = exit_code()
         except BaseException:  # noqa: BLE001 - what Python itself would do
             traceback.print_exc()
             code = 1

@@ -164,7 +164,7 @@ def main() -> NoReturn:
     process just ends.
     """
     try:
-        code = _exit_code()
+        code = exit_code()
     except Exception:  # noqa: BLE001 -- shown as Python would
         sys.excepthook(*sys.exc_info())
         code = 1
@@ -176,8 +176,11 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-def _exit_code() -> int:
-    """Run the command line; errors of ours become one message and an exit code."""
+def exit_code() -> int:
+    """Run the command line; errors of ours become one message and an exit code.
+
+    The process goes on: what Python should do at its end is left to the caller.
+    """
     open_missing_streams()
     try:
         code = ziggy.main(prog_name="ziggy", standalone_mode=False)
