@@ -106,8 +106,8 @@ def _is_complete(name: str, files: list[re.Match[str]]) -> bool:
 def look_for_events(site: OpenCluster, now: datetime | None = None) -> Iterator[int]:
     """Launch what ready files and schedules ask for; yield the instances.
 
-    A handler whose directory can't be read, or holds files that make no sense, is
-    turned off, with an alert.
+    A handler whose directory can't be read is turned off, with an alert. Files that
+    contradict each other are told of by one, and left; other events go on.
 
     Parameters
     ----------
@@ -158,7 +158,9 @@ def _look(
     directory = _directory(site, handler)
 
     def refused(reason: str) -> None:
-        alert(site, Severity.WARNING, reason, source="events")
+        # It lasts until somebody takes them away: one line, however often it is seen.
+        cause = f"ready files of {pipeline.name} {handler.name}: {reason}"[:500]
+        alert(site, Severity.WARNING, reason, source="events", cause=cause)
 
     kept = _remove_taken(site, pipeline, handler, directory)
     there = {one.name: one for one in _files(directory) if one not in kept}
