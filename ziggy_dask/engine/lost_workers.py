@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ziggy_dask.workers.last_words import LastWords
 
 _LOST = (Cause.WORKER_LOST, Cause.OUT_OF_MEMORY)
+_NEWS_S = 2.0
+"""Longest time that the news of a worker's end takes, in seconds."""
 
 
 def with_last_words(
@@ -41,9 +44,10 @@ def with_last_words(
         Task and number of subtasks that were let run once more; is added to.
     """
     explained = dict(ended)
+    until = time.monotonic() + _NEWS_S  # for all together: many may be lost at once
     for key, one in ended.items():
         if one.result and one.is_lost:
-            result = _explained(client, one.result, token_of, spared)
+            result = _explained(client, one.result, token_of, spared, until)
             ran = any(o.state is SubtaskState.FAILED for o in result.outcomes)
             explained[key] = replace(one, result=result, is_lost=ran)
     return explained
@@ -54,12 +58,13 @@ def _explained(
     result: BatchResult,
     token_of: Callable[[int], str],
     spared: set[tuple[int, int]],
+    until: float,
 ) -> BatchResult:
     if not any(one.cause in _LOST for one in result.outcomes):
         return result
     token = token_of(result.index)
     about = {f"{token} {one.subtask}": one.subtask for one in result.outcomes}
-    words = last_words_of(client, list(about), token)
+    words = last_words_of(client, list(about), token, until)
     known = {about[text]: said for text, said in words.items() if text in about}
     if known:
         outcomes = [_told(one, known) for one in result.outcomes]

@@ -25,7 +25,8 @@ _NAME = "ziggy-last-words"
 _KEEP = "ziggy_keep_last_words"
 _TELL = "ziggy_tell_last_words"
 _MOST_KEPT = 10_000
-_WAIT_S = 2.0
+_ANSWER_S = 60.0
+"""Longest wait for an answer of the scheduler, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +133,9 @@ def hear_last_words(client: Client) -> None:
 
 
 def last_words_of(
-    client: Client, about: Sequence[str], token: str
+    client: Client, about: Sequence[str], token: str, until: float
 ) -> dict[str, LastWords]:
-    """Return how the processes of subtasks ended; wait a little for the news.
+    """Return how the processes of subtasks ended; wait for the news, if need be.
 
     If nothing is known of them, what is known of others of their task: then the workers
     do tell, and these subtasks did not run when they died.
@@ -147,11 +148,19 @@ def last_words_of(
         What the subtasks' outputs begin with; see `captured`.
     token
         Token of their work.
+    until
+        When to wait no longer, on the monotonic clock.
+
+    Raises
+    ------
+    TimeoutError
+        If the scheduler does not answer.
     """
-    until = time.monotonic() + _WAIT_S
     while True:
         call = getattr(client.scheduler, _TELL)
-        found: dict[str, Any] = client.sync(call, about=list(about), token=token)
+        found: dict[str, Any] = client.sync(
+            call, about=list(about), token=token, callback_timeout=_ANSWER_S
+        )
         if found.keys() & set(about) or time.monotonic() > until:
             break
         time.sleep(0.1)
