@@ -35,8 +35,8 @@ NOT_READ = {
     "group.fits": "has random groups",
     "group_invalid.fits": "has random groups",
     "random_groups.fits": "has random groups",
-    "lzw.fits.Z": "uncompresspy",
-    "testfile.fits.Z": "uncompresspy",
+    "lzw.fits.Z": "uncompresspy|No SIMPLE card",
+    "testfile.fits.Z": "uncompresspy|No SIMPLE card",
     "header_with_time.fits": "neither an image nor a table",
     "header_with_time_wcslib71.fits": "is damaged: .* truncated",
     "blank.fits": "64-bit numbers with a value for no data",
@@ -113,7 +113,12 @@ def require_as_astropy(path, found):
                     theirs = unit.data[column] if is_table else unit.data
                     name = next(one for one in left if fitting(one, column))
                     left.remove(name)
-                    require_same(np.asarray(theirs), found[name].values)
+                    theirs = np.asarray(theirs)
+                    if isinstance(unit, fits.TableHDU) and theirs.dtype.kind == "f":
+                        # Before 8.0, astropy read an undefined number of text as 0.
+                        undefined = np.isnan(found[name].values) & (theirs == 0)
+                        theirs = np.where(undefined, np.nan, theirs)
+                    require_same(theirs, found[name].values)
     assert left == []
 
 

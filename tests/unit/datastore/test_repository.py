@@ -130,7 +130,7 @@ def test_history_tells_what_was_published_newest_first(repository):
 def test_the_change_set_of_a_subtask_stays_small(repository):
     dataset = images(50)
     fork = allocated(repository, "set-1/L1", dataset)
-    assert len(written(fork, "set-1/L1", dataset, 7)) < 4000
+    assert len(written(fork, "set-1/L1", dataset, 7)) < 5000
 
 
 def test_a_datastore_that_is_not_there_is_refused(tmp_path):
