@@ -18,6 +18,18 @@ except OSError as error:
     print("refused:", type(error).__name__, error)
 """
 
+EARLY = """
+import socket, sys
+
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+print("connected", flush=True)
+try:
+    print("hung up on" if connection.recv(1) == b"" else "answered")
+except ConnectionResetError:
+    print("hung up on")
+"""
+"""A program that connects, and waits for what comes of it."""
+
 
 def browse(address: str, user: tuple[str, ...] = ()) -> str:
     """Return what a program is told at a web address: answered or refused."""

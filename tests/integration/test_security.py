@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from contextlib import closing
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 from distributed import Client, Security
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
 
-from tests.integration.strangers import AS_NOBODY, browse
-from ziggy_dask.compute import open_client
+from tests.integration.strangers import AS_NOBODY, EARLY, browse
+from ziggy_dask.compute import dashboard_access, open_client
+from ziggy_dask.compute.dashboard_access import guard
 from ziggy_dask.compute.security import certificates
 from ziggy_dask.definitions import LocalCompute
 from ziggy_dask.interface.cluster import create_cluster
@@ -123,8 +130,99 @@ def test_another_user_is_refused_where_this_one_sees_the_page(tmp_path):
             address = console.stdout.readline().strip()
             assert browse(address) == "answered: 200\n"
             assert browse(address, AS_NOBODY).startswith("refused:")
+            port = urlsplit(address).port
+            # Through a tunnel it has another port, by which Bokeh does not know it.
+            check_asked(port, "/ziggy", "/ziggy/ws")
         finally:
             console.terminate()
+
+
+ASKED = {
+    "rebound": ({"Host": "mallory.example:PORT"}, 403),
+    "rebound with its own origin": (
+        {
+            "Host": "mallory.example:PORT",
+            "Origin": "http://mallory.example:PORT",
+        },
+        403,
+    ),
+    "looks like this machine": ({"Host": "localhost.mallory.example:PORT"}, 403),
+    "user part": ({"Host": "127.0.0.1@mallory.example:PORT"}, 403),
+    "no host": ({"Host": ""}, 403),
+    "other page": ({"Host": "127.0.0.1:PORT", "Origin": "http://mallory.example"}, 403),
+    "other port": ({"Host": "localhost:PORT", "Origin": "http://localhost:1"}, 403),
+    "sandboxed page": ({"Host": "localhost:PORT", "Origin": "null"}, 403),
+    "own page": ({"Host": "localhost:PORT", "Origin": "http://localhost:PORT"}, 200),
+    "typed": ({"Host": "127.0.0.1:PORT"}, 200),
+    "tunnel": ({"Host": "localhost:9", "Origin": "http://localhost:9"}, 200),
+}
+"""Requests by what is special about them: headers, and the status that they get."""
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+def status_of(port: int, path: str, headers: dict[str, str]) -> int:
+    """Return with which status a server answers a request with exactly these headers."""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value.replace("PORT", str(port)))
+        connection.endheaders()
+        return connection.getresponse().status
+
+
+def check_asked(port: int, path: str, socket: str) -> None:
+    """Check what is refused at a page and its websocket, and what is not."""
+    for name, (headers, status) in ASKED.items():
+        assert status_of(port, path, headers) == status, (port, name)
+        upgraded = status_of(port, socket, headers | UPGRADE) == 403
+        assert upgraded == (status == 403), (port, name)
+
+
+def test_dashboards_answer_no_page_of_others(client):
+    scheduler, *workers = (int(one.split(":")[2][:-7]) for one in dashboards(client))
+    check_asked(scheduler, "/status", "/status/ws")
+    check_asked(scheduler, "/individual-plots.json", "/eventstream")
+    for worker in workers:
+        check_asked(worker, "/health", "/system/ws")
+
+
+def test_who_connects_before_the_guard_is_hung_up_on():
+    async def look() -> tuple[bytes, bytes]:
+        server = HTTPServer(Application())
+        server.listen(0, "127.0.0.1")
+        (one,) = server._sockets.values()
+        port = one.getsockname()[1]
+        command = [*AS_NOBODY, sys.executable, "-c", EARLY, str(port)]
+        early = await asyncio.create_subprocess_exec(*command, stdout=-1)
+        ours, out = await asyncio.open_connection("127.0.0.1", port)
+        await early.stdout.readline()
+        while len(server._connections) < 2:
+            await asyncio.sleep(0)
+        guard(server)
+        said = await early.stdout.read()
+        out.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return said, await ours.readline()
+
+    stranger, own = asyncio.run(look())
+    assert stranger == b"hung up on\n"
+    assert own.startswith(b"HTTP/1.1 404")
+
+
+def test_servers_are_guarded_before_anybody_connects(client):
+    def is_guarded(dask_worker=None, dask_scheduler=None) -> bool:
+        server = (dask_worker or dask_scheduler).http_server
+        return isinstance(server.request_callback, dashboard_access._Asked)
+
+    assert type(client.cluster.scheduler).__name__ == "Guarded"
+    assert client.run_on_scheduler(is_guarded)
+    assert all(client.run(is_guarded).values())
+    kinds = client.run(lambda dask_worker: type(dask_worker).__name__)
+    assert set(kinds.values()) == {"GuardedWorker"}
 
 
 def test_nothing_else_listens(client):

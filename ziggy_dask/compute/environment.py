@@ -161,6 +161,7 @@ def _spec(
     from distributed import Scheduler
     from distributed.system import MEMORY_LIMIT
 
+    from ziggy_dask.compute.dashboard_access import GuardedWorker, guarded
     from ziggy_dask.compute.local_workers import STARTING_S, LocalNanny
 
     workers = compute.workers or os.cpu_count() or 1
@@ -186,6 +187,7 @@ def _spec(
         "cls": LocalNanny,
         "options": {
             **bound,
+            "worker_class": GuardedWorker,
             "nthreads": compute.threads,
             "memory_limit": memory,
             "resources": resources,
@@ -196,7 +198,10 @@ def _spec(
         },
     }
     return {
-        "scheduler": {"cls": scheduler, "options": {**bound, "port": 0, **dashboard}},
+        "scheduler": {
+            "cls": guarded(scheduler),
+            "options": {**bound, "port": 0, **dashboard},
+        },
         "workers": dict.fromkeys(range(workers), nanny),
         "worker": nanny,
         "security": security,

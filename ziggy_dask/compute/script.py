@@ -7,6 +7,8 @@ environment's options and directives before anything is submitted.
 from __future__ import annotations
 
 import inspect
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +25,8 @@ from ziggy_dask.definitions import (
     Problem,
     Secret,
 )
-from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.definitions.names import is_line, suggestion
+from ziggy_dask.errors import ClusterError
 
 if TYPE_CHECKING:
     from dask_jobqueue.core import Job
@@ -91,6 +94,10 @@ _NO_RERUN: Mapping[BatchSystem, tuple[str, ...]] = {
 }
 """Directives by which a job never begins again: another one is submitted instead."""
 
+_PLAIN = re.compile(r"[\w@%+=:,./~${}-]+", re.ASCII)
+_MEANT = re.compile(r"[\\\"`]|\$(?!\w|\{\w+\})")
+"""What would mean something to a shell between double quotes, but for variables."""
+
 _UNSEEN = ("--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 """Workers show nothing to other machines; Dask's dashboard shows what they do."""
 STEADY = "ziggy_dask.compute.monotonic_clock"
@@ -133,7 +140,21 @@ def job_of(spec: JobSpec, security: Security | None = None) -> Job:
     security
         Its certificates must be in files: their paths are in the script.
     """
-    return _job_class(spec.environment.batch)(**_arguments(spec), security=security)
+    batch = spec.environment.batch
+    for what, text in {
+        "queue": spec.queue,
+        "account": spec.environment.account,
+        "log directory": spec.log_directory,
+        "name": spec.name,
+    }.items():
+        if not is_line(text) or len(text.split()) > 1:
+            raise ClusterError(
+                f"the {what} of a job is {text!r}; a job script of {batch.value} can't "
+                "name what has blanks or control characters"
+            )
+    arguments = _arguments(spec)
+    arguments["worker_extra_args"] += _paths(security)
+    return _job_class(batch)(**arguments)
 
 
 def job_script(spec: JobSpec, security: Security | None = None) -> str:
@@ -242,27 +263,58 @@ def _arguments(spec: JobSpec) -> dict[str, Any]:
     )
     options = environment.options.content()
     arguments: dict[str, Any] = {
-        "scheduler": spec.scheduler,
+        "scheduler": shlex.quote(spec.scheduler),
         "name": spec.name + _RESTARTS.get(batch, ""),
         "job_name": spec.name,
         "cores": spec.architecture.cores,
         "memory": f"{spec.architecture.memory_bytes}B",
         "processes": spec.processes,
         "nanny": True,
-        "python": spec.python,
+        "python": shlex.quote(spec.python),
         "job_script_prologue": list(environment.prologue),
         "job_extra_directives": list(directives),
         "job_directives_skip": _left_out(batch, directives),
         "log_directory": spec.log_directory or None,
-        "local_directory": spec.local_directory or None,
+        "local_directory": shlex.quote(spec.local_directory) or None,
         **_of_batch(spec, directives),
         **options,
     }
-    extra = [*_UNSEEN, "--preload", STEADY, *arguments.get("worker_extra_args", ())]
+    for name in ("python", "local_directory", "worker_command"):
+        if isinstance(text := options.get(name), str):
+            arguments[name] = in_shell(text)
+    given = arguments.get("worker_extra_args", ())
+    words = [word for text in given for word in shlex.split(str(text))]
+    extra = [*_UNSEEN, "--preload", STEADY, *map(in_shell, words)]
     if spec.resources:
         texts = [f"{name}={number:.15g}" for name, number in spec.resources]
-        extra += ["--resources", ",".join(texts)]
+        extra += ["--resources", shlex.quote(",".join(texts))]
     return arguments | {"worker_extra_args": extra}
+
+
+def _paths(security: Security | None) -> list[str]:
+    """Return options that tell a worker where the files of its certificate are."""
+    if security is None:
+        return []
+    files = security.get_tls_config_for_role("worker")
+    return [
+        word
+        for key, path in files.items()
+        if key != "ciphers"
+        for word in (f"--tls-{key.replace('_', '-')}", shlex.quote(str(path)))
+    ]
+
+
+def in_shell(text: str) -> str:
+    r"""Return a word of a shell's line, in which variables alone mean something.
+
+    Examples
+    --------
+    >>> in_shell("$TMPDIR/work"), in_shell("a b $(rm x) $HOME")
+    ('$TMPDIR/work', '"a b \\$(rm x) $HOME"')
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    return '"' + _MEANT.sub(r"\\\g<0>", text) + '"'
 
 
 def _with_rerun(batch: BatchSystem, directives: Sequence[str]) -> tuple[str, ...]:

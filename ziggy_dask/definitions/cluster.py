@@ -18,7 +18,7 @@ from ziggy_dask.definitions.compute import (
 )
 from ziggy_dask.definitions.compute_check import check_compute
 from ziggy_dask.definitions.compute_text import read_compute, read_environments
-from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.definitions.names import is_line, suggestion
 from ziggy_dask.definitions.problem import Problem
 from ziggy_dask.definitions.section import Section, open_document
 from ziggy_dask.definitions.supervision import Supervision, read_supervision
@@ -164,6 +164,12 @@ def read_cluster(
         path=path.resolve(),
     )
     top.done()
+    if cluster.environments and (not is_line(str(home)) or len(str(home).split()) > 1):
+        top.fault(
+            "home",
+            f"job scripts name files below {str(home)!r}, which has blanks or control "
+            "characters; give a 'home' without",
+        )
     for problem in check_compute(cluster.compute, cluster.environments):
         document.take(problem)
     for environment in cluster.environments:

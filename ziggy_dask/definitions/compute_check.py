@@ -23,7 +23,7 @@ from ziggy_dask.definitions.compute import (
     SshCompute,
     kind_of,
 )
-from ziggy_dask.definitions.names import is_name
+from ziggy_dask.definitions.names import is_line, is_name
 from ziggy_dask.definitions.problem import Problem
 
 _SECRET = re.compile(
@@ -104,6 +104,8 @@ def check_environment(one: Environment) -> tuple[Problem, ...]:
             )
         )
     found.extend(_least(where, "max_jobs", one.max_jobs, 0))
+    for key in ("account", "scheduler_host", "interface"):
+        found.extend(_word((*where, key), repr(key), getattr(one, key)))
     found.extend(_lines(where, "directives", one.directives))
     found.extend(_lines(where, "prologue", one.prologue))
     found.extend(_options((*where, "options"), one.options))
@@ -122,6 +124,7 @@ def check_environment(one: Environment) -> tuple[Problem, ...]:
 
 def _architecture(outer: tuple[str, ...], one: Architecture) -> Iterator[Problem]:
     where = (*outer, "architectures", one.name)
+    yield from _word(where, "the name of an architecture", one.name)
     yield from _least(where, "cores", one.cores, 1)
     if one.memory_bytes < 1:
         yield Problem(
@@ -137,6 +140,7 @@ def _architecture(outer: tuple[str, ...], one: Architecture) -> Iterator[Problem
 
 def _queue(outer: tuple[str, ...], one: Queue) -> Iterator[Problem]:
     where = (*outer, "queues", one.name)
+    yield from _word(where, "the name of a queue", one.name)
     yield from _least(where, "max_time", one.max_time_s, 0)
     yield from _least(where, "max_nodes", one.max_nodes, 0)
     if one.is_reserved and one.is_automatic:
@@ -196,11 +200,25 @@ def _least(
         )
 
 
+def _word(where: tuple[str, ...], what: str, text: str) -> Iterator[Problem]:
+    """Yield what is wrong with a text that job scripts hold as one word."""
+    if not is_line(text) or len(text.split()) > 1:
+        yield Problem(
+            where,
+            f"{what} is {text!r}; in a job script it must be one word, without blanks "
+            "and control characters",
+        )
+
+
 def _lines(where: tuple[str, ...], key: str, lines: Sequence[str]) -> Iterator[Problem]:
     for line in lines:
         if "\n" in line:
             yield Problem(
                 (*where, key), f"{line!r} is more than one line; give a list of lines"
+            )
+        elif not is_line(line.replace("\t", " ")):
+            yield Problem(
+                (*where, key), f"{line!r} has control characters; leave them out"
             )
         for name, _ in _ASSIGNED.findall(line):
             if _is_secret(name):
@@ -223,6 +241,10 @@ def _option(where: tuple[str, ...], name: str, value: object) -> Iterator[Proble
         for one in value:
             yield from _option(where, name, one)
     elif isinstance(value, str):
+        if not is_line(value):
+            yield Problem(
+                where, f"{name!r} is {value!r}; leave the control characters out"
+            )
         assigned = _ASSIGNED.findall(value)
         for key in {name, *(key for key, _ in assigned)}:
             if value and _is_secret(key):

@@ -29,6 +29,17 @@ def is_name(name: str) -> bool:
     return len(name) <= 100 and _NAME.fullmatch(name) is not None
 
 
+def is_line(text: str) -> bool:
+    r"""Tell whether a text stays on one line, and says nothing that can't be seen.
+
+    Examples
+    --------
+    >>> is_line("a queue"), is_line("a\nrm -r /"), is_line("a\x1b[2J")
+    (True, False, False)
+    """
+    return text.isprintable()
+
+
 def argument_name(name: str) -> str:
     """Return the name under which an algorithm sees `name`.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from ziggy_dask.definitions.batch import Remote
-from ziggy_dask.definitions.names import argument_name, is_name
+from ziggy_dask.definitions.names import argument_name, is_line, is_name
 from ziggy_dask.definitions.pipeline import (
     DataReceiptStep,
     Node,
@@ -86,6 +86,13 @@ def _remote(where: tuple[str, ...], node: Node, remote: Remote) -> Iterator[Prob
         if number < least:
             yield Problem(
                 (*where, key), f"{key} is {number:g}, but must be at least {least}"
+            )
+    for key in ("queue", "reserved_queue", "architecture"):
+        if not is_line(name := getattr(remote, key)) or len(name.split()) > 1:
+            yield Problem(
+                (*where, key),
+                f"{key!r} is {name!r}; in a job script it must be one word, without "
+                "blanks and control characters",
             )
     if remote.queue and remote.reserved_queue:
         yield Problem(

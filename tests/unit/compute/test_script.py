@@ -1,5 +1,7 @@
 """Job scripts are compared with texts in ``scripts``."""
 
+import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from click.testing import CliRunner
 
 import ziggy_dask as z
 from ziggy_dask.compute.script import JobSpec, check_jobs, job_script
+from ziggy_dask.definitions import check_environment
 from ziggy_dask.interface.main import ziggy
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -72,6 +75,77 @@ def test_directives_take_the_place_of_what_would_be_written_otherwise():
     own = replace(one, directives=("--mem-per-cpu=4G",))
     assert "--mem=" not in job_script(spec(own))
     assert "#SBATCH --mem-per-cpu=4G" in job_script(spec(own))
+
+
+HOSTILE = (
+    "a b",
+    "$(touch CAUGHT)",
+    "`touch CAUGHT`",
+    "x;touch CAUGHT",
+    "'; touch CAUGHT",
+    '"',
+)
+"""Parts of paths that a shell would take for something else."""
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_paths_are_single_words_to_the_shell(name, tmp_path):
+    from distributed import Security
+
+    place = tmp_path / name
+    place.mkdir()
+    shown = tmp_path / "shown"
+    python = place / "python"  # it shows its arguments
+    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {shown}\n')
+    python.chmod(0o755)
+    key = str(place / "key.pem")
+    security = Security(tls_ca_file=key, tls_worker_cert=key, tls_worker_key=key)
+    one = replace(environment(z.BatchSystem.SLURM), prologue=())
+    options = {"worker_extra_args": [f"--lifetime {shlex.quote(name)}"]}
+    hostile = spec(
+        replace(one, options=z.Options.of(options)),
+        local_directory=str(place / "scratch"),
+        python=str(python),
+    )
+    text = job_script(hostile, security)
+    subprocess.run(["bash", "-c", text], cwd=tmp_path, check=True)
+    words = shown.read_text().splitlines()
+    assert {str(place / "scratch"), key, name} <= set(words)
+    assert words.count(key) == 3
+    assert not (tmp_path / "CAUGHT").exists()
+
+
+def test_variables_alone_mean_something_in_options():
+    options = {"local_directory": "$TMPDIR/$(id)/${USER}"}
+    one = replace(environment(z.BatchSystem.SLURM), options=z.Options.of(options))
+    assert '--local-directory "$TMPDIR/\\$(id)/${USER}" ' in job_script(spec(one))
+
+
+@pytest.mark.parametrize("batch", z.BatchSystem, ids=lambda one: one.value)
+@pytest.mark.parametrize("bad", ["a\nrm -r /", "a\r", "a\x1b[2J", "a\u2028b", "a b"])
+def test_no_name_becomes_a_line_of_a_job_script(batch, bad):
+    one = environment(batch)
+    for changes in (
+        {"account": bad},
+        {"scheduler_host": bad},
+        {"interface": bad},
+        {"queues": (z.Queue(name=bad),)},
+        {"architectures": (replace(one.architectures[0], name=bad),)},
+    ):
+        (problem,) = check_environment(replace(one, **changes))
+        assert repr(bad) in problem.message
+    if bad != "a b":
+        for changes in (
+            {"directives": (bad,)},
+            {"prologue": (bad,)},
+            {"options": z.Options.of({"shebang": bad})},
+            {"options": z.Options.of({"worker_extra_args": ["--lifetime", bad]})},
+        ):
+            (problem,) = check_environment(replace(one, **changes))
+            assert repr(bad) in problem.message
+    for changes in ({"queue": bad}, {"log_directory": f"/logs/{bad}"}):
+        with pytest.raises(z.ClusterError, match="blanks or control characters"):
+            job_script(spec(one, **changes))
 
 
 def test_certificates_are_given_by_the_paths_of_their_files(tmp_path):
