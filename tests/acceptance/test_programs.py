@@ -404,7 +404,8 @@ def test_datasets_reach_programs_as_files_and_come_back(tmp_path, code, client, 
             with h5py.File("doubled.nc", "r+") as file:
                 file["pixels"][...] = file["pixels"][...] * 2
             import xarray
-            xarray.open_dataset("doubled.nc").to_zarr("doubled.zarr")
+            doubled = xarray.open_dataset("doubled.nc", engine="h5netcdf")
+            doubled.to_zarr("doubled.zarr")
             """
         ).lstrip()
     )
