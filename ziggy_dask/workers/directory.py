@@ -312,10 +312,14 @@ def _output(
             for one in matching
             for path in _files_of(one)
         }
-    read = {one: _read(sink, _inside(sink, directory, one), files) for one in matching}
     if sink.kind is ProductKind.COLLECTION:
-        return {sink.pattern.item(one.name): dataset for one, dataset in read.items()}
-    datasets = [_with_dimension(sink, dataset) for dataset in read.values()]
+        named = _by_item(sink, matching)
+        return {
+            item: _read(sink, _inside(sink, directory, one), files)
+            for item, one in named.items()
+        }
+    read = [_read(sink, _inside(sink, directory, one), files) for one in matching]
+    datasets = [_with_dimension(sink, dataset) for dataset in read]
     if len(datasets) == 1:
         return datasets[0]
     if not sink.storage.dimension:
@@ -323,7 +327,46 @@ def _output(
             f"output {sink.data_type!r}: {len(matching)} files match, where one is "
             f"wanted: {', '.join(one.name for one in matching)}"
         )
-    return xr.concat(datasets, sink.storage.dimension)
+    return _along(sink, matching, datasets)
+
+
+def _by_item(sink: Sink, matching: Sequence[Path]) -> dict[str, Path]:
+    """Return files by the items that they are; no two are the same one."""
+    named: dict[str, Path] = {}
+    for one in matching:
+        item = sink.pattern.item(one.name)
+        if item in named:
+            raise TaskError(
+                f"output {sink.data_type!r}: {named[item].name!r} and {one.name!r} are "
+                f"both item {item!r}; write one file for each item, or put parentheses "
+                f"in 'files' around what tells them apart"
+            )
+        named[item] = one
+    return named
+
+
+def _along(
+    sink: Sink, matching: Sequence[Path], datasets: Sequence[xr.Dataset]
+) -> xr.Dataset:
+    """Return files one after the other along the subtask dimension, with nothing changed."""
+    dimension = sink.storage.dimension
+    try:
+        return xr.concat(
+            datasets,
+            dimension,
+            data_vars="minimal",
+            coords="minimal",
+            compat="identical",
+            join="exact",
+            combine_attrs="identical",
+        )
+    except ValueError as error:
+        names = ", ".join(one.name for one in matching)
+        raise TaskError(
+            f"output {sink.data_type!r}: {len(matching)} files match, {names}, and do not "
+            f"fit one after the other along {dimension!r}: {error}; write one file, or "
+            "give the data type 'kind: collection'"
+        ) from error
 
 
 def _files_of(entry: Path) -> list[Path]:
