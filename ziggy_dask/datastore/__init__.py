@@ -24,6 +24,7 @@ from ziggy_dask.datastore.layout import (
     open_chunked,
     open_dataset,
     read_layout,
+    read_parts,
     read_slice,
     write_slice,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "prepared",
     "read_file",
     "read_layout",
+    "read_parts",
     "read_product",
     "read_slice",
     "require_storable",

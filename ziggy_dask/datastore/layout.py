@@ -168,20 +168,66 @@ def read_slice(
     DatastoreError
         If a stored chunk is damaged.
     """
+    return read_parts(layout, [(session, positions)])
+
+
+def read_parts(
+    layout: Layout, parts: Sequence[tuple[icechunk.Session, Selection]]
+) -> xr.Dataset:
+    """Read parts of an array product from several sessions, as one; see `read_slice`.
+
+    Parameters
+    ----------
+    layout
+        The product's layout.
+    parts
+        Sessions, and the positions to be read from each.
+    """
 
     def read(variable: Variable, form: Form) -> Any:
         place = f"{layout.path}/{variable.key}"
-        array = bind(session.store, place, variable.metadata)
-        index = _index(layout, variable, positions)
-        with damage_told(place, _told_items(layout, positions)):
-            return form.decode(read_region(array, index))
+        found = []
+        for session, positions in parts:
+            array = bind(session.store, place, variable.metadata)
+            index = _index(layout, variable, positions)
+            with damage_told(place, _told_items(layout, positions)):
+                found.append(read_region(array, index))
+        axis = variable.dims.index(layout.dimension)
+        return form.decode(found[0] if len(found) == 1 else np.concatenate(found, axis))
 
-    labels = None if layout.labels is None else layout.labels.values[positions]
-    part = _assembled(layout, _said(layout, session, positions), labels, read)
+    said, labels = _said_of_parts(layout, parts), None
+    if layout.labels is not None:
+        own = [layout.labels.values[positions] for _, positions in parts]
+        labels = own[0] if len(own) == 1 else np.concatenate(own)
+    part = _assembled(layout, said, labels, read)
     if layout.encoded:
-        whole = open_dataset(session, layout.path)[list(layout.encoded)]
-        part = part.assign(whole.isel({layout.dimension: positions}).load().variables)
+        pieces = [
+            open_dataset(session, layout.path)[list(layout.encoded)]
+            .isel({layout.dimension: positions})
+            .load()
+            for session, positions in parts
+        ]
+        whole = pieces[0] if len(pieces) == 1 else xr.concat(pieces, layout.dimension)
+        part = part.assign(whole.variables)
     return settled(part)
+
+
+def _said_of_parts(
+    layout: Layout, parts: Sequence[tuple[icechunk.Session, Selection]]
+) -> Sequence[Said]:
+    """Return what is said of the items of all parts; once, if nothing differs."""
+    each = [_said(layout, session, positions) for session, positions in parts]
+    if len(each) == 1 or layout.labels is None:
+        return each[0]
+    if all(one is layout.template for said in each for one in said):
+        return each[0][:1]
+    places = np.arange(len(layout.labels))
+    counts = [len(places[positions]) for _, positions in parts]
+    return [
+        one
+        for said, count in zip(each, counts, strict=True)
+        for one in (said if len(said) == count else [said[0]] * count)
+    ]
 
 
 def write_slice(

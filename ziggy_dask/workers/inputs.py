@@ -19,6 +19,7 @@ from ziggy_dask.datastore import (
     list_files,
     open_dataset,
     read_layout,
+    read_parts,
     read_product,
     read_slice,
     shared_repository,
@@ -134,15 +135,33 @@ class Inputs:
                 return self._read_files(source, session, subtask)
             _require_present(self._work, source, session, items)
             return self._read(source, session, items)
-        pieces = []
-        for result, part in self._parts(source, items):
-            if source.kind is ProductKind.COLLECTION:
+        parts = self._parts(source, items)
+        if source.kind is ProductKind.COLLECTION:
+            for result, part in parts:
                 self._require_item(source, result, part)
-            pieces.append(self._read(source, self._session(source, result), part))
-        if len(pieces) == 1:
-            return pieces[0]
-        datasets = [piece for piece in pieces if isinstance(piece, xr.Dataset)]
-        return xr.concat(datasets, source.dimension)
+        if len(parts) == 1:
+            ((result, part),) = parts
+            return self._read(source, self._session(source, result), part)
+        return self._read_parts(
+            source, [(self._session(source, result), part) for result, part in parts]
+        )
+
+    def _read_parts(
+        self, source: Source, parts: Sequence[tuple[icechunk.Session, slice]]
+    ) -> xr.Dataset:
+        """Read items of an array that several batches made, as one Dataset."""
+        layout = _layout(self._work.token, source, parts[0][0])
+        count = sum(part.stop - part.start for _, part in parts)
+        size = layout.slice_bytes(count)
+        require_room(size, f"a subtask's part of '{source.path}'", SMALLER)
+        places = _positions(self._work, source, layout)
+        return read_parts(
+            layout,
+            [
+                (session, part if places is None else [int(p) for p in places[part]])
+                for session, part in parts
+            ],
+        )
 
     def _read_files(
         self, source: Source, session: icechunk.Session, subtask: int
