@@ -108,6 +108,18 @@ def run_batch(work: Work, subtasks: Sequence[int], *results: Result) -> BatchRes
     """
     if isinstance(work.step, DaskFunctionStep):
         return _run_lazily(work)
+    outcomes, outputs = _run_all(work, subtasks, results)
+    return _result(work, outcomes, outputs.change_sets())
+
+
+def _run_all(
+    work: Work, subtasks: Sequence[int], results: Sequence[Result]
+) -> tuple[list[Outcome], Outputs]:
+    """Run subtasks; return their outcomes, in order, and what they wrote.
+
+    One that can't be written may leave part of its data in the fork that all share, so
+    the others run again, without it, into a new one.
+    """
     inputs = Inputs(work, results)
     outputs = Outputs(work)
     outcomes = [
@@ -115,10 +127,17 @@ def run_batch(work: Work, subtasks: Sequence[int], *results: Result) -> BatchRes
         for number in subtasks
         if not is_halted(work.token)
     ]
-    if any(one.cause is Cause.NOT_STORED for one in outcomes):
-        outcomes = [_not_stored(one) for one in outcomes]
-        return _result(work, outcomes, {})
-    return _result(work, outcomes, outputs.change_sets())
+    lost = {one.subtask for one in outcomes if one.cause is Cause.NOT_STORED}
+    if not lost:
+        return outcomes, outputs
+    written = [one.subtask for one in outcomes if one.outputs]
+    again, outputs = _run_all(work, written, results)
+    by_number = {one.subtask: one for one in again}
+    return [
+        by_number.get(one.subtask, one)
+        for one in outcomes
+        if one.subtask in by_number or not one.outputs
+    ], outputs
 
 
 def _run_subtask(work: Work, number: int, inputs: Inputs, outputs: Outputs) -> Outcome:
@@ -386,19 +405,6 @@ def _text_of(error: BaseException) -> str:
         return str(error)
     except BaseException as failure:  # noqa: BLE001 -- algorithms define exceptions, too
         return f"its str() fails with {type(failure).__name__}"
-
-
-def _not_stored(outcome: Outcome) -> Outcome:
-    """Fail a good subtask whose data share a fork with one that could not be written."""
-    if outcome.state is not SubtaskState.COMPLETE or not outcome.outputs:
-        return outcome
-    return replace(
-        outcome,
-        state=SubtaskState.FAILED,
-        cause=Cause.NOT_STORED,
-        outputs=(),
-        message="its batch could not be written to the datastore",
-    )
 
 
 def _result(
