@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import dask
+import dask.array as da
 import icechunk
 import numpy as np
 import xarray as xr
@@ -23,6 +25,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from ziggy_dask.datastore import forms
 from ziggy_dask.datastore.attributes import Unstorable
+from ziggy_dask.datastore.blocks import LARGE_BYTES, block_shape, is_lazy
 from ziggy_dask.datastore.encoding import (
     describe_array,
     describe_group,
@@ -47,7 +50,11 @@ from ziggy_dask.datastore.storable import (
 )
 from ziggy_dask.datastore.stores import store_to_write, write_region
 
+ZSTD_LEVEL = 1
+"""Noise, of which data are mostly made, gets no smaller by more; it is several times slower."""
 _LARGEST_CHUNK_BYTES = 64 * 1024 * 1024
+_SMALL_BLOCK_BYTES = 1024 * 1024
+"""Blocks of Dask that are smaller are stored several to a chunk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -355,6 +362,8 @@ class _Room:
     form: Form
     attrs: Mapping[Hashable, Any]
     is_coordinate: bool
+    blocks: tuple[int, ...]
+    """Shape of the blocks in which its values come; that of all, if they are in memory."""
 
 
 def _rooms(dataset: xr.Dataset) -> list[_Room]:
@@ -374,7 +383,26 @@ def _room(
         form=form_of(variable),
         attrs=variable.attrs,
         is_coordinate=is_coordinate,
+        blocks=_blocks(variable) if variable.shape == shape else shape,
     )
+
+
+def _blocks(variable: xr.Variable) -> tuple[int, ...]:
+    """Return the shape of the blocks in which the values of a variable come."""
+    if variable.chunks is not None and variable.dtype.kind not in "OT":
+        blocks = variable.chunks
+        if math.prod(map(max, blocks)) * variable.dtype.itemsize < _SMALL_BLOCK_BYTES:
+            blocks = da.core.normalize_chunks(
+                "auto",
+                variable.shape,
+                limit=LARGE_BYTES,
+                dtype=variable.dtype,
+                previous_chunks=blocks,
+            )
+        return tuple(max(sizes) for sizes in blocks)
+    if is_lazy(variable) and variable.nbytes > LARGE_BYTES:
+        return tuple(block_shape(variable).values())
+    return variable.shape
 
 
 def _template(
@@ -453,11 +481,38 @@ def _write(
         array = group[stored_name(name)]
         assert isinstance(array, zarr.Array)
         form, _ = read_array(array.attrs.asdict())
-        for region in _regions(variable, array.chunks):
-            block = variable[region] if region else variable
-            with dask.config.set(scheduler="synchronous"):
-                values = _encoded(name, form, block)
-            write_region(store, place, array.metadata, region, values)
+        write = partial(write_region, store, place, array.metadata)
+        regions = list(_regions(variable, array.chunks))
+        if len(regions) == 1:
+            write(regions[0], _values(name, form, variable, regions[0]))
+        else:
+            _write_blocks(
+                write, ((r, _values(name, form, variable, r)) for r in regions)
+            )
+
+
+def _write_blocks(
+    write: Callable[[tuple[slice, ...], Any], None],
+    blocks: Iterable[tuple[tuple[slice, ...], Any]],
+) -> None:
+    """Write blocks; each is compressed and written while the next one is read."""
+    waiting: list[Future[None]] = []
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        for region, values in blocks:
+            waiting.append(threads.submit(write, region, values))
+            if len(waiting) == 2:
+                waiting.pop(0).result()
+        for writing in waiting:
+            writing.result()
+
+
+def _values(
+    name: Hashable, form: Form, variable: xr.Variable, region: tuple[slice, ...]
+) -> np.ndarray[Any, Any]:
+    """Read and encode part of a variable."""
+    block = variable[region] if region else variable
+    with dask.config.set(scheduler="synchronous"):
+        return _encoded(name, form, block)
 
 
 def _encoded(name: Hashable, form: Form, block: xr.Variable) -> np.ndarray[Any, Any]:
@@ -493,11 +548,11 @@ def _chunk_shape(
     if tuple(sizes) == (room.name,):
         return tuple(max(size, 1) for size in room.shape)
     shape = []
-    for dimension, size in sizes.items():
+    for (dimension, size), block in zip(sizes.items(), room.blocks, strict=True):
         if dimension == storage.dimension:
             shape.append(min(storage.chunk, size))
         else:
-            shape.append(min(asked.get(dimension, size), size))
+            shape.append(min(asked.get(dimension, block), size))
     fixed = {storage.dimension, *asked}
     free = [i for i, d in enumerate(sizes) if d not in fixed]
     while free and math.prod(shape) * dtype.itemsize > _LARGEST_CHUNK_BYTES:
@@ -513,7 +568,7 @@ def _compressors(word: str) -> tuple[Any, ...]:
     if word == "none":
         return (Crc32cCodec(),)
     if word == "zstd":
-        return (ZstdCodec(level=0, checksum=True),)
+        return (ZstdCodec(level=ZSTD_LEVEL, checksum=True),)
     return (BloscCodec(cname="lz4"), Crc32cCodec())
 
 

@@ -20,7 +20,7 @@ from numcodecs import Zstd
 from zarr.core.buffer.cpu import Buffer
 from zarr.core.sync import sync
 
-from ziggy_dask.datastore.allocation import Storage, write_whole
+from ziggy_dask.datastore.allocation import ZSTD_LEVEL, Storage, write_whole
 from ziggy_dask.datastore.content import (
     PIECE_BYTES,
     Content,
@@ -321,7 +321,7 @@ def _write_piece(
     sync(_store(store, place, {f"c/{number}": _compressor.encode(piece)}))
 
 
-_compressor = Zstd(level=0, checksum=True)
+_compressor = Zstd(level=ZSTD_LEVEL, checksum=True)
 
 
 def _metadata(size: int, chunk: int, attributes: Mapping[str, Any]) -> bytes:
@@ -336,7 +336,7 @@ def _metadata(size: int, chunk: int, attributes: Mapping[str, Any]) -> bytes:
         "fill_value": 0,
         "codecs": [
             {"name": "bytes"},
-            {"name": "zstd", "configuration": {"level": 0, "checksum": True}},
+            {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": True}},
         ],
         "attributes": dict(attributes),
         "storage_transformers": [],

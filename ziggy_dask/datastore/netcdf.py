@@ -117,8 +117,9 @@ def write_zarr(dataset: xr.Dataset, path: Path) -> Path:
 
 @contextmanager
 def _block_by_block() -> Iterator[None]:
-    """Write one block after the other in this thread, without needless warnings."""
-    with dask.config.set(scheduler="synchronous"), warnings.catch_warnings():
+    """Write block by block, without needless warnings; one is read while one is written."""
+    blocks = dask.config.set(scheduler="threads", num_workers=2)
+    with blocks, warnings.catch_warnings():
         # Coordinates with spaces in their names are noted in the attribute ``ziggy``.
         warnings.filterwarnings("ignore", "coordinate .* has a space in its name")
         yield
