@@ -110,6 +110,11 @@ class ClusterFile:
     path: Path
     """The cluster file itself."""
 
+    @property
+    def quarantine(self) -> Path:
+        """Where files of deliveries are kept that were not taken in with the rest."""
+        return self.home / "quarantine"
+
     def environment(self, name: str) -> Environment:
         """Return the environment with a name.
 

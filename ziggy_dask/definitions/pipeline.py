@@ -58,6 +58,10 @@ class Process(Enum):
     """Those of which earlier instances have not yet made products."""
 
 
+REFUSE, QUARANTINE = "refuse", "quarantine"
+"""What becomes of a delivery with bad files."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placeholder:
     """A name for a regular expression that part of a path must match."""
@@ -186,6 +190,9 @@ class DaskFunctionStep:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataReceiptStep:
     """The built-in step that takes deliveries into the datastore."""
+
+    bad_files: str = REFUSE
+    """``refuse``: one bad file keeps its delivery out. ``quarantine``: it alone stays out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ from ziggy_dask.definitions.parameters import (
     parameter_from_value,
 )
 from ziggy_dask.definitions.pipeline import (
+    QUARANTINE,
+    REFUSE,
     DaskFunctionStep,
     DataReceiptStep,
     DataType,
@@ -373,7 +375,14 @@ def _step(name: str, section: Section) -> Step:
         section.fault(
             "step", f"unknown step {word!r}{suggestion(word, [DATA_RECEIPT])}"
         )
-    return DataReceiptStep()
+    bad_files = section.text("bad_files", REFUSE)
+    if bad_files not in (REFUSE, QUARANTINE):
+        section.fault(
+            "bad_files",
+            f"bad_files is {bad_files!r}, which is neither '{REFUSE}' nor '{QUARANTINE}'"
+            f"{suggestion(bad_files, [REFUSE, QUARANTINE])}",
+        )
+    return DataReceiptStep(bad_files=bad_files)
 
 
 def _inputs(section: Section) -> tuple[Input, ...]:
@@ -512,7 +521,10 @@ def _step_content(step: Step) -> dict[str, object]:
         return {"program": step.program, "arguments": list(step.arguments)}
     if isinstance(step, ScriptStep):
         return {"script": step.script, "function": step.function}
-    return {"step": DATA_RECEIPT}
+    return {
+        "step": DATA_RECEIPT,
+        "bad_files": None if step.bad_files == REFUSE else step.bad_files,
+    }
 
 
 def _input_content(inputs: Sequence[Input]) -> object:

@@ -8,12 +8,11 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.definitions import DataReceiptStep, Pipeline
+from ziggy_dask.engine.accepting import Accepted, accept, named, quarantines, sorted_out
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.disk_space import patient
 from ziggy_dask.engine.events import (
@@ -25,11 +24,15 @@ from ziggy_dask.engine.events import (
 )
 from ziggy_dask.engine.launch import Request
 from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.quarantining import (
+    let_out_taken,
+    note,
+    quarantine_of,
+    warn_of_bad,
+)
 from ziggy_dask.errors import ClusterError, DeliveryError, RecordsError, ZiggyError
 from ziggy_dask.planning import Holding, selected_nodes
 from ziggy_dask.receipt import (
-    Acknowledgement,
-    ChecksumType,
     Delivery,
     Manifest,
     acknowledge_refusal,
@@ -37,18 +40,16 @@ from ziggy_dask.receipt import (
     clean_up,
     delivery_called,
     expected_labels,
-    extra_files,
     find_deliveries,
-    generate_manifest,
     manifest_path,
     manifest_to_xml,
     read_acknowledgement,
     read_manifest,
     sort_files,
     store_delivery,
-    validate,
     write_acknowledgement,
 )
+from ziggy_dask.receipt.quarantine import move_in, read_quarantine
 from ziggy_dask.records import TaskStep, deliveries, instances, outcomes
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.deliveries import DeliveryRecord
@@ -58,20 +59,6 @@ from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
 logger = logging.getLogger(__name__)
 
 _MOST_TOLD = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """A delivery that was checked and found good."""
-
-    delivery: Delivery
-    """The delivery."""
-    manifest: Manifest
-    """Its manifest, or one made of what is there."""
-    path: Path | None
-    """The manifest's file; None: there is none."""
-    identities: Mapping[str, Identity] | None = None
-    """The files that were checked, by name; None: nothing was checked."""
 
 
 def receive_deliveries(
@@ -216,8 +203,10 @@ def _receive(
     try:
         if delivery is None:
             raise DeliveryError(f"the delivery {task.unit} is no longer there")
-        accepted = accept(site, delivery, needs_manifest)
-        patient(
+        accepted = accept(
+            site, delivery, needs_manifest, lets_good_in=quarantines(pipeline)
+        )
+        taken = patient(
             lambda: _store(site, pipeline, task, accepted, began),
             f"the delivery {task.unit}",
             stops=site.stop.is_set,
@@ -232,6 +221,8 @@ def _receive(
         return _refuse(site, task, delivery, listen, message, error)
     if needs_manifest:
         _clear_away(site, task, delivery)
+    else:
+        let_out_taken(site, taken)
     listen(Progressed(node=task.node, complete=1, failed=0))
     _tell(listen, task, "")
     return True
@@ -281,97 +272,50 @@ def _acknowledge_refusal(
         )
 
 
-def accept(site: OpenCluster, delivery: Delivery, needs_manifest: bool) -> Accepted:
-    """Check a delivery whole; write its acknowledgement.
-
-    Raises
-    ------
-    DeliveryError
-        If anything is wrong with it.
-    """
-    if not needs_manifest:
-        manifest = generate_manifest(delivery.directory, 0, ChecksumType.SHA256)
-        return Accepted(delivery=delivery, manifest=manifest, path=None)
-    path = manifest_path(delivery.directory)
-    if path is None:
-        raise DeliveryError(f"{delivery.directory}: has no manifest")
-    manifest = read_manifest(path)
-    if manifest.dataset_id > 0 and deliveries.is_recorded(
-        site.database, manifest.dataset_id
-    ):
-        raise DeliveryError(
-            f"{path}: the datasetId {manifest.dataset_id} was delivered before; "
-            "a new delivery needs a new one"
-        )
-    acknowledgement = validate(delivery.directory, manifest)
-    write_acknowledgement(
-        acknowledgement, path.with_name(acknowledgement_name(path.name))
-    )
-    _refuse_invalid(path, acknowledgement)
-    extra = extra_files(delivery.directory, [one.name for one in manifest.files])
-    if extra:
-        raise DeliveryError(
-            f"{path}: {len(extra)} files are there that it does not list, "
-            f"e.g. {extra[0]!r}; list them or take them away"
-        )
-    identities = {
-        file.name: file.identity for file in acknowledgement.files if file.identity
-    }
-    return Accepted(
-        delivery=delivery, manifest=manifest, path=path, identities=identities
-    )
-
-
-def _refuse_invalid(path: Path, acknowledgement: Acknowledgement) -> None:
-    bad = {
-        file.name: f"{file.name!r} "
-        + ("has another size or checksum" if file.is_present else "is missing")
-        for file in acknowledgement.files
-        if not file.is_valid
-    }
-    if bad:
-        shown = ", ".join(list(bad.values())[:_MOST_TOLD])
-        more = f" and {len(bad) - _MOST_TOLD} more" if len(bad) > _MOST_TOLD else ""
-        raise DeliveryError(
-            f"{path}: {len(bad)} of {len(acknowledgement.files)} files are not as they "
-            f"should be: {shown}{more}; see {acknowledgement_name(path.name)} beside it, "
-            "and deliver again",
-            bad,
-        )
-
-
 def _store(
     site: OpenCluster,
     pipeline: Pipeline,
     task: TaskRecord,
     accepted: Accepted,
     began: float,
-) -> None:
-    """Put a delivery into the datastore: one commit, then the records."""
-    manifest = accepted.manifest
-    delivery = sort_files(pipeline, [one.name for one in manifest.files])
-    record = _delivery_record(task, accepted)
+) -> Accepted:
+    """Put a delivery into the datastore: one commit, then the records; return what it was."""
+    if quarantines(pipeline):
+        accepted = sorted_out(pipeline, accepted)
+    delivery = sort_files(pipeline, [one.name for one in accepted.manifest.files])
     instances.move_tasks(
-        site.database, [task.id], TaskStep.STORING, [TaskStep.EXECUTING]
+        site.database,
+        [task.id],
+        TaskStep.STORING,
+        [TaskStep.EXECUTING, TaskStep.STORING],
     )
     tip, session = site.repository.writing()
     now = datetime.now(UTC)
-    told = store_delivery(
-        session,
-        pipeline,
-        accepted.delivery.directory,
-        delivery,
-        origin={
-            "pipeline": pipeline.name,
-            "instance": task.instance,
-            "task": task.id,
-            "node": task.node,
-            "unit": task.unit,
-            "published": now.isoformat(timespec="seconds"),
-        },
-        today=now.astimezone().date(),
-        identities=accepted.identities,
-    )
+    try:
+        told = store_delivery(
+            session,
+            pipeline,
+            accepted.delivery.directory,
+            delivery,
+            origin={
+                "pipeline": pipeline.name,
+                "instance": task.instance,
+                "task": task.id,
+                "node": task.node,
+                "unit": task.unit,
+                "published": now.isoformat(timespec="seconds"),
+            },
+            today=now.astimezone().date(),
+            identities=accepted.identities,
+        )
+    except DeliveryError as error:
+        bad = named(accepted, error)
+        if not bad or not quarantines(pipeline):
+            raise
+        return _store(site, pipeline, task, accepted.without(bad), began)
+    if accepted.faults:
+        note(site, task, accepted)
+    record = _delivery_record(task, accepted)
     snapshot = site.repository.finish_writing(
         tip,
         session,
@@ -385,6 +329,8 @@ def _store(
     _record_outcome(site, task, began)
     outcomes.publish(site.database, snapshot, {task.id: {}}, record)
     _warn(site, task, told)
+    warn_of_bad(site, task, accepted)
+    return accepted
 
 
 def _warn(site: OpenCluster, task: TaskRecord, told: Sequence[str]) -> None:
@@ -408,6 +354,9 @@ def _record_late(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> Non
     if path is None or deliveries.is_task_recorded(site.database, task.id):
         return
     accepted = Accepted(delivery=delivery, manifest=read_manifest(path), path=path)
+    quarantine = read_quarantine(quarantine_of(site, task))
+    if quarantine is not None:
+        accepted = accepted.without(quarantine.faults)
     if task.complete == 0:
         _record_outcome(site, task, time.time())
     deliveries.record_delivery(site.database, _delivery_record(task, accepted))
@@ -453,6 +402,9 @@ def _clear_away(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> None
     It is stored, whatever becomes of this; what can't be removed is for operators.
     """
     try:
+        quarantine = read_quarantine(quarantine_of(site, task))
+        if quarantine is not None:
+            move_in(delivery.directory, quarantine)
         _keep_and_remove(site.cluster.home / "log" / "manifests", delivery)
     except (OSError, DeliveryError) as error:
         alert(
@@ -516,7 +468,10 @@ def expected_products(
         path = manifest_path(delivery.directory)
         if path is None:
             continue
-        listed = [one.name for one in read_manifest(path).files]
+        accepted = Accepted(delivery=delivery, manifest=read_manifest(path), path=path)
+        if quarantines(pipeline):
+            accepted = sorted_out(pipeline, accepted)
+        listed = [one.name for one in accepted.manifest.files]
         for (name, place), files in sort_files(pipeline, listed).products.items():
             data_type = pipeline.types[name]
             holding = Holding(

@@ -15,6 +15,7 @@ from ziggy_dask import records
 from ziggy_dask.definitions import read_cluster
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError, RecordsError
+from ziggy_dask.receipt.quarantine import Quarantine, all_quarantined
 
 if TYPE_CHECKING:
     from ziggy_dask.definitions import ClusterFile, CodeTree
@@ -111,6 +112,11 @@ class Records:
     def deliveries(self) -> list[DeliveryRecord]:
         """All deliveries that were taken in."""
         return records.deliveries.deliveries(self._database)
+
+    @property
+    def quarantined(self) -> list[Quarantine]:
+        """Files of deliveries that were not taken in with the rest, by delivery."""
+        return list(all_quarantined(self._file.quarantine))
 
     @property
     def instance_records(self) -> list[InstanceRecord]:

@@ -9,6 +9,7 @@ from ziggy_dask.receipt.delivery import (
     find_deliveries,
     manifest_path,
     require_inside,
+    require_own_files,
     validate,
 )
 from ziggy_dask.receipt.manifest import (
@@ -63,6 +64,7 @@ __all__ = [
     "read_acknowledgement",
     "read_manifest",
     "require_inside",
+    "require_own_files",
     "sort_files",
     "store_delivery",
     "validate",

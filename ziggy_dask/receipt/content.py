@@ -90,7 +90,7 @@ class Delivered:
     def _descriptor(self, name: str) -> Iterator[int]:
         path = self.directory / name
         try:
-            descriptor = self._opened(name)
+            descriptor = open_delivered(self.directory, name)
         except OSError as error:
             raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
         try:
@@ -98,13 +98,6 @@ class Delivered:
             yield descriptor
         finally:
             os.close(descriptor)
-
-    def _opened(self, name: str) -> int:
-        if self._identities is not None:
-            return open_delivered(self.directory, name)
-        # Nobody checked it: links are followed, as where the files were listed.
-        real = (self.directory / name).resolve()
-        return open_delivered(real.parent, real.name)
 
     def _require_checked(self, name: str, descriptor: int) -> None:
         if self._identities is None:

@@ -28,6 +28,7 @@ from ziggy_dask.receipt.manifest import (
     is_hidden,
     is_own_file,
 )
+from ziggy_dask.receipt.sorting import refusal
 
 logger = logging.getLogger(__name__)
 
@@ -206,6 +207,30 @@ def require_inside(directory: Path, name: str) -> Path:
             "deliver the file itself"
         )
     return path
+
+
+def require_own_files(directory: Path) -> None:
+    """Refuse a delivery with links that lead out of it, or what is not a regular file.
+
+    Raises
+    ------
+    DeliveryError
+        With all of them.
+    """
+    faults: dict[str, str] = {}
+    for path in _entries(directory):
+        name = path.relative_to(directory).as_posix()
+        try:
+            mode = require_inside(directory, name).stat().st_mode
+        except DeliveryError as error:
+            faults[name] = str(error)
+        except OSError as error:
+            faults[name] = f"{path}: can't be read: {error.strerror}"
+        else:
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                faults[name] = f"{path}: is not a regular file; take it away"
+    if faults:
+        raise refusal(faults)
 
 
 def open_delivered(directory: Path, name: str) -> int:

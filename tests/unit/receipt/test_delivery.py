@@ -24,6 +24,7 @@ from ziggy_dask.receipt import (
     manifest_path,
     read_acknowledgement,
     require_inside,
+    require_own_files,
     validate,
     write_acknowledgement,
     write_manifest,
@@ -521,3 +522,28 @@ def test_hidden_directories_without_end_lose_no_delivery(delivery, names, bottom
         clean_up(delivery, [*names, *OWN])
     is_found = find_deliveries(delivery.directory.parent) == (delivery,)
     assert delivery.directory.exists() == is_found
+
+
+def test_links_out_of_a_plain_directory_are_refused_all_by_name(tmp_path):
+    directory, outside = tmp_path / "data", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious.png").write_bytes(b"precious")
+    (directory / "set-1").mkdir(parents=True)
+    (directory / "set-1" / "a.png").write_bytes(b"a")
+    (directory / "again.png").symlink_to("set-1/a.png")
+    (directory / "same").symlink_to("set-1")
+    require_own_files(directory)
+    (directory / "file.png").symlink_to(outside / "precious.png")
+    (directory / "set-1" / "all").symlink_to(outside)
+    (directory / "circle").symlink_to("circle")
+    os.mkfifo(directory / "pipe.png")
+    with pytest.raises(DeliveryError) as caught:
+        require_own_files(directory)
+    assert set(caught.value.faults) == {
+        "file.png",
+        "set-1/all",
+        "circle",
+        "pipe.png",
+    }
+    assert "outside the delivery" in caught.value.faults["set-1/all"]
+    assert "not a regular file" in caught.value.faults["pipe.png"]

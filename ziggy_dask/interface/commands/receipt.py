@@ -80,12 +80,30 @@ def receive(
 
 
 @click.command()
+@click.option(
+    "--quarantined", is_flag=True, help="List the bad files that were kept back."
+)
 @watchable
 @click.pass_context
-def deliveries(ctx: click.Context, as_json: bool) -> None:
-    """List the deliveries that were taken in."""
+def deliveries(ctx: click.Context, quarantined: bool, as_json: bool) -> None:
+    """List the deliveries that were taken in, and how many bad files were kept back."""
     from ziggy_dask.interface.output import show
 
+    records = opened_records(ctx)
+    kept = {one.directory.name: one for one in records.quarantined}
+    if quarantined:
+        bad = [
+            {
+                "task": int(task),
+                "delivery": one.unit,
+                "file": str(one.directory / name),
+                "why": one.faults[name],
+            }
+            for task, one in kept.items()
+            for name in one.kept
+        ]
+        show(bad, as_json=as_json, empty="no file is in quarantine")
+        return
     rows = [
         {
             "dataset_id": one.dataset_id,
@@ -94,8 +112,11 @@ def deliveries(ctx: click.Context, as_json: bool) -> None:
             "files": one.files,
             "bytes": one.bytes,
             "received": one.received,
+            "quarantined": len(kept[task].kept)
+            if (task := str(one.task)) in kept
+            else 0,
         }
-        for one in opened_records(ctx).deliveries
+        for one in records.deliveries
     ]
     show(rows, as_json=as_json, empty="none yet")
 
