@@ -414,3 +414,19 @@ def test_what_a_reader_may_not_return_is_told(tmp_path, monkeypatch):
     )
     with pytest.raises(DeliveryError, match="returned a DataArray; it must return"):
         read_file("own", tmp_path / "a")
+
+
+def test_hdf5_of_a_filter_that_is_not_installed_is_refused_with_its_number(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_chunk((4,))
+        made.set_filter(60_001, h5py.h5z.FLAG_OPTIONAL, ())
+        space = h5py.h5s.create_simple((8,))
+        flux = h5py.h5d.create(file.id, b"flux", h5py.h5t.NATIVE_DOUBLE, space, made)
+        flux.write_direct_chunk((0,), b"whatever", 0)
+        file["plain"] = [1.0, 2.0]
+    with pytest.raises(
+        DeliveryError, match=r"'/flux' is compressed by the filter 60001"
+    ):
+        read_file("netcdf", path)

@@ -103,6 +103,20 @@ def _faults_of(name: str, dataset: Any) -> Iterator[str]:
         yield f"{name!r} is made of references, which mean nothing outside the file"
     elif dataset.shape is None:
         yield f"{name!r} has no values at all"
+    for number, label in _missing_filters(dataset):
+        yield (
+            f"{name!r} is compressed by the filter {number}{label}, which is not installed "
+            "here; install it (hdf5plugin brings many), or repack the file with gzip"
+        )
+
+
+def _missing_filters(dataset: Any) -> Iterator[tuple[int, str]]:
+    """Yield numbers and names of the filters without which a dataset can't be read."""
+    made_with = dataset.id.get_create_plist()
+    for place in range(made_with.get_nfilters()):
+        number, _, _, label = made_with.get_filter(place)
+        if not h5py.h5z.filter_avail(number):
+            yield number, f" ({label.decode(errors='replace')})" if label else ""
 
 
 def _says_anything(group: Any) -> bool:
