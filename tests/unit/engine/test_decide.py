@@ -104,6 +104,18 @@ def test_no_more_is_laid_out_than_the_window_has_room_for():
     assert decided(Progress(tasks), rules(window=4)) == [LayOut((0, 1))]
 
 
+@pytest.mark.parametrize(("ended", "next_ones"), [(1, []), (2, [LayOut((4, 5))])])
+def test_more_is_laid_out_when_half_of_the_window_is_free(ended, next_ones):
+    progress = Progress([task(index) for index in range(8)])
+    progress.laid_out([0, 1, 2, 3], batches_of(progress, [0, 1, 2, 3]))
+    progress.submitted([("work", index, 0) for index in range(4)])
+    for index in range(ended):
+        end(progress, index, good=[0])
+        progress.published(index)
+    progress.looked()
+    assert decided(progress, rules(window=4)) == next_ones
+
+
 def test_what_must_wait_for_the_store_is_not_laid_out_before():
     tasks = [task(0), task(1, 0, node="next", after=frozenset([0]))]
     assert decided(Progress(tasks)) == [LayOut((0,))]
@@ -398,6 +410,13 @@ def test_tasks_of_an_environment_that_takes_no_jobs_fail():
     ]
 
 
+def test_what_has_ended_in_an_environment_that_takes_no_more_jobs_is_published():
+    progress = handed_out(task(0, environment="lab"))
+    end(progress, 0, good=[0])
+    asked = Asked(refusals={"lab": "it is closed"})
+    assert decided(progress, asked=asked) == [Publish((0,))]
+
+
 @pytest.mark.parametrize("cause", list(StopCause))
 def test_a_supervisor_that_is_to_stop_leaves_at_once(cause):
     progress = handed_out(task(0))
@@ -421,6 +440,82 @@ def test_a_cancelled_neighbour_in_the_same_batch_is_laid_out_again():
     assert progress.cancelled([0]) == [batch.key]
     progress.shows_errors = True
     assert decided(progress) == [Unblock((1,))]
+
+
+def shared_batch(*indices):
+    """Return progress of tasks that share a batch, which is handed out."""
+    progress = Progress([task(index) for index in indices])
+    parts = tuple(Part(index, (0,)) for index in indices)
+    batch = Batch(key=("work", 0, 0), node="work", parts=parts, waits_for=())
+    progress.laid_out(indices, [batch])
+    progress.submitted([batch.key])
+    progress.looked()
+    return progress, batch
+
+
+def test_tasks_whose_shared_batch_is_lost_run_again_each_by_itself():
+    progress, batch = shared_batch(0, 1)
+    progress.ended(batch.key, is_lost=True)
+    assert [one.shares_no_batch for one in progress] == [True, True]
+    assert decided(progress) == [Unblock((0, 1))]
+
+
+def test_tasks_of_a_shared_batch_end_as_they_do_themselves():
+    progress, batch = shared_batch(0, 1, 2)
+    progress.recorded(0, complete=[0])
+    progress.recorded(1, failed=[0])
+    progress.recorded(2, complete=[0])
+    progress.ended(batch.key)
+    assert not any(one.shares_no_batch for one in progress)
+    assert decided(progress) == [ShowErrors(), Fail(1, FailureCause.SUBTASKS)]
+    progress.failed(1, FailureCause.SUBTASKS)
+    progress.shows_errors = True
+    assert decided(progress) == [Publish((0, 2))]
+
+
+def test_what_waits_for_a_cancelled_shared_batch_is_taken_out_too():
+    tasks = [task(0), task(1), task(2, 0, node="next"), task(3, 1, node="next")]
+    progress = Progress(tasks)
+    shared = Batch(
+        key=("work", 0, 0),
+        node="work",
+        parts=(Part(0, (0,)), Part(1, (0,))),
+        waits_for=(),
+    )
+    after = [
+        Batch(
+            key=("next", index, 0),
+            node="next",
+            parts=(Part(index, (0,)),),
+            waits_for=(shared.key,),
+        )
+        for index in (2, 3)
+    ]
+    progress.laid_out([0, 1, 2, 3], [shared, *after])
+    progress.submitted([shared.key, after[0].key, after[1].key])
+    progress.looked()
+    *_, cancel = decided(progress, asked=Asked(halts=frozenset([10])))
+    assert cancel == Cancel((0,), (0, 2))
+    progress.failed(0, FailureCause.HALTED)
+    keys = {shared.key, ("next", 2, 0), ("next", 3, 0)}
+    assert set(progress.cancelled(cancel.tasks)) == keys
+    progress.shows_errors = True
+    assert decided(progress) == [Unblock((1,)), SetAside((2, 3))]
+
+
+def test_a_task_does_not_fail_before_its_last_batch_has_ended():
+    progress = handed_out(task(0))
+    progress.recorded(0, failed=[0])
+    assert decided(progress) == []
+    progress.ended(("work", 0, 0))
+    assert decided(progress) == [Fail(0, FailureCause.SUBTASKS)]
+
+
+def test_an_instance_ends_by_name_when_tasks_are_left_that_can_never_begin():
+    progress = Progress([task(0, 0)])  # it waits for itself, by a defect
+    assert decided(progress) == [
+        EndInstance(InstanceState.TRANSITION_FAILED, EndCause.STUCK)
+    ]
 
 
 def test_deciding_changes_nothing():
