@@ -24,7 +24,7 @@ import zarr
 from ziggy_dask.compute import estimate
 from ziggy_dask.datastore import Storage
 from ziggy_dask.datastore.allocation import write_whole
-from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.interface.cluster import Cluster, create_cluster
 
 STANDIN = Path(__file__).parents[1] / "tests" / "integration" / "batch" / "pbs_standin"

@@ -29,7 +29,7 @@ from distributed import Client, LocalCluster
 
 import ziggy_dask as z
 from ziggy_dask.datastore import Labels, Storage, allocate
-from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.interface.cluster import create_cluster
 
 SHAPE = (100, 150)

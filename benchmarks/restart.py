@@ -23,7 +23,7 @@ from distributed import Client, LocalCluster
 
 from ziggy_dask.datastore import Storage
 from ziggy_dask.datastore.allocation import write_whole
-from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.engine.events import unheard
 from ziggy_dask.engine.launch import launch
 from ziggy_dask.engine.run import InstanceRun

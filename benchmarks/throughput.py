@@ -30,7 +30,7 @@ from overhead import CLUSTER, PeakMemory
 
 import ziggy_dask as z
 from ziggy_dask.compute import open_client
-from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.definitions import LocalCompute
 from ziggy_dask.interface.cluster import create_cluster
 

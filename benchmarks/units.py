@@ -39,7 +39,7 @@ nodes:
 
 def store(cluster, count: int) -> None:
     """Store an image per unit, all in one commit."""
-    from ziggy_dask.datastore.repository import ATTRIBUTE
+    from ziggy_dask.datastore.tree import ATTRIBUTE
 
     repository = cluster._site.repository
     tip, session = repository.writing()

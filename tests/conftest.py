@@ -17,7 +17,7 @@ import ziggy_dask as z
 from tests.servers import PostgresServer, S3Server
 from ziggy_dask.datastore import Repository, Storage
 from ziggy_dask.datastore.allocation import write_whole
-from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.interface.cluster import create_cluster
 from ziggy_dask.records import Database, instances, library
 

@@ -24,7 +24,7 @@ from ziggy_dask.datastore import (
 )
 from ziggy_dask.datastore.items import write_dataset_item, write_file_item
 from ziggy_dask.datastore.readers import open_file
-from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.definitions import ProductKind, Programs, ProgramStep
 from ziggy_dask.definitions.location import FilePattern
 from ziggy_dask.workers import run_batch

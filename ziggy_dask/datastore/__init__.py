@@ -8,6 +8,7 @@ from ziggy_dask.datastore.allocation import (
     prepared,
     write_whole,
 )
+from ziggy_dask.datastore.catalogue import Catalogue, Commit
 from ziggy_dask.datastore.files import StoredFile, keys_of, list_files
 from ziggy_dask.datastore.index import (
     Product,
@@ -16,6 +17,7 @@ from ziggy_dask.datastore.index import (
     read_product,
     stored_items,
     unlike,
+    unlike_stored,
 )
 from ziggy_dask.datastore.items import FileItem
 from ziggy_dask.datastore.labels import Labels
@@ -28,26 +30,28 @@ from ziggy_dask.datastore.layout import (
     read_slice,
     write_slice,
 )
+from ziggy_dask.datastore.publication import Publication, maker_of
 from ziggy_dask.datastore.readers import Reader, read_file
 from ziggy_dask.datastore.repository import (
-    Commit,
-    Publication,
     Repository,
     create_repository,
-    maker_of,
     open_repository,
     shared_repository,
 )
 from ziggy_dask.datastore.storable import Fault, faults_of, require_storable
+from ziggy_dask.datastore.tree import Place, Places, walk
 from ziggy_dask.datastore.view import Datastore
 
 __all__ = [
+    "Catalogue",
     "Commit",
     "Datastore",
     "Fault",
     "FileItem",
     "Labels",
     "Layout",
+    "Place",
+    "Places",
     "Product",
     "Publication",
     "Reader",
@@ -77,6 +81,8 @@ __all__ = [
     "shared_repository",
     "stored_items",
     "unlike",
+    "unlike_stored",
+    "walk",
     "write_slice",
     "write_whole",
 ]

@@ -13,8 +13,8 @@ import zarr
 from ziggy_dask.datastore.files import keys_of, list_files
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import open_dataset
-from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.datastore.spelling import unspelled
+from ziggy_dask.datastore.tree import ATTRIBUTE, is_empty
 from ziggy_dask.definitions import DataType, Location, ProductKind
 from ziggy_dask.errors import DatastoreError, MissingError
 
@@ -98,16 +98,21 @@ def unlike(group: zarr.Group, data_type: DataType) -> str:
     stored: Any = group.attrs.get(ATTRIBUTE)
     if stored is None:
         return ""
-    if stored["kind"] != data_type.kind.value:
+    return unlike_stored(group.path, stored["kind"], stored["dimension"], data_type)
+
+
+def unlike_stored(path: str, kind: str, dimension: str, data_type: DataType) -> str:
+    """Return why what is stored at a path is no product of a type; empty: it is one."""
+    if kind != data_type.kind.value:
         return (
-            f"'{group.path}' is stored as kind {stored['kind']!r}, but the data type "
+            f"'{path}' is stored as kind {kind!r}, but the data type "
             f"{data_type.name!r} is of kind {data_type.kind.value!r}"
         )
     is_cut = data_type.kind is ProductKind.ARRAY and data_type.subtask
-    if is_cut and stored["dimension"] != data_type.subtask:
+    if is_cut and dimension != data_type.subtask:
         return (
-            f"'{group.path}' is stored with the subtask dimension "
-            f"{stored['dimension']!r}, but the data type {data_type.name!r} has "
+            f"'{path}' is stored with the subtask dimension "
+            f"{dimension!r}, but the data type {data_type.name!r} has "
             f"{data_type.subtask!r}"
         )
     return ""
@@ -133,31 +138,6 @@ def stored_items(
         files = list_files(session, path, data_type.file_pattern(patterns))
         return keys_of(one for one in files if accepts(one.values))
     return read_product(session, path).labels
-
-
-def is_empty(session: icechunk.Session) -> bool:
-    """Tell whether nothing was ever stored in a snapshot."""
-    try:
-        zarr.open_group(session.store, mode="r")
-    except FileNotFoundError:
-        return True
-    return False
-
-
-def all_products(session: icechunk.Session) -> Iterator[str]:
-    """Yield the paths of all products of a snapshot, in order."""
-    if is_empty(session):
-        return
-    waiting = [("", zarr.open_group(session.store, mode="r"))]
-    while waiting:
-        path, group = waiting.pop()
-        origin: Any = group.attrs.get(ATTRIBUTE)
-        if origin is not None:
-            yield path
-            if origin["kind"] != ProductKind.FILE.value:
-                continue
-        below = sorted(group.groups(), reverse=True)
-        waiting.extend((f"{path}/{name}".lstrip("/"), child) for name, child in below)
 
 
 def directory(session: icechunk.Session, path: str) -> dict[str, ProductKind | None]:

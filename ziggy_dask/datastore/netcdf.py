@@ -25,8 +25,8 @@ from ziggy_dask.datastore.atomic import replacing
 from ziggy_dask.datastore.attributes import Unstorable, from_json, readable, to_json
 from ziggy_dask.datastore.blocks import LARGE_BYTES, block_shape, is_lazy
 from ziggy_dask.datastore.forms import Form, Kind, form_of, values_of
-from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.datastore.spelling import spelled
+from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.errors import DatastoreError
 
 _RESERVED = {

@@ -7,6 +7,10 @@ own tools look for them: environment variables, profiles, the machine's role.
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -78,3 +82,18 @@ def _azure_config(options: dict[str, str]) -> dict[str, str]:
         )
         if key in options
     }
+
+
+@lru_cache
+def memory_directory(url: str) -> str:
+    """Return the directory of an in-memory datastore, which lives as long as this process.
+
+    Worker processes must reach it, too, so it is a directory of the memory file
+    system, where there is one.
+    """
+    shared = Path("/dev/shm")
+    directory = tempfile.mkdtemp(
+        prefix="ziggy-", dir=shared if shared.is_dir() else None
+    )
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory

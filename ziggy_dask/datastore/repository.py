@@ -14,80 +14,58 @@ Two rules make that safe with every version of Icechunk:
 
 from __future__ import annotations
 
-import atexit
-import json
 import pickle
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property, lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import icechunk
 import zarr
 from icechunk.session import ForkSession
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
 
+from ziggy_dask.datastore.catalogue import Catalogue, Commit, Unknowing
 from ziggy_dask.datastore.change_sets import (
     missing_chunks,
     open_change_set,
     place_of,
 )
 from ziggy_dask.datastore.durable import sync_file_system
-from ziggy_dask.datastore.places import settings_at, storage_at
-from ziggy_dask.definitions import ProductKind
+from ziggy_dask.datastore.places import memory_directory, settings_at, storage_at
+from ziggy_dask.datastore.publication import (
+    Publication,
+    files_in,
+    is_of_another,
+    parents_of,
+    require_groups,
+    takes_files,
+)
+from ziggy_dask.datastore.tree import (
+    ATTRIBUTE,
+    changed_in,
+    places_from_json,
+    places_to_json,
+    touched_places,
+    walk,
+)
 from ziggy_dask.errors import DatastoreError
 
 MAIN = "main"
 STAGING = "staging"
 EMPTY = "empty"
-ATTRIBUTE = "ziggy"
-"""Name of the group attribute in which products carry where they come from."""
 
+PLACES = "places"
+"""Name under which the metadata of a commit say what is where it changed something."""
 _STEP = "Make room for new products"
 """Message of snapshots that are only steps on the way to a publication."""
 MEMORY = "memory"
 _ESCAPES = re.compile("\x1b\\[[0-9;]*m")
 
 icechunk.set_logs_filter("error")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
-    """A product that is ready to be published."""
-
-    path: str
-    """Where it goes."""
-    change_sets: Sequence[bytes]
-    """Pickled forks; all descend from one in which the product was allocated."""
-    attributes: Mapping[str, Any]
-    """What the product says of itself, under the attribute ``ziggy``."""
-    is_absent: bool = False
-    """Whether nothing came of it. An older product of the same instance goes away; one of
-    another instance stays."""
-    is_files: bool = False
-    """Whether it is a directory of files: only those of the same names are replaced."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """An entry of the datastore's history."""
-
-    snapshot: str
-    """Snapshot id."""
-    time: datetime
-    """When it was made, UTC."""
-    message: str
-    """One line for people."""
-    metadata: Mapping[str, Any]
-    """What was published: instance, tasks."""
 
 
 class Repository:
@@ -106,6 +84,8 @@ class Repository:
         """Called before history is changed, after its newest snapshot was looked up;
         raises if this process may not. Who takes over from one that did not answer
         moves history on with `fence`, so that a permit from before comes to nothing."""
+        self.catalogue: Catalogue = Unknowing()
+        """Tells of publications that it knows, so that history is not walked."""
 
     def tip(self) -> str:
         """Return the id of the newest published snapshot."""
@@ -121,21 +101,78 @@ class Repository:
             what = f"snapshot {snapshot!r}" if snapshot else "the newest snapshot"
             raise DatastoreError(f"datastore {self.url}: can't read {what}") from error
 
-    def history(self, since: str | None = None) -> Iterator[Commit]:
+    def session_of(self, path: str, at: str | None = None) -> icechunk.Session:
+        """Return a session in which the product at a path can be read.
+
+        Parameters
+        ----------
+        path
+            The product.
+        at
+            As of this snapshot; None: the newest one.
+        """
+        del path  # one snapshot holds all products
+        return self.reading(at)
+
+    def paths(self, prefix: str = "", at: str | None = None) -> list[str]:
+        """Return the paths of the products, in order.
+
+        Parameters
+        ----------
+        prefix
+            Only what is at this path or below; empty: all.
+        at
+            As of this snapshot; None: the newest one.
+        """
+        snapshot = at or self.tip()
+        number = self.catalogue.number(snapshot)
+        found = None
+        if number is not None:
+            found = self.catalogue.products(number, prefix)
+        if found is None:
+            found = [p for p, one in walk(self.reading(snapshot)) if one.kind]
+        return sorted(
+            (one for one in found if not prefix or f"{one}/".startswith(f"{prefix}/")),
+            key=lambda one: one.split("/"),
+        )
+
+    def history(
+        self, since: str | None = None, instance: int | None = None
+    ) -> Iterator[Commit]:
         """Yield what was published, newest first, until the snapshot `since`.
 
         Steps on the way to a publication, in which products are missing, are left out.
+
+        Parameters
+        ----------
+        since
+            Where to stop; None: at the beginning.
+        instance
+            Only what this instance published; None: all.
         """
-        for entry in self._repo.ancestry(branch=MAIN):
-            if entry.id == since:
+        for commit in self.ancestry():
+            if commit.snapshot == since:
                 return
+            number = self.catalogue.number(commit.snapshot)
+            if number is not None:
+                yield from self.catalogue.commits(number, since, instance)
+                return
+            if instance in (None, commit.metadata.get("instance")):
+                yield commit
+
+    def ancestry(self) -> Iterator[Commit]:
+        """Yield what was published, newest first, as the datastore itself has it."""
+        for entry in self._repo.ancestry(branch=MAIN):
             if entry.message == _STEP and not entry.metadata:
                 continue
+            metadata = dict(entry.metadata)
+            places = metadata.pop(PLACES, None if entry.parent_id else {})
             yield Commit(
                 snapshot=entry.id,
                 time=entry.written_at,
                 message=entry.message,
-                metadata=entry.metadata,
+                metadata=metadata,
+                places=None if places is None else places_from_json(places),
             )
 
     def scaffold(self, name: str, paths: Iterable[str]) -> bytes:
@@ -153,7 +190,7 @@ class Repository:
             self.drop_scaffold(name)
             self._repo.create_branch(name, self._repo.lookup_branch(EMPTY))
             session = self._repo.writable_session(name)
-            _require_groups(session, parents_of(paths))
+            require_groups(session, parents_of(paths))
             if session.has_uncommitted_changes:
                 session.commit("Scaffold")
                 session = self._repo.writable_session(name)
@@ -171,6 +208,12 @@ class Repository:
 
     def has(self, snapshot: str) -> bool:
         """Tell whether a snapshot is in the history."""
+        if snapshot == self.tip():
+            return True
+        number = self.catalogue.number(self.tip())
+        if number is not None:
+            other = self.catalogue.number(snapshot)
+            return other is not None and other < number
         return any(commit.snapshot == snapshot for commit in self.history())
 
     def go_forward(self, snapshot: str) -> None:
@@ -194,7 +237,7 @@ class Repository:
         """
         if snapshot == self.tip():
             return
-        if all(commit.snapshot != snapshot for commit in self.history()):
+        if not self.has(snapshot):
             raise DatastoreError(
                 f"datastore {self.url}: snapshot {snapshot!r} is not in its history"
             )
@@ -216,8 +259,9 @@ class Repository:
         """
         with self._translated():
             merged = [self._merged(one.change_sets) for one in publications]
-            tip = self._stage(list(zip(publications, merged, strict=True)))
-            session = self._repo.writable_session(STAGING)
+            tip, session, changed = self._stage(
+                list(zip(publications, merged, strict=True))
+            )
             for one, fork in zip(publications, merged, strict=True):
                 if one.is_absent:
                     continue
@@ -225,7 +269,7 @@ class Repository:
                     session.merge(fork)
                 group = zarr.open_group(session.store, path=one.path, mode="a")
                 group.attrs[ATTRIBUTE] = dict(one.attributes)
-            return self._move_main(tip, session, message, metadata)
+            return self._move_main(tip, session, message, metadata, changed)
 
     @cached_property
     def _place(self) -> bytes:
@@ -296,32 +340,44 @@ class Repository:
         with self._translated():
             return self._move_main(tip, session, message, metadata)
 
-    def _stage(self, products: Sequence[tuple[Publication, ForkSession | None]]) -> str:
-        """Clear the ground for products on the staging branch; return main's tip."""
+    def _stage(
+        self, products: Sequence[tuple[Publication, ForkSession | None]]
+    ) -> tuple[str, icechunk.Session, set[str]]:
+        """Clear the ground for products on the staging branch.
+
+        Returns
+        -------
+        str, Session, set
+            The tip of `main`, a session to merge forks into, and what was removed before:
+            that takes a commit of its own, which is made only if something is in the way.
+        """
         tip = self._permitted_tip()
         session = self._repo.writable_session(STAGING)
         files = {
             path
             for one, fork in products
             if one.is_files and fork is not None
-            for path in _files_in(fork)
+            for path in files_in(fork)
         }
         gone = {
             one.path
             for one, _ in products
-            if not one.is_files and not (one.is_absent and _is_of_another(session, one))
+            if not one.is_files and not (one.is_absent and is_of_another(session, one))
         }
         directories = {one.path for one, _ in products if one.is_files}
-        _require_groups(session, sorted({*parents_of(files | gone), *directories}))
+        require_groups(session, sorted({*parents_of(files | gone), *directories}))
         root = zarr.open_group(session.store, mode="a")
-        gone |= {path for path in directories if not _takes_files(root[path])}
-        for path in sorted(files | gone):
-            if path in root:
+        gone |= {path for path in directories if not takes_files(root[path])}
+        in_the_way = [path for path in sorted(files | gone) if path in root]
+        for path in in_the_way:
+            if path in root:  # it may have lain in one that is gone
                 del root[path]
-        _require_groups(session, sorted(directories))
-        if session.has_uncommitted_changes:
-            session.commit(_STEP)
-        return tip
+        require_groups(session, sorted(directories))
+        if not in_the_way:
+            return tip, session, set()
+        changed = changed_in(session)
+        session.commit(_STEP)
+        return tip, self._repo.writable_session(STAGING), changed
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -358,12 +414,19 @@ class Repository:
         session: icechunk.Session,
         message: str,
         metadata: Mapping[str, Any],
+        changed: AbstractSet[str] = frozenset(),
     ) -> str:
+        """Commit what is in a session of staging, and let `main` name it.
+
+        The commit says what is now where something changed, in it or in the step before it.
+        """
+        places = touched_places(session, changed | changed_in(session))
         if not session.has_uncommitted_changes:
             # A task of which nothing came is complete by a commit like any other.
             root = zarr.open_group(session.store, mode="a")
             root.attrs["ziggy_published_nothing"] = message
-        snapshot = session.commit(message, metadata=dict(metadata))
+        said = {**metadata, PLACES: places_to_json(places)}
+        snapshot = session.commit(message, metadata=said)
         self._to_disk()
         self._repo.reset_branch(MAIN, snapshot, from_snapshot_id=tip)
         self._to_disk()
@@ -401,7 +464,7 @@ def create_repository(url: str) -> Repository:
         If the place can't be written to.
     """
     if urlsplit(url).scheme == MEMORY:
-        url = _memory_directory(url)
+        url = memory_directory(url)
     try:
         storage = storage_at(url, create=True)
         repository = Repository(
@@ -422,7 +485,7 @@ def open_repository(url: str) -> Repository:
         If there is none, or it can't be read.
     """
     if urlsplit(url).scheme == MEMORY:
-        url = _memory_directory(url)
+        url = memory_directory(url)
     missing = DatastoreError(
         f"datastore {url}: there is none; make it with: ziggy cluster init FILE"
     )
@@ -443,82 +506,5 @@ def shared_repository(url: str) -> Repository:
     return open_repository(url)
 
 
-def parents_of(paths: Iterable[str]) -> list[str]:
-    """Return all groups above some paths, outer ones first.
-
-    Examples
-    --------
-    >>> parents_of(["a/b/c", "a/d"])
-    ['a', 'a/b']
-    """
-    parents = {
-        str(parent)
-        for path in paths
-        for parent in PurePosixPath(path).parents
-        if str(parent) != "."
-    }
-    return sorted(parents)
-
-
 def _permitted() -> None:
     """Permit everything: nobody else is known to write."""
-
-
-def _files_in(fork: ForkSession) -> list[str]:
-    """Return the paths of the files that a fork holds."""
-    return sync(_array_paths(fork.store))
-
-
-async def _array_paths(store: icechunk.IcechunkStore) -> list[str]:
-    ending = "/zarr.json"
-    found = []
-    async for key in store.list_prefix(""):
-        if key.endswith(ending):
-            buffer = await store.get(key, default_buffer_prototype())
-            if buffer and json.loads(buffer.to_bytes())["node_type"] == "array":
-                found.append(key.removesuffix(ending))
-    return found
-
-
-def maker_of(session: icechunk.Session, path: str) -> object:
-    """Return the number of the instance that made a product, or None."""
-    try:
-        group = zarr.open_group(session.store, path=path, mode="r")
-    except FileNotFoundError:
-        return None
-    origin: Any = group.attrs.get(ATTRIBUTE)
-    return None if origin is None else origin.get("instance")
-
-
-def _is_of_another(session: icechunk.Session, publication: Publication) -> bool:
-    """Tell whether another instance made what is stored where nothing new came."""
-    maker = maker_of(session, publication.path)
-    return maker is not None and maker != publication.attributes.get("instance")
-
-
-def _takes_files(member: zarr.Group | zarr.Array[Any]) -> bool:
-    """Tell whether files can be added to what is stored somewhere."""
-    stored: Any = member.attrs.get(ATTRIBUTE)
-    return stored is None or stored["kind"] == ProductKind.FILE.value
-
-
-def _require_groups(session: icechunk.Session, paths: Sequence[str]) -> None:
-    root = zarr.open_group(session.store, mode="a")
-    for path in paths:
-        if path not in root:
-            root.create_group(path)
-
-
-@lru_cache
-def _memory_directory(url: str) -> str:
-    """Return the directory of an in-memory datastore, which lives as long as this process.
-
-    Worker processes must reach it, too, so it is a directory of the memory file
-    system, where there is one.
-    """
-    shared = Path("/dev/shm")
-    directory = tempfile.mkdtemp(
-        prefix="ziggy-", dir=shared if shared.is_dir() else None
-    )
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return directory

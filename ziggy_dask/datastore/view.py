@@ -10,7 +10,7 @@ from pathlib import Path
 import xarray as xr
 
 from ziggy_dask.datastore.export import export
-from ziggy_dask.datastore.index import all_products, directory, read_product
+from ziggy_dask.datastore.index import directory, read_product
 from ziggy_dask.datastore.items import (
     FileItem,
     Files,
@@ -63,7 +63,7 @@ class Datastore:
 
     def __getitem__(self, path: str) -> xr.Dataset | xr.DataTree | Files:
         """Open the product at `path`; array products are not loaded."""
-        session = self._repository.reading(self._snapshot)
+        session = self._repository.session_of(path.strip("/"), self._snapshot)
         try:
             product = read_product(session, path.strip("/"))
         except DatastoreError as error:
@@ -86,7 +86,7 @@ class Datastore:
     def product(self, path: str) -> StoredProduct:
         """Return the product at `path` with where it comes from, to look at."""
         content = self[path]
-        session = self._repository.reading(self._snapshot)
+        session = self._repository.session_of(path.strip("/"), self._snapshot)
         product = read_product(session, path.strip("/"))
         if product.labels is None or "missing" not in product.attributes:
             return StoredProduct(product, content)
@@ -111,15 +111,16 @@ class Datastore:
 
     def __contains__(self, path: str) -> bool:
         """Tell whether there is a product at `path`."""
-        return path.strip("/") in set(self)
+        name = path.strip("/")
+        return name in self._repository.paths(name, self._snapshot)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the paths of all products."""
-        return all_products(self._repository.reading(self._snapshot))
+        return iter(self._repository.paths(at=self._snapshot))
 
     def __len__(self) -> int:
         """Return the number of products."""
-        return sum(1 for _ in self)
+        return len(self._repository.paths(at=self._snapshot))
 
     def __repr__(self) -> str:
         """List the products."""
@@ -128,11 +129,12 @@ class Datastore:
 
     def file(self, path: str, name: str) -> FileItem:
         """Return one file of a file product."""
-        return read_file_item(self._repository.reading(self._snapshot), path, name)
+        session = self._repository.session_of(path.strip("/"), self._snapshot)
+        return read_file_item(session, path, name)
 
     def items(self, path: str) -> list[str]:
         """Return the names of a product's files, or the labels of its items."""
-        session = self._repository.reading(self._snapshot)
+        session = self._repository.session_of(path.strip("/"), self._snapshot)
         labels = read_product(session, path.strip("/")).labels
         return [] if labels is None else labels.texts()
 
@@ -171,7 +173,8 @@ class Datastore:
 
         None stands for a directory that is no product.
         """
-        return directory(self._repository.reading(self._snapshot), path.strip("/"))
+        session = self._repository.session_of(path.strip("/"), self._snapshot)
+        return directory(session, path.strip("/"))
 
     def as_of(self, snapshot: str) -> Datastore:
         """Return the datastore as of a snapshot."""

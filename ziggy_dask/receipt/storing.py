@@ -18,8 +18,8 @@ from ziggy_dask.datastore import Storage, unlike
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.items import write_dataset_item, write_file_item
 from ziggy_dask.datastore.readers.regular import Identity
-from ziggy_dask.datastore.repository import ATTRIBUTE
 from ziggy_dask.datastore.spelling import spelled
+from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.definitions import DataType, ModelType, Pipeline, ProductKind
 from ziggy_dask.errors import DeliveryError, ZiggyError
 from ziggy_dask.receipt.arrays import store_array

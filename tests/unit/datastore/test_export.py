@@ -12,7 +12,7 @@ from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.export import ExportError
 from ziggy_dask.datastore.items import write_dataset_item, write_file_item
 from ziggy_dask.datastore.netcdf import open_exported
-from ziggy_dask.datastore.repository import ATTRIBUTE
+from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.errors import DatastoreError
 
 STORAGE = Storage(dimension="", chunk=1, chunks=(), compression="none")

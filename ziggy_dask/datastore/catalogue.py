@@ -1,0 +1,77 @@
+"""What a datastore published, and who may know it without looking there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from ziggy_dask.datastore.tree import Places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """An entry of the datastore's history."""
+
+    snapshot: str
+    """Snapshot id."""
+    time: datetime
+    """When it was made, UTC."""
+    message: str
+    """One line for people."""
+    metadata: Mapping[str, Any]
+    """What was published: instance, tasks."""
+    places: Places | None = None
+    """What is at the paths that it changed; None: it does not say."""
+
+
+class Catalogue(Protocol):
+    """Knows some publications, each with all that were before it."""
+
+    def number(self, snapshot: str) -> int | None:
+        """Return the number of a publication; None: it is not known."""
+
+    def commits(
+        self, upto: int, since: str | None, instance: int | None
+    ) -> Iterator[Commit]:
+        """Yield publications up to a number, newest first.
+
+        Parameters
+        ----------
+        upto
+            The number.
+        since
+            Those up to this snapshot are left out; None: none is.
+        instance
+            Only those of this instance; None: all.
+        """
+
+    def products(self, upto: int, prefix: str) -> list[str] | None:
+        """Return the paths of the products as of a publication; None: not known.
+
+        Parameters
+        ----------
+        upto
+            Number of the publication.
+        prefix
+            Only what is at this path or below; empty: all.
+        """
+
+
+class Unknowing:
+    """A catalogue that knows nothing."""
+
+    def number(self, snapshot: str) -> int | None:
+        """Return None."""
+        return None
+
+    def commits(
+        self, upto: int, since: str | None, instance: int | None
+    ) -> Iterator[Commit]:
+        """Yield nothing."""
+        return iter(())
+
+    def products(self, upto: int, prefix: str) -> list[str] | None:
+        """Return None."""
+        return None

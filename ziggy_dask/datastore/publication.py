@@ -1,0 +1,98 @@
+"""A product that is ready to be published, and what is in its way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import icechunk
+import zarr
+from icechunk.session import ForkSession
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from ziggy_dask.datastore.tree import ATTRIBUTE
+from ziggy_dask.definitions import ProductKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A product that is ready to be published."""
+
+    path: str
+    """Where it goes."""
+    change_sets: Sequence[bytes]
+    """Pickled forks; all descend from one in which the product was allocated."""
+    attributes: Mapping[str, Any]
+    """What the product says of itself, under the attribute ``ziggy``."""
+    is_absent: bool = False
+    """Whether nothing came of it. An older product of the same instance goes away; one of
+    another instance stays."""
+    is_files: bool = False
+    """Whether it is a directory of files: only those of the same names are replaced."""
+
+
+def parents_of(paths: Iterable[str]) -> list[str]:
+    """Return all groups above some paths, outer ones first.
+
+    Examples
+    --------
+    >>> parents_of(["a/b/c", "a/d"])
+    ['a', 'a/b']
+    """
+    parents = {
+        str(parent)
+        for path in paths
+        for parent in PurePosixPath(path).parents
+        if str(parent) != "."
+    }
+    return sorted(parents)
+
+
+def files_in(fork: ForkSession) -> list[str]:
+    """Return the paths of the files that a fork holds."""
+    return sync(_array_paths(fork.store))
+
+
+async def _array_paths(store: icechunk.IcechunkStore) -> list[str]:
+    ending = "/zarr.json"
+    found = []
+    async for key in store.list_prefix(""):
+        if key.endswith(ending):
+            buffer = await store.get(key, default_buffer_prototype())
+            if buffer and json.loads(buffer.to_bytes())["node_type"] == "array":
+                found.append(key.removesuffix(ending))
+    return found
+
+
+def maker_of(session: icechunk.Session, path: str) -> object:
+    """Return the number of the instance that made a product, or None."""
+    try:
+        group = zarr.open_group(session.store, path=path, mode="r")
+    except FileNotFoundError:
+        return None
+    origin: Any = group.attrs.get(ATTRIBUTE)
+    return None if origin is None else origin.get("instance")
+
+
+def is_of_another(session: icechunk.Session, publication: Publication) -> bool:
+    """Tell whether another instance made what is stored where nothing new came."""
+    maker = maker_of(session, publication.path)
+    return maker is not None and maker != publication.attributes.get("instance")
+
+
+def takes_files(member: zarr.Group | zarr.Array[Any]) -> bool:
+    """Tell whether files can be added to what is stored somewhere."""
+    stored: Any = member.attrs.get(ATTRIBUTE)
+    return stored is None or stored["kind"] == ProductKind.FILE.value
+
+
+def require_groups(session: icechunk.Session, paths: Sequence[str]) -> None:
+    """Make those of some groups that are not there."""
+    root = zarr.open_group(session.store, mode="a")
+    for path in paths:
+        if path not in root:
+            root.create_group(path)
