@@ -6,6 +6,10 @@ import pytest
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store
+from ziggy_dask.engine.history import to_leave_out
+from ziggy_dask.engine.holdings import key_of
+from ziggy_dask.planning import Where, plan_instance, stored_holdings
+from ziggy_dask.records.settled import settled_units
 
 ALGORITHMS = """
     from ziggy_dask import FileItem
@@ -99,6 +103,51 @@ def test_what_arrived_since_is_added_to_what_was_made(mission):
         f"copy-{n}.txt" for n in range(3)
     ]
     assert mission.datastore["set-1/counted"] == {"count-0.txt": b"3"}
+
+
+def planned(mission):
+    """Return the tasks of a plan, the same as one that walks through all products."""
+    site = mission._site
+    nodes = ("copy", "count")
+    definition = mission.pipelines["test"].pipeline
+    slowly = plan_instance(
+        definition,
+        stored_holdings(site.repository.reading(), definition, Where()),
+        nodes=nodes,
+        where=Where(),
+        processed=to_leave_out(site.database, definition, z.Process.NEW),
+    )
+    made = mission.plan("test", start="copy", process="new")
+    assert made.tasks == slowly.tasks
+    assert made.warnings == slowly.warnings
+    assert made.unchanged == slowly.unchanged
+    return made.tasks
+
+
+def test_units_in_which_nothing_is_left_are_known_until_that_changes(mission):
+    def known():
+        site = mission._site
+        key = key_of(mission.pipelines["test"].pipeline)
+        return set(settled_units(site.database, key, "copy"))
+
+    mission.deliver("0", "1")
+    assert len(planned(mission)) == 2
+    mission.run_new(stop="copy")
+    assert known() == set()
+    mission.run_new(stop="copy")
+    assert known() == {'["set-1/raw"]'}
+    assert [task.node for task in planned(mission)] == ["count"]
+
+    mission.deliver("2")
+    assert planned(mission)[0].labels.texts() == ["2"]
+    mission.run_new()
+    mission.run_new()
+    assert [task.node for task in planned(mission)] == ["count"]
+
+    mission.deliver("1")  # another version of what was processed before
+    assert [task.node for task in planned(mission)] == ["count"]
+    mission.deliver("3")
+    assert planned(mission)[0].labels.texts() == ["3"]
 
 
 def test_a_subtask_that_gave_nothing_is_processed_again(mission):

@@ -17,7 +17,9 @@ import psutil
 
 from tests.conftest import data_type, images, node, pipeline, store
 from tests.integration.killing import recorded, run_counts
+from ziggy_dask.datastore import walk
 from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.records.catalogue import current_places
 from ziggy_dask.supervisor import examine
 
 COUNT = 500
@@ -187,6 +189,7 @@ def check_result(mission: Mission, before: dict[tuple[int, int], int]) -> None:
     (instance,) = mission.cluster.instances.values()
     assert instance.state.value == "COMPLETED"
     assert [one.what for one in examine(mission.cluster._site)] == []
+    check_catalogue(mission.cluster._site)
     commits = [
         task
         for commit in mission.cluster._site.repository.history()
@@ -203,6 +206,19 @@ def check_result(mission: Mission, before: dict[tuple[int, int], int]) -> None:
         np.testing.assert_array_equal(stored["pixels"], expected["pixels"])
     left = [" ".join(one.cmdline()) for one in mission.family()]
     assert left == [], "processes are left over"
+
+
+def check_catalogue(site) -> None:
+    """Compare the catalogue with the tree of the newest snapshot."""
+    tip = site.repository.tip()
+    number, places = current_places(site.database, tip)
+    assert number == len(list(site.repository.ancestry()))
+    assert {(one.path, one.kind, one.dimension) for one in places} == {
+        (path, one.kind, one.dimension)
+        for path, one in walk(site.repository.reading(tip))
+    }
+    held = [path for path, one in walk(site.repository.reading(tip)) if one.kind]
+    assert sorted(site.repository.paths()) == sorted(held)
 
 
 def wait_for_end(mission: Mission) -> str:

@@ -12,7 +12,7 @@ from ziggy_dask.engine.history import to_leave_out
 from ziggy_dask.engine.launch import Request, request_from_options
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.planning import Processed, TaskPlan, Where
-from ziggy_dask.receipt import ModelVersion, model_versions
+from ziggy_dask.receipt import ModelVersion, model_path, model_versions
 from ziggy_dask.records import instances
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.workers import Code
@@ -103,5 +103,9 @@ def stored_models(
     repository: Repository, pipeline: Pipeline, snapshot: str
 ) -> dict[str, tuple[ModelVersion, ...]]:
     """Return all versions of models in a snapshot, by model type."""
-    session = repository.reading(snapshot)
-    return {one.name: model_versions(session, one.name) for one in pipeline.model_types}
+    return {
+        one.name: model_versions(
+            repository.session_of(model_path(one.name), snapshot), one.name
+        )
+        for one in pipeline.model_types
+    }

@@ -52,6 +52,7 @@ from ziggy_dask.receipt import (
 from ziggy_dask.receipt.quarantine import move_in, read_quarantine
 from ziggy_dask.records import TaskStep, deliveries, instances, outcomes
 from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.catalogue import catch_up
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.instances import NewTask, TaskRecord
 from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
@@ -326,6 +327,7 @@ def _store(
             "attempts": {str(task.id): task.attempt},
         },
     )
+    catch_up(site.database, site.repository)
     _record_outcome(site, task, began)
     outcomes.publish(site.database, snapshot, {task.id: {}}, record)
     _warn(site, task, told)

@@ -13,16 +13,18 @@ from ziggy_dask.datastore import Labels
 from ziggy_dask.definitions import ParameterSet, Pipeline, Process
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.engine.code import code_of_pipeline
-from ziggy_dask.engine.history import to_leave_out
+from ziggy_dask.engine.history import ProcessedItems, to_leave_out
+from ziggy_dask.engine.holdings import held, keep_settled
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.planning import (
+    NONE_PROCESSED,
     Holding,
     Plan,
     Where,
+    never_settled,
     plan_instance,
     selected_nodes,
-    stored_holdings,
 )
 from ziggy_dask.records import instances, library
 from ziggy_dask.records.code import save_code
@@ -140,6 +142,8 @@ def plan(
     pipeline: Pipeline,
     request: Request,
     expected: Mapping[str, list[Holding]],
+    *,
+    keeps: bool = False,
 ) -> Plan:
     """Plan all tasks that a request would run now.
 
@@ -153,21 +157,38 @@ def plan(
         What is asked for.
     expected
         Products that data receipt is going to bring, by data type.
+    keeps
+        Whether to keep for later plans in which units nothing is left to do; only the
+        supervisor does.
     """
     nodes = selected_nodes(pipeline, request.start, request.stop)
-    holdings = stored_holdings(site.repository.reading(), pipeline, request.where)
+    stored = held(site, pipeline, request.where)
+    holdings: dict[str, list[Holding]] = dict(stored.holdings)
+    processed = to_leave_out(site.database, pipeline, request.process)
     for name, arriving in expected.items():
-        held = {one.path: one for one in holdings.get(name, [])}
+        known = {one.path: one for one in holdings.get(name, [])}
         for one in arriving:
-            held[one.path] = _together(held.get(one.path), one)
-        holdings[name] = list(held.values())
-    return plan_instance(
+            known[one.path] = _together(known.get(one.path), one)
+        holdings[name] = list(known.values())
+    made = plan_instance(
         pipeline,
         holdings,
         nodes=nodes,
         where=request.where,
-        processed=to_leave_out(site.database, pipeline, request.process),
+        processed=processed,
+        is_settled=(
+            never_settled if processed is NONE_PROCESSED else stored.is_settled
+        ),
     )
+    if isinstance(processed, ProcessedItems) and keeps and not request.where.is_choice:
+        settled = [
+            (node, paths)
+            for node, paths in made.settled
+            # What is in flight may fail yet.
+            if not any((node, path) in processed.in_flight for path in paths)
+        ]
+        keep_settled(site, pipeline, stored.number, settled)
+    return made
 
 
 def software_versions() -> dict[str, str]:
@@ -246,6 +267,7 @@ def _together(stored: Holding | None, arriving: Holding) -> Holding:
     """Return a product as it will be when a delivery has been added to it."""
     if stored is not None and stored.misfit:
         return stored
+    stored = None if stored is None else stored.seen()
     if stored is None or stored.labels is None or arriving.labels is None:
         return arriving
     texts = [*stored.labels, *arriving.labels.without(stored.labels)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ziggy_dask.datastore import Repository, create_repository, open_repository
 from ziggy_dask.definitions import ClusterFile
 from ziggy_dask.records import Database, create_database, library, open_database
+from ziggy_dask.records.catalogue import RecordedCatalogue, catch_up
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -57,19 +58,16 @@ def create_site(cluster: ClusterFile) -> OpenCluster:
     database = create_database(cluster.database.url, cluster.database.password_file)
     database.base = cluster.path.parent
     library.keep_places(database)
-    return OpenCluster(
-        cluster=cluster,
-        repository=create_repository(cluster.datastore),
-        database=database,
-    )
+    repository = create_repository(cluster.datastore)
+    repository.catalogue = RecordedCatalogue(database)
+    catch_up(database, repository)
+    return OpenCluster(cluster=cluster, repository=repository, database=database)
 
 
 def open_site(cluster: ClusterFile) -> OpenCluster:
     """Open a cluster that was created before."""
     database = open_database(cluster.database.url, cluster.database.password_file)
     database.base = cluster.path.parent
-    return OpenCluster(
-        cluster=cluster,
-        repository=open_repository(cluster.datastore),
-        database=database,
-    )
+    repository = open_repository(cluster.datastore)
+    repository.catalogue = RecordedCatalogue(database)
+    return OpenCluster(cluster=cluster, repository=repository, database=database)

@@ -212,7 +212,7 @@ class Performer:
     def _stored_items(self, feed: Feed) -> Labels | None:
         """Return the items of a published product; none if nothing came of it."""
         pipeline = self._context.pipeline
-        session = self._site.repository.reading()
+        session = self._site.repository.session_of(feed.path)
         is_ours = feed.task is None or maker_of(session, feed.path) in (
             None,
             self._context.number,

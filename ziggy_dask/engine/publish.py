@@ -1,8 +1,8 @@
-"""Publishing finished tasks: one commit in the datastore, then one in the database.
+"""Publishing finished tasks: one commit in the datastore, then the database.
 
-The order matters. A task counts as complete if and only if a commit names it:
-after a crash between the two, `reconcile` finds the commit and completes the
-record.
+The order matters. A task counts as complete if and only if a commit names it. First comes the
+commit, then the catalogue of commits, then the record of the task: after a crash between them,
+whoever is in charge next brings the catalogue up to date, and `reconcile` completes the record.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ziggy_dask.engine.context import InstanceContext
 from ziggy_dask.engine.origin import origin_of
 from ziggy_dask.planning import Target, TaskPlan
 from ziggy_dask.records import Database, TaskStep, instances, outcomes
+from ziggy_dask.records.catalogue import catch_up
 from ziggy_dask.records.instances import InstanceRecord
 
 
@@ -58,6 +59,7 @@ def publish(
             "attempts": {str(one.number): one.attempt for one in finished},
         },
     )
+    catch_up(database, repository)
     outcomes.publish(database, snapshot, {one.number: one.inputs for one in finished})
     return snapshot
 
@@ -74,9 +76,7 @@ def reconcile(
     found: list[int] = []
     if not incomplete:
         return found
-    for commit in repository.history(since=instance.base_snapshot):
-        if commit.metadata.get("instance") != instance.id:
-            continue
+    for commit in repository.history(instance.base_snapshot, instance.id):
         inputs = {int(key): read for key, read in commit.metadata["inputs"].items()}
         attempts = commit.metadata.get("attempts", {})
         missed = {

@@ -17,7 +17,7 @@ from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.interface.report import write_report
 from ziggy_dask.interface.runs import Runs
 from ziggy_dask.interface.why import Why, explain
-from ziggy_dask.receipt import ModelVersion, model_versions
+from ziggy_dask.receipt import ModelVersion, model_path, model_versions
 from ziggy_dask.records import instances, requests
 from ziggy_dask.records.backup import write_backup
 from ziggy_dask.records.requests import RequestKind, RequestState
@@ -113,11 +113,14 @@ class Cluster(Runs):
     @property
     def models(self) -> dict[str, tuple[ModelVersion, ...]]:
         """All versions of models in the datastore by type, in the order of import."""
-        session = self._site.repository.reading()
+        repository = self._site.repository
         types = {
             m.name for p in self.pipelines.values() for m in p.pipeline.model_types
         }
-        return {name: model_versions(session, name) for name in sorted(types)}
+        return {
+            name: model_versions(repository.session_of(model_path(name)), name)
+            for name in sorted(types)
+        }
 
     @property
     def log_limits(self) -> tuple[int, int]:

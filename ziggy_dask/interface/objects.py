@@ -263,12 +263,9 @@ class InstanceDatastore(Datastore):
 
 def last_snapshot(repository: Repository, record: InstanceRecord) -> str:
     """Return the last snapshot that an instance published, or the one it read."""
-    for commit in repository.history():
-        if commit.metadata.get("instance") == record.id:
-            return commit.snapshot
-        if commit.snapshot == record.base_snapshot:
-            break
-    return record.base_snapshot
+    own = repository.history(record.base_snapshot, record.id)
+    newest = next(own, None)
+    return record.base_snapshot if newest is None else newest.snapshot
 
 
 def _frame(

@@ -7,10 +7,11 @@ outputs inherit the items of their inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
+from typing import Protocol
 
 import icechunk
 
@@ -36,9 +37,24 @@ from ziggy_dask.planning.units import (
 )
 
 Holdings = Mapping[str, Sequence[Holding]]
-Processed = Mapping[tuple[str, str], Labels]
-"""Items that a node has made products of, by its name and the input's path."""
+UnitInputs = tuple[str, tuple[str, ...]]
+"""A node's name, and the paths of the inputs of one of its units of work."""
+IsSettled = Callable[[str, Sequence[str]], bool]
+
+
+class Processed(Protocol):
+    """Items that a node has made products of, by its name and the input's path."""
+
+    def get(self, key: tuple[str, str], /) -> Labels | None:
+        """Return the items; None: there are none."""
+
+
 NONE_PROCESSED: Processed = MappingProxyType({})
+
+
+def never_settled(node: str, paths: Sequence[str]) -> bool:
+    """Say of no unit that nothing is left to do in it."""
+    return False
 
 
 class Span(Enum):
@@ -134,6 +150,8 @@ class Plan:
     """What the operator should know."""
     unchanged: int = 0
     """Tasks that are left out because all their items were processed before."""
+    settled: tuple[UnitInputs, ...] = ()
+    """Those of them whose inputs had to be looked at for that."""
 
     @property
     def subtask_count(self) -> int:
@@ -182,6 +200,7 @@ def plan_instance(
     nodes: Sequence[str],
     where: Where,
     processed: Processed = NONE_PROCESSED,
+    is_settled: IsSettled = never_settled,
 ) -> Plan:
     """Plan all tasks of some nodes of a pipeline.
 
@@ -197,6 +216,9 @@ def plan_instance(
         The units of work that are wanted.
     processed
         Items that are left out.
+    is_settled
+        Tells of a node and the paths of stored inputs whether all their items were
+        processed, as an earlier plan found out.
 
     Raises
     ------
@@ -207,17 +229,25 @@ def plan_instance(
     available = {name: {h.path: h for h in held} for name, held in holdings.items()}
     tasks: list[TaskPlan] = []
     warnings: list[str] = []
+    settled: list[UnitInputs] = []
     unchanged = 0
     for name in nodes:
         node = pipeline.by_name[name]
         if isinstance(node.step, DataReceiptStep):
             continue
         after = tuple(task.index for task in tasks if task.node in node.after)
-        found = _plan_node(pipeline, node, available, where, warnings)
-        if not found:
+        found, known = _plan_node(
+            pipeline, node, available, where, warnings, is_settled
+        )
+        if not found and not known:
             warnings.append(_why_no_units(pipeline, node, available, where))
-        kept = _new_ones(found, pipeline, processed)
-        unchanged += len(found) - len(kept)
+        kept, done = _new_ones(found, pipeline, processed)
+        settled += [
+            (name, tuple(feed.path for feed in one.feeds))
+            for one in done
+            if not _dropped(one)  # that is told of each time
+        ]
+        unchanged += known + len(done)
         made = [
             replace(task, index=len(tasks) + number, after=after)
             for number, task in enumerate(kept)
@@ -232,6 +262,7 @@ def plan_instance(
         tasks=tuple(tasks),
         warnings=tuple(warnings),
         unchanged=unchanged,
+        settled=tuple(settled),
     )
 
 
@@ -285,7 +316,7 @@ def only_new(task: TaskPlan, pipeline: Pipeline, processed: Processed) -> TaskPl
     TaskPlan
         If nothing is new, a task without subtasks that stores nothing.
     """
-    if task.labels is None or not processed:
+    if task.labels is None or processed is NONE_PROCESSED:
         return task
     new = task.labels
     for feed in task.feeds:
@@ -360,14 +391,27 @@ def _plan_node(
     available: Mapping[str, Mapping[str, Holding]],
     where: Where,
     warnings: list[str],
-) -> list[TaskPlan]:
-    """Plan the tasks of a node, all of them as if they were the first of the plan."""
+    is_settled: IsSettled,
+) -> tuple[list[TaskPlan], int]:
+    """Plan the tasks of a node, all of them as if they were the first of the plan.
+
+    Returns
+    -------
+    list, int
+        The tasks, and the number of those in which nothing is left to do.
+    """
     types = [pipeline.types[one.data_type] for one in node.inputs]
     locations = [one.location for one in types]
     candidates = [list(available.get(one.name, {}).values()) for one in types]
     rows = join_holdings(locations, candidates, where)
-    made = []
+    made, known = [], 0
     for unit, row in name_units(locations, rows):
+        paths = [one.path for one in row.holdings]
+        if all(one.look is not None for one in row.holdings) and is_settled(
+            node.name, paths
+        ):
+            known += 1
+            continue
         task = _plan_task(pipeline, node, unit, row.holdings)
         if where.is_choice and task.labels is not None and not len(task.labels):
             continue  # none of its items is among the chosen ones
@@ -378,15 +422,22 @@ def _plan_node(
                 f"inputs and are left out, e.g. {dropped[0]!r}"
             )
         made.append(task)
-    return made
+    return made, known
 
 
 def _new_ones(
     tasks: Iterable[TaskPlan], pipeline: Pipeline, processed: Processed
-) -> list[TaskPlan]:
-    """Return tasks without what was processed before, but those of which nothing is left."""
-    left = (only_new(one, pipeline, processed) for one in tasks)
-    return [one for one in left if not is_done(one)]
+) -> tuple[list[TaskPlan], list[TaskPlan]]:
+    """Return tasks without what was processed before, and those of which nothing is left."""
+    left: list[TaskPlan] = []
+    done: list[TaskPlan] = []
+    for task in tasks:
+        new = only_new(task, pipeline, processed)
+        if is_done(new):
+            done.append(task)
+        else:
+            left.append(new)
+    return left, done
 
 
 def _plan_task(
@@ -398,7 +449,8 @@ def _plan_task(
     whole = _is_whole(pipeline, node)
     feeds = []
     is_open = isinstance(node.step, DaskFunctionStep)
-    for one, holding in zip(node.inputs, holdings, strict=True):
+    for one, bare in zip(node.inputs, holdings, strict=True):
+        holding = bare.seen()
         if holding.misfit:
             raise DefinitionError(
                 f"node {node.name!r} {unit.name}: {holding.misfit}; make it anew, or give "
@@ -540,7 +592,8 @@ def _why_no_units(
                 f"at '{location}' is among the chosen units of work"
             )
         if where.is_choice and not any(
-            holding.labels is None or len(holding.labels) for holding in held.values()
+            holding.labels is None or len(holding.labels)
+            for holding in (one.seen() for one in held.values())
         ):
             return (
                 f"node {node.name!r} has nothing to do: no item of {one.data_type!r} at "

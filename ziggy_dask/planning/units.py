@@ -8,8 +8,8 @@ work, named by the placeholders that differ between the units.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ziggy_dask.datastore import Labels
 from ziggy_dask.definitions import Location
@@ -42,6 +42,14 @@ class Holding:
     """Whether `labels` is final."""
     misfit: str = ""
     """Why it can't be read, though it is stored; empty: it can."""
+    look: Callable[[], Labels | None] | None = None
+    """Reads its items, if nobody has needed them yet; None: `labels` has them."""
+
+    def seen(self) -> Holding:
+        """Return it with its items."""
+        if self.look is None:
+            return self
+        return replace(self, labels=self.look(), look=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,26 @@ from sqlalchemy import Connection, Table, func, insert, select, text
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.records.database import Database, create_database, open_database
 from ziggy_dask.records.states import TaskStep
-from ziggy_dask.records.tables import BackupRow, InstanceRow, LeaseRow, TaskRow
+from ziggy_dask.records.tables import (
+    BackupRow,
+    InstanceRow,
+    LeaseRow,
+    PlaceRow,
+    PublicationRow,
+    SettledRow,
+    TaskRow,
+    VersionRow,
+)
 from ziggy_dask.records.tables import Table as AnyTable
 
 if TYPE_CHECKING:
-    from ziggy_dask.datastore.repository import Commit
+    from ziggy_dask.datastore.catalogue import Commit
 
 _ROWS = 1000
+_NOT_KEPT = {
+    one.__tablename__
+    for one in (BackupRow, LeaseRow, PublicationRow, VersionRow, PlaceRow, SettledRow)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,9 +223,11 @@ def require_empty(database: Database) -> None:
 
 
 def kept_tables() -> list[Table]:
-    """Return the tables that are kept, those that others refer to first."""
-    own = {BackupRow.__tablename__, LeaseRow.__tablename__}
-    return [one for one in AnyTable.metadata.sorted_tables if one.name not in own]
+    """Return the tables that are kept, those that others refer to first.
+
+    What the catalogue repeats lies in the datastore, and is taken from there again.
+    """
+    return [one for one in AnyTable.metadata.sorted_tables if one.name not in _NOT_KEPT]
 
 
 def copy_records(source: Connection, target: Connection) -> None:

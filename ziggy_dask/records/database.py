@@ -41,7 +41,7 @@ from ziggy_dask.records.tables import LeaseRow
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SCHEMA_VERSION = "0030"
+SCHEMA_VERSION = "0031"
 """The newest migration; a database of another version is refused."""
 
 PATIENCE_S = 300.0
@@ -241,7 +241,7 @@ def open_database(url: str, password_file: Path | None = None) -> Database:
     return Database(engine)
 
 
-def pieces(values: Iterable[int], size: int = 500) -> Iterator[list[int]]:
+def pieces(values: Iterable[T], size: int = 500) -> Iterator[list[T]]:
     """Yield a few values at a time: databases take only so many in one statement."""
     waiting = iter(values)
     while some := list(islice(waiting, size)):

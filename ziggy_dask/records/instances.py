@@ -19,7 +19,7 @@ from ziggy_dask.records.states import (
     TaskStep,
     state_of_task,
 )
-from ziggy_dask.records.tables import InstanceRow, PipelineRow, TaskRow
+from ziggy_dask.records.tables import FeedRow, InstanceRow, PipelineRow, TaskRow
 from ziggy_dask.records.triggers import NewEvent, insert_event
 
 if TYPE_CHECKING:
@@ -217,6 +217,13 @@ def create_tasks(
     """Make the planned tasks of an instance, all or nothing; return their numbers."""
     with database.writing() as connection:
         ids = journal.make(connection, [_new_task(instance, task) for task in tasks])
+        feeds = [
+            {"path": path, "task_id": number}
+            for number, task in zip(ids, tasks, strict=True)
+            for path in sorted({one["path"] for one in task.plan.get("feeds", ())})
+        ]
+        if feeds:
+            connection.execute(insert(FeedRow), feeds)
         connection.execute(
             update(InstanceRow)
             .where(InstanceRow.id == instance)
@@ -441,6 +448,38 @@ def current_instances(database: Database) -> list[InstanceRecord]:
 
 
 @patiently
+def open_instances(database: Database) -> list[InstanceRecord]:
+    """Return the instances that have not ended for good, by number."""
+    final = [state.value for state in InstanceState if state.is_final]
+    query = _instance_query().where(InstanceRow.state.not_in(final))
+    with database.reading() as connection:
+        rows = connection.execute(query.order_by(InstanceRow.id)).all()
+    return [_instance_from_row(row) for row in rows]
+
+
+@patiently
+def states_of(database: Database, numbers: Sequence[int]) -> dict[int, InstanceState]:
+    """Return the states of those of some instances that are on record, by number."""
+    found: dict[int, InstanceState] = {}
+    with database.reading() as connection:
+        for some in pieces(numbers):
+            query = select(InstanceRow.id, InstanceRow.state).where(
+                InstanceRow.id.in_(some)
+            )
+            found |= {r.id: InstanceState(r.state) for r in connection.execute(query)}
+    return found
+
+
+@patiently
+def unstored_tasks(database: Database) -> list[TaskRecord]:
+    """Return all tasks whose products are not stored, by number."""
+    query = select(*_TASK_COLUMNS).where(TaskRow.step != TaskStep.COMPLETE.value)
+    with database.reading() as connection:
+        rows = connection.execute(query.order_by(TaskRow.id)).all()
+    return [_task_from_row(row) for row in rows]
+
+
+@patiently
 def instance(database: Database, number: int) -> InstanceRecord:
     """Return an instance.
 
@@ -541,50 +580,6 @@ def task_plan(database: Database, number: int) -> dict[str, Any]:
     query = select(TaskRow.plan).where(TaskRow.id == number)
     with database.reading() as connection:
         return dict(connection.execute(query).scalar_one())
-
-
-@patiently
-def stored_tasks(
-    database: Database, pipeline: str, before: int | None = None
-) -> list[tuple[int, int]]:
-    """Return number and attempt of the stored tasks of a pipeline.
-
-    Parameters
-    ----------
-    before
-        Only of instances before this one; None: of all.
-    """
-    query = (
-        _of_pipeline(select(TaskRow.id, TaskRow.attempt), pipeline)
-        .where(TaskRow.step == TaskStep.COMPLETE.value)
-        .order_by(TaskRow.id)
-    )
-    if before is not None:
-        query = query.where(TaskRow.instance_id < before)
-    with database.reading() as connection:
-        return [(row.id, row.attempt) for row in connection.execute(query)]
-
-
-@patiently
-def plans_in_flight(database: Database, pipeline: str) -> list[dict[str, Any]]:
-    """Return the plans of tasks that have neither been stored nor failed, and still can."""
-    final = [state.value for state in InstanceState if state.is_final]
-    query = _of_pipeline(select(TaskRow.plan), pipeline).where(
-        InstanceRow.state.not_in(final),
-        TaskRow.position >= 0,
-        TaskRow.step != TaskStep.COMPLETE.value,
-        TaskRow.is_error.is_(False),
-    )
-    with database.reading() as connection:
-        return [dict(row.plan) for row in connection.execute(query)]
-
-
-def _of_pipeline(query: Any, pipeline: str) -> Any:
-    return (
-        query.join(InstanceRow, InstanceRow.id == TaskRow.instance_id)
-        .join(PipelineRow, PipelineRow.id == InstanceRow.pipeline_id)
-        .where(PipelineRow.name == pipeline)
-    )
 
 
 def complete_tasks(

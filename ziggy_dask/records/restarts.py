@@ -12,6 +12,7 @@ from ziggy_dask.definitions import CodeTree
 from ziggy_dask.records import clocks, journal
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.recipes import set_code
+from ziggy_dask.records.settled import forget_settled
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.records.tables import (
     ChangeSetRow,
@@ -53,6 +54,7 @@ class Reset:
 def reset_tasks(database: Database, reset: Reset) -> None:
     """Bring tasks back to where they can run again, all or nothing."""
     with database.writing() as connection:
+        _forget_settled(connection, [*reset.afresh, *reset.failed, *reset.as_they_are])
         for some in pieces(reset.afresh):
             journal.keep(connection, SubtaskRow.task_id.in_(some))
             for table in (SubtaskRow, LogRow, ChangeSetRow):
@@ -93,6 +95,17 @@ def reset_tasks(database: Database, reset: Reset) -> None:
                 **clocks.running(InstanceRow),
             )
         )
+
+
+def _forget_settled(connection: Connection, tasks: Sequence[int]) -> None:
+    """Let plans look anew at what stored tasks have made, since it is taken back."""
+    nodes: set[str] = set()
+    for some in pieces(tasks):
+        query = select(TaskRow.node).where(
+            TaskRow.id.in_(some), TaskRow.step == TaskStep.COMPLETE.value
+        )
+        nodes.update(connection.execute(query).scalars())
+    forget_settled(connection, sorted(nodes))
 
 
 def _revived(tasks: Sequence[int], reset: Reset) -> Any:

@@ -423,6 +423,62 @@ class JobRow(Table):
     earlier_s: Mapped[float] = mapped_column(server_default="0")
 
 
+class FeedRow(Table):
+    """A product that a task reads."""
+
+    __tablename__ = "feeds"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(
+        ForeignKey("tasks.id"), primary_key=True, autoincrement=False
+    )
+
+
+class PublicationRow(Table):
+    """A publication of the datastore, as its own history has it."""
+
+    __tablename__ = "publications"
+    __table_args__ = (Index(None, "instance", "number"),)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    snapshot: Mapped[str] = mapped_column(unique=True)
+    time: Mapped[datetime]
+    instance: Mapped[int | None]
+    message: Mapped[str]
+    said: Mapped[dict[str, Any]]
+    is_counted: Mapped[bool]
+
+
+class VersionRow(Table):
+    """A publication that made a product, or removed it: then its kind is empty."""
+
+    __tablename__ = "versions"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    publication: Mapped[int] = mapped_column(
+        primary_key=True, autoincrement=False, index=True
+    )
+    kind: Mapped[str]
+
+
+class PlaceRow(Table):
+    """A product or directory of the newest publication; directories have no kind."""
+
+    __tablename__ = "places"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    parent: Mapped[str] = mapped_column(index=True)
+    kind: Mapped[str]
+    dimension: Mapped[str]
+    changed: Mapped[int]
+
+
+class SettledRow(Table):
+    """A unit of work in which a node had nothing left to do as of a publication."""
+
+    __tablename__ = "settled"
+    pipeline: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str] = mapped_column(primary_key=True)
+    inputs: Mapped[str] = mapped_column(primary_key=True)
+    publication: Mapped[int]
+
+
 class BackupRow(Table):
     """What a backup says of itself; empty but in backups."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ziggy_dask.datastore.repository import Commit
+from ziggy_dask.datastore import Commit
 from ziggy_dask.definitions import Keep
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.publish import reconcile
 from ziggy_dask.errors import DatastoreError, RecordsError
 from ziggy_dask.pools.autoscaler import cancel_left_over
-from ziggy_dask.records import TaskStep, instances, outcomes, requests
+from ziggy_dask.records import catalogue, instances, outcomes, requests
 from ziggy_dask.records.backup import require_empty
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.jobs import jobs
@@ -44,18 +44,19 @@ def examine(site: OpenCluster) -> list[Finding]:
     were read must be on record, and those that are on record must be there afterwards.
     """
     directories = _directories(site)
-    before = list(site.repository.history())
+    _, commits = catalogue.position(site.database, site.repository)
     was_supervised = current_lease(site.database) is not None
-    records = instances.instances(site.database)
-    tasks = {one.id: instances.tasks(site.database, one.id) for one in records}
-    after = {one.snapshot for one in site.repository.history()}
+    records = instances.open_instances(site.database)
+    left = instances.unstored_tasks(site.database)
+    lost = list(_lost_products(site))
     is_supervised = was_supervised or current_lease(site.database) is not None
     return [
-        *_lost_products(records, tasks, after),
-        *_unrecorded_commits(site, records, tasks, before, is_supervised=is_supervised),
+        *lost,
+        *_of_unknown_instances(site, commits),
+        *([] if is_supervised else _unrecorded_commits(site, left)),
         *([] if is_supervised else _abandoned(site, records)),
         *([] if is_supervised else _left_scaffolds(site, records)),
-        *_left_directories(site, records, directories),
+        *_left_directories(site, directories),
         *_left_data(site),
         *([] if is_supervised else _left_jobs(site)),
     ]
@@ -78,62 +79,77 @@ def mend(site: OpenCluster, findings: list[Finding]) -> int:
     return len(able)
 
 
-def _lost_products(
-    records: Sequence[InstanceRecord],
-    tasks: Mapping[int, Sequence[TaskRecord]],
-    known: Set[str],
+def _lost_products(site: OpenCluster) -> Iterator[Finding]:
+    """Find tasks whose products the datastore knows nothing of.
+
+    What counts is the datastore's own history: the catalogue only says how it goes on from
+    the newest publication of that.
+    """
+    newest = catalogue.newest_number(site.database)
+    stored = catalogue.stored_by_unknown(site.database, newest)
+    number, commits = catalogue.position(site.database, site.repository)
+    if number < newest:  # the datastore went back
+        stored = catalogue.stored_by_unknown(site.database, number)
+    known = {one.snapshot for one in commits}
+    for task in stored:
+        if task.snapshot not in known and not site.repository.has(task.snapshot):
+            yield Finding(
+                what=f"task {task.number} was stored by snapshot {task.snapshot!r}, "
+                "which is not in the datastore's history",
+                mend=f"ziggy run {task.pipeline}, or restore the datastore",
+            )
+
+
+def _of_unknown_instances(
+    site: OpenCluster, commits: Sequence[Commit]
 ) -> Iterator[Finding]:
-    """Find tasks whose products the datastore knows nothing of."""
-    for record in records:
-        for task in tasks[record.id]:
-            if task.step is TaskStep.COMPLETE and task.snapshot not in known:
-                yield Finding(
-                    what=f"task {task.id} was stored by snapshot {task.snapshot!r}, "
-                    "which is not in the datastore's history",
-                    mend=f"ziggy run {record.pipeline}, or restore the datastore",
-                )
+    """Find publications of instances that are not on record.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    commits
+        What the datastore published and the catalogue did not have, before the records
+        were read.
+    """
+    found = catalogue.of_unknown_instances(site.database)
+    numbers = {one.snapshot: one.metadata.get("instance") for one in commits}
+    new = {number for number in numbers.values() if number is not None}
+    unknown = new - instances.states_of(site.database, sorted(new)).keys()
+    late = [(key, number) for key, number in numbers.items() if number in unknown]
+    for snapshot, number in [*late, *found]:
+        yield Finding(
+            what=f"snapshot {snapshot} is of instance {number}, which is not on record",
+            mend="restore the backup that belongs to this datastore",
+        )
 
 
 def _unrecorded_commits(
-    site: OpenCluster,
-    records: Sequence[InstanceRecord],
-    known: Mapping[int, Sequence[TaskRecord]],
-    commits: Sequence[Commit],
-    *,
-    is_supervised: bool,
+    site: OpenCluster, tasks: Sequence[TaskRecord]
 ) -> Iterator[Finding]:
     """Find stored tasks of which the records do not know yet."""
-    numbers = {record.id: record for record in records}
-    for commit in commits:
-        number = commit.metadata.get("instance")
-        if number is None:
-            continue
-        if number not in numbers:
-            yield Finding(
-                what=f"snapshot {commit.snapshot} is of instance {number}, which is not "
-                "on record",
-                mend="restore the backup that belongs to this datastore",
-            )
-            continue
-        tasks = {one.id: one for one in known[number]}
-        attempts = commit.metadata.get("attempts", {})
-        open_ = [
-            key
-            for key in map(int, commit.metadata.get("inputs", {}))
-            if key in tasks
-            and tasks[key].step is not TaskStep.COMPLETE
-            and tasks[key].attempt == attempts.get(str(key), 0)
-        ]
-        if open_ and not is_supervised:
-            record = numbers[number]
-            yield Finding(
-                what=f"tasks {', '.join(map(str, open_))} are stored, and not on record "
-                "as complete",
-                mend="complete the records",
-                do=lambda record=record: reconcile(  # type: ignore[misc]
-                    site.repository, site.database, record
-                ),
-            )
+    by_instance: dict[int, dict[int, int]] = {}
+    for task in tasks:
+        by_instance.setdefault(task.instance, {})[task.id] = task.attempt
+    for number, attempts in sorted(by_instance.items()):
+        for commit in site.repository.history(instance=number):
+            made = commit.metadata.get("attempts", {})
+            open_ = [
+                key
+                for key in map(int, commit.metadata.get("inputs", {}))
+                if key in attempts and attempts[key] == made.get(str(key), 0)
+            ]
+            if open_:
+                record = instances.instance(site.database, number)
+                yield Finding(
+                    what=f"tasks {', '.join(map(str, open_))} are stored, and not on "
+                    "record as complete",
+                    mend="complete the records",
+                    do=lambda record=record: reconcile(  # type: ignore[misc]
+                        site.repository, site.database, record
+                    ),
+                )
 
 
 def _abandoned(site: OpenCluster, records: list[InstanceRecord]) -> Iterator[Finding]:
@@ -174,15 +190,14 @@ def _directories(site: OpenCluster) -> list[tuple[Path, int]]:
 
 
 def _left_directories(
-    site: OpenCluster,
-    records: Sequence[InstanceRecord],
-    directories: Sequence[tuple[Path, int]],
+    site: OpenCluster, directories: Sequence[tuple[Path, int]]
 ) -> Iterator[Finding]:
     """Find working directories of instances that have ended, but those to keep."""
     programs = site.cluster.programs
     if programs.keep is Keep.ALL:
         return
-    states = {one.id: one.state for one in records}
+    numbers = sorted({instance for _, instance in directories})
+    states = instances.states_of(site.database, numbers)
     for path, instance in directories:
         state = states.get(instance)
         is_kept = programs.keep is Keep.FAILED and state and state.value != "COMPLETED"
@@ -254,4 +269,5 @@ def restore(site: OpenCluster, file: Path) -> str:
         with in_charge(site), site.writing:
             require_empty(site.database)
             take_over(records, site.database, switch)
+            catalogue.catch_up(site.database, site.repository)
         return tag

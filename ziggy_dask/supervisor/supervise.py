@@ -56,6 +56,7 @@ from ziggy_dask.records import (
     outcomes,
 )
 from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.catalogue import catch_up
 from ziggy_dask.records.instances import InstanceRecord, NewTask
 from ziggy_dask.records.lease import (
     REFRESH_S,
@@ -276,9 +277,10 @@ def in_charge(site: OpenCluster) -> Iterator[Lease]:
     )
     beat.start()
     try:
-        if lease.follows_silent:
-            with site.writing:
+        with site.writing:
+            if lease.follows_silent:
                 site.repository.fence(f"process {lease.pid} on {lease.host} takes over")
+            catch_up(site.database, site.repository)
         yield lease
     finally:
         ended.set()
@@ -441,7 +443,9 @@ def _receive_and_plan(
             )
         if not all_good:
             return False
-    made = plan(site, pipeline, request, {})
+    with site.writing:
+        catch_up(site.database, site.repository)
+    made = plan(site, pipeline, request, {}, keeps=True)
     if not made.tasks and not made.unchanged and not _receives_only(pipeline, request):
         raise DefinitionError(
             f"instance {number} has no units of work: " + "; ".join(made.warnings)

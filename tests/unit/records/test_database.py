@@ -16,7 +16,7 @@ from sqlalchemy import event, select, text, update
 
 import ziggy_dask as z
 from ziggy_dask.datastore import create_repository
-from ziggy_dask.datastore.repository import Commit
+from ziggy_dask.datastore.catalogue import Commit
 from ziggy_dask.errors import ConnectionLostError, LeaseError, RecordsError
 from ziggy_dask.records import (
     TaskStep,

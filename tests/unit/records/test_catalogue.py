@@ -1,0 +1,246 @@
+"""The catalogue says what the datastore says, whatever happened to either."""
+
+import pickle
+import random
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from ziggy_dask.datastore import (
+    Labels,
+    Publication,
+    Storage,
+    allocate,
+    create_repository,
+    walk,
+)
+from ziggy_dask.datastore.allocation import write_whole
+from ziggy_dask.datastore.items import (
+    FileItem,
+    write_dataset_item,
+    write_file_item,
+)
+from ziggy_dask.datastore.tree import ATTRIBUTE
+from ziggy_dask.records import create_database
+from ziggy_dask.records.catalogue import (
+    RecordedCatalogue,
+    catch_up,
+    current_places,
+    newest_number,
+    number_of,
+    products_at,
+)
+
+STORAGE = Storage(dimension="item", chunk=1, chunks=(), compression="none")
+SMALL = xr.Dataset({"x": ("item", np.zeros(2))}, coords={"item": ["a", "b"]})
+PATHS = ["set-1/L1", "set-1/L2", "set-2/L1", "set-2/deep/L1", "set-2/deep", "L1"]
+FILES = ["set-1/files", "set-2/files", "set-2/files/inner", "set-2"]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request, tmp_path):
+    url = f"sqlite:///{tmp_path / 'ziggy.db'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres").new_database()
+    database = create_database(url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return create_repository(str(tmp_path / "store"))
+
+
+def forked(repository, path, write) -> bytes:
+    fork = pickle.loads(repository.scaffold("scaffold-1", [path]))
+    write(fork)
+    return pickle.dumps(fork)
+
+
+def publish_array(repository, path, kind="array"):
+    def write(fork):
+        if kind == "array":
+            allocate(fork, path, SMALL, STORAGE, Labels.of(["a", "b"]))
+        else:
+            for name in ("a", "b"):
+                write_dataset_item(fork, path, name, SMALL, STORAGE)
+
+    origin = {"kind": kind, "dimension": "item", "instance": 1}
+    sets = [forked(repository, path, write)]
+    one = Publication(path=path, change_sets=sets, attributes=origin)
+    repository.publish([one], f"publish {path}", {"instance": 1})
+
+
+def publish_nothing(repository, path):
+    one = Publication(
+        path=path, change_sets=(), attributes={"instance": 1}, is_absent=True
+    )
+    repository.publish([one], f"nothing of {path}", {"instance": 1})
+
+
+def publish_files(repository, path, name):
+    def write(fork):
+        above, _, last = f"{path}/{name}".rpartition("/")
+        write_file_item(fork, above, FileItem(name=last, data=b"content"))
+
+    origin = {"kind": "file", "dimension": "", "instance": 2}
+    sets = [forked(repository, path, write)]
+    one = Publication(path=path, change_sets=sets, attributes=origin, is_files=True)
+    repository.publish([one], f"files {path}", {"instance": 2})
+
+
+def deliver(repository, path):
+    """Store a product directly, as data receipt does."""
+    tip, session = repository.writing()
+    root = zarr.open_group(session.store, mode="a")
+    if path in root:
+        del root[path]
+    for depth in range(1, path.count("/") + 1):
+        root.require_group("/".join(path.split("/")[:depth]))
+    write_whole(session, path, SMALL, STORAGE)
+    group = zarr.open_group(session.store, path=path, mode="a")
+    group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": "item"}
+    repository.finish_writing(tip, session, f"deliver {path}", {})
+
+
+def remove(repository, path):
+    """Remove a product, or a directory with all below it."""
+    tip, session = repository.writing()
+    root = zarr.open_group(session.store, mode="a")
+    if path in root:
+        del root[path]
+    repository.finish_writing(tip, session, f"remove {path}", {})
+
+
+def commit_as_others_do(repository, path):
+    """Store a product with nothing but Icechunk, as another program would."""
+    session = repository._repo.writable_session("main")
+    group = zarr.open_group(session.store, mode="a").require_group(path)
+    group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": "item"}
+    group.attrs["touched"] = random.random()
+    session.commit("another program was here")
+
+
+def check(database, repository, snapshots):
+    """Compare the catalogue with all trees that ever were, as far as main leads to them."""
+    tip = repository.tip()
+    number, places = current_places(database, tip)
+    assert number == number_of(database, tip) == newest_number(database)
+    tree = dict(walk(repository.reading(tip)))
+    assert {(p.path, p.kind, p.dimension) for p in places} == {
+        (path, one.kind, one.dimension) for path, one in tree.items()
+    }
+    assert all(place.changed <= number for place in places)
+    own = list(repository.ancestry())
+    told = list(repository.history())
+    assert [one.snapshot for one in told] == [one.snapshot for one in own]
+    assert [one.metadata for one in told] == [one.metadata for one in own]
+    for commit in own:
+        snapshots.setdefault(
+            commit.snapshot,
+            [p for p, one in walk(repository.reading(commit.snapshot)) if one.kind],
+        )
+        held = snapshots[commit.snapshot]
+        known = products_at(database, number_of(database, commit.snapshot))
+        assert known is None or sorted(known) == sorted(held)
+        assert repository.paths(at=commit.snapshot) == sorted(
+            held, key=lambda path: path.split("/")
+        )
+        below = [one for one in held if f"{one}/".startswith("set-2/")]
+        assert sorted(repository.paths("set-2", commit.snapshot)) == sorted(below)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_catalogue_says_what_the_trees_say(database, repository, seed):
+    """Kills between commit and catalogue, other programs and restored states included."""
+    chance = random.Random(seed)
+    repository.catalogue = RecordedCatalogue(database)
+    snapshots = {}
+    steps = [
+        lambda: publish_array(repository, chance.choice(PATHS)),
+        lambda: publish_array(repository, chance.choice(PATHS), "collection"),
+        lambda: publish_nothing(repository, chance.choice(PATHS)),
+        lambda: publish_files(
+            repository, chance.choice(FILES), chance.choice(["f", "in/f", "in/deep/f"])
+        ),
+        lambda: deliver(repository, chance.choice(PATHS)),
+        lambda: remove(repository, chance.choice([*PATHS, *FILES, "set-1"])),
+        lambda: commit_as_others_do(
+            repository, chance.choice(["set-3/L1", "set-1/L9"])
+        ),
+        lambda: repository.fence("a takeover"),
+        lambda: repository.go_back(
+            chance.choice([one.snapshot for one in repository.ancestry()][:4]),
+            f"kept-{chance.random()}",
+        ),
+    ]
+    catch_up(database, repository)
+    for _ in range(14):
+        chance.choices(steps, [4, 2, 2, 4, 3, 2, 1, 1, 1])[0]()
+        if chance.random() < 0.3:
+            continue  # killed before the catalogue knew
+        catch_up(database, repository)
+        check(database, repository, snapshots)
+
+
+def changed(database, repository):
+    number, places = current_places(database, repository.tip())
+    return {one.path for one in places if one.changed == number}
+
+
+def test_a_publication_changes_what_is_above_and_below_it(database, repository):
+    catch_up(database, repository)
+    for path in ("set-1/L1", "set-1/L2", "set-2/L1"):
+        publish_array(repository, path)
+        catch_up(database, repository)
+        assert changed(database, repository) == {path.partition("/")[0], path}
+    publish_files(repository, "set-2", "in/f")
+    catch_up(database, repository)
+    assert changed(database, repository) == {"set-2", "set-2/in", "set-2/L1"}
+
+
+def test_what_the_catalogue_does_not_know_is_looked_up_in_the_datastore(
+    database, repository
+):
+    repository.catalogue = RecordedCatalogue(database)
+    publish_array(repository, "set-1/L1")
+    assert repository.paths() == ["set-1/L1"]
+    catch_up(database, repository)
+    publish_array(repository, "set-1/L2")
+    assert current_places(database, repository.tip()) is None
+    assert repository.paths() == ["set-1/L1", "set-1/L2"]
+    assert [one.message for one in repository.history()] == [
+        "publish set-1/L2",
+        "publish set-1/L1",
+        "Repository initialized",
+    ]
+    assert next(one.message for one in repository.history(instance=1)) == (
+        "publish set-1/L2"
+    )
+
+
+def test_a_product_that_is_new_takes_one_commit(database, repository):
+    publish_array(repository, "set-1/L1")
+    assert len(list(repository._repo.ancestry(branch="main"))) == 2
+    publish_array(repository, "set-1/L1")
+    assert len(list(repository._repo.ancestry(branch="main"))) == 4
+    assert len(list(repository.history())) == 3
+
+
+def test_an_old_datastore_is_walked_through_once(database, repository):
+    """Its commits do not say what they changed."""
+    for path in ("set-1/L1", "set-1/L2", "set-1/L3"):
+        commit_as_others_do(repository, path)
+    catch_up(database, repository)
+    tips = [one.snapshot for one in repository.ancestry()]
+    assert [products_at(database, number_of(database, tip)) for tip in tips] == [
+        ["set-1/L1", "set-1/L2", "set-1/L3"],
+        None,
+        None,
+        [],
+    ]
+    repository.catalogue = RecordedCatalogue(database)
+    assert repository.paths(at=tips[1]) == ["set-1/L1", "set-1/L2"]
