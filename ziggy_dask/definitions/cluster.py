@@ -205,7 +205,7 @@ def _datastore(top: Section, base: Path, home: Path) -> str:
             + suggestion(scheme, DATASTORE_SCHEMES)
             + "; or give a path",
         )
-    if "@" in text or "?" in text:
+    if "@" in text or "?" in text or "#" in text:
         section.fault(
             key,
             "credentials and options do not go into the datastore's URL; credentials "
@@ -227,12 +227,22 @@ def _store_options(section: Section, scheme: str) -> dict[str, str]:
     }
     section.done()
     endpoint = texts.get("endpoint", "")
-    if endpoint.startswith("http://") and "allow_http" not in flags:
+    if _has_credentials(endpoint):
+        section.fault(
+            "endpoint",
+            "credentials do not go into 'endpoint'; they come from the environment",
+        )
+    elif endpoint.startswith("http://") and "allow_http" not in flags:
         section.fault(
             "endpoint",
             f"{endpoint!r} is not encrypted; if that is meant, add 'allow_http: true'",
         )
     return {key: text for key, text in texts.items() if text} | flags
+
+
+def _has_credentials(url: str) -> bool:
+    """Tell whether a URL names more than a place: also a user, a query or a fragment."""
+    return any(mark in url for mark in "@?#") or "%40" in url
 
 
 def _database(top: Section, base: Path, home: Path) -> DatabasePlace:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ziggy_dask.definitions.matching import fullmatch
 from ziggy_dask.errors import DefinitionError
 
 _PART = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:=([^{}]*))?\}|([^{}]+)|([{}])")
@@ -110,7 +111,8 @@ class Location:
 
     def match(self, path: str, patterns: Mapping[str, str]) -> dict[str, str] | None:
         """Return the placeholder values for which this location is `path`, or None."""
-        found = _compile(self.template, tuple(sorted(patterns.items()))).fullmatch(path)
+        expression = _compile(self.template, tuple(sorted(patterns.items())))
+        found = fullmatch(expression.pattern, path)
         if found is None:
             return None
         return {name: found[f"p_{name}"] for name in self.placeholders}
@@ -154,7 +156,7 @@ class FilePattern:
         """
         directory, _, name = path.rpartition("/")
         values = self._directory(directory)
-        found = re.fullmatch(self.name or "(.+)", name, re.DOTALL)
+        found = fullmatch(self.name or "(.+)", name, re.DOTALL)
         if values is None or found is None:
             return None
         free = Location(self.deeper).free if self.deeper else ()
@@ -163,11 +165,11 @@ class FilePattern:
 
     def matches_name(self, name: str) -> bool:
         """Tell whether a file name, whatever its directory, is of the type."""
-        return re.fullmatch(self.name or "(.+)", name, re.DOTALL) is not None
+        return fullmatch(self.name or "(.+)", name, re.DOTALL) is not None
 
     def item(self, name: str) -> str:
         """Return what the groups of the expression find in a name, or the name."""
-        found = re.fullmatch(self.name or "(.+)", name, re.DOTALL)
+        found = fullmatch(self.name or "(.+)", name, re.DOTALL)
         return joined(found.groups() if found else ()) or name
 
     def place(self, values: Mapping[str, str], name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -24,6 +25,15 @@ T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
 
 _LARGEST_BYTES = 16 * 1024 * 1024
+_MOST_VALUES = 1_000_000
+_DEEPEST = 100
+_DEEPEST_BRACKETS = 500
+_MOST_BYTES = 2**63
+_MOST_BITS = 1024
+_TOO_DEEP = "has lists or mappings inside each other, too many levels deep"
+_BRACKET = re.compile(r"[][{}]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONGEST_SHOWN = 200
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
 _FACTORS = {
     "": 1,
@@ -128,7 +138,7 @@ class Section:
         text = self.text(key, default)
         size = size_in_bytes(text)
         if size is None:
-            self._fault(key, f"{text!r} is no size; write e.g. '4GiB'")
+            self._fault(key, f"{_short(text)} is no size; write e.g. '4GiB'")
         return size or 0
 
     def duration(self, key: str, default: float = 0.0) -> float:
@@ -136,7 +146,7 @@ class Section:
         text = self.text(key, f"{default:g}")
         seconds = seconds_of(text)
         if seconds is None:
-            self._fault(key, f"{text!r} is no time; write e.g. '30min' or '4h'")
+            self._fault(key, f"{_short(text)} is no time; write e.g. '30min' or '4h'")
         return seconds or 0.0
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -153,7 +163,9 @@ class Section:
                 return member
         known = [str(member.value) for member in type(default)]
         if key in self:
-            self._fault(key, f"{key!r} can't be {word!r}{suggestion(word, known)}")
+            self._fault(
+                key, f"{key!r} can't be {_short(word)}{suggestion(word, known)}"
+            )
         return default
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -169,11 +181,11 @@ class Section:
         """Return a scalar, or a list of scalars, as the Python values YAML gives."""
         node = self._take(key)
         if isinstance(node, yaml.ScalarNode):
-            return _construct(node)
+            return self._value(key, node)
         if isinstance(node, yaml.SequenceNode) and all(
             isinstance(item, yaml.ScalarNode) for item in node.value
         ):
-            return [_construct(item) for item in node.value]
+            return [self._value(key, item) for item in node.value]
         self._fault(key, f"expected a value or a list of values, found {_what(node)}")
         return ""
 
@@ -231,6 +243,20 @@ class Section:
     def _fault(self, key: str, message: str) -> None:
         self.document.fault((*self.where, key), message)
 
+    def _value(self, key: str, node: yaml.ScalarNode) -> object:
+        """Return the value that YAML gives, unless Python has none for it."""
+        try:
+            value = _construct(node)
+            if not isinstance(value, int) or value.bit_length() <= _MOST_BITS:
+                return value
+        except (ValueError, OverflowError, yaml.YAMLError):
+            pass  # told below
+        word = _WORDS.get(node.tag, node.tag.rpartition(":")[2])
+        self._fault(
+            key, f"{_short(node.value)} can't be taken as {word}; put quotes around"
+        )
+        return ""
+
     def _content(self, key: str) -> object:
         node = self._values[key]
         if isinstance(node, yaml.MappingNode):
@@ -240,7 +266,7 @@ class Section:
             self._values.update(zip(places, node.value, strict=True))
             return [self._content(place) for place in places]
         assert isinstance(node, yaml.ScalarNode)
-        value = _construct(node)
+        value = self._value(key, node)
         if value is None or isinstance(value, str | int | float):
             return value
         self._fault(
@@ -281,9 +307,9 @@ class Section:
             return harmless
         try:
             return convert(node.value)
-        except ValueError:
+        except (ValueError, OverflowError):
             self._fault(
-                key, f"{key!r} must be {_WORDS[wanted[0]]}, found {node.value!r}"
+                key, f"{key!r} must be {_WORDS[wanted[0]]}, found {_short(node.value)}"
             )
             return harmless
 
@@ -302,7 +328,10 @@ def open_document(path: Path) -> tuple[Document, Section]:
         If the file can't be read, is no YAML, or is no mapping.
     """
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DefinitionError(f"{path}: is no regular file")
+        if status.st_size > _LARGEST_BYTES:
             raise DefinitionError(f"{path}: larger than {_LARGEST_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -315,6 +344,8 @@ def open_document(path: Path) -> tuple[Document, Section]:
 def parse_document(text: str, file: str) -> tuple[Document, Section]:
     """Read YAML text; `file` is the name that faults are given."""
     document = Document(file)
+    if _depth(text) > _DEEPEST_BRACKETS:  # which YAML would take long to find out
+        raise DefinitionError([Fault(message=_TOO_DEEP, file=file, line=1)])
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -323,11 +354,72 @@ def parse_document(text: str, file: str) -> tuple[Document, Section]:
         line = mark.line + 1 if mark else 1
         fault = Fault(message=f"is no YAML: {what}", file=file, line=line)
         raise DefinitionError([fault]) from error
+    except RecursionError:
+        raise DefinitionError([Fault(message=_TOO_DEEP, file=file, line=1)]) from None
+    _require_bounded(node, file)
     if not isinstance(node, yaml.MappingNode):
         raise DefinitionError(
             [Fault(message="holds no mapping of keys", file=file, line=1)]
         )
     return document, Section(document, (), node)
+
+
+def _require_bounded(top: yaml.Node | None, file: str) -> None:
+    """Refuse what would be endless, or absurdly large or deep, once aliases are followed.
+
+    Raises
+    ------
+    DefinitionError
+        With the line of the alias's anchor.
+    """
+    sizes: dict[int, tuple[int, int]] = {}
+    open_: set[int] = set()
+    waiting = [(top, False)]
+    while waiting:
+        node, is_left = waiting.pop()
+        if node is None or id(node) in sizes:
+            continue
+        if isinstance(node, yaml.ScalarNode) and _SURROGATE.search(node.value):
+            message = f"{_short(node.value)} has half a character"
+            raise DefinitionError([_fault_at(node, message, file)])
+        inner = _inner(node)
+        if is_left:
+            open_.discard(id(node))
+            below = [sizes[id(one)] for one in inner]
+            count = 1 + sum(count for count, _ in below)
+            depth = 1 + max((depth for _, depth in below), default=0)
+            sizes[id(node)] = count, depth
+            if count > _MOST_VALUES or depth > _DEEPEST:
+                message = (
+                    f"stands for more than {_MOST_VALUES} values, or {_DEEPEST} levels, "
+                    "once aliases ('*') are followed"
+                )
+                raise DefinitionError([_fault_at(node, message, file)])
+        elif id(node) in open_:
+            raise DefinitionError([_fault_at(node, "holds itself, by an alias", file)])
+        else:
+            open_.add(id(node))
+            waiting.append((node, True))
+            waiting.extend((one, False) for one in inner)
+
+
+def _depth(text: str) -> int:
+    """Return how many brackets are open at most, whatever they mean where they stand."""
+    depth = deepest = 0
+    for bracket in _BRACKET.findall(text):
+        depth = depth + 1 if bracket in "[{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _inner(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [one for pair in node.value for one in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _fault_at(node: yaml.Node, message: str, file: str) -> Fault:
+    return Fault(message=message, file=file, line=node.start_mark.line + 1)
 
 
 def size_in_bytes(text: str) -> int | None:
@@ -341,7 +433,8 @@ def size_in_bytes(text: str) -> int | None:
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         return None
-    return int(float(found[1]) * _FACTORS[(found[2] or "").lower()])
+    size = float(found[1]) * _FACTORS[(found[2] or "").lower()]
+    return int(size) if size < _MOST_BYTES else None
 
 
 def seconds_of(text: str) -> float | None:
@@ -360,14 +453,19 @@ def seconds_of(text: str) -> float | None:
     clock = _CLOCK.fullmatch(text)
     if clock:
         hours, minutes, seconds = (float(part or 0) for part in clock.groups())
-        return hours * 3600 + minutes * 60 + seconds
+        return _finite(hours * 3600 + minutes * 60 + seconds)
     parts = _TIME.findall(text)
     if parts and _TIME.sub("", text).strip() == "":
-        return round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 6)
+        total = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        return _finite(round(total, 6))
     try:
         number = float(text)
     except ValueError:
         return None
+    return _finite(number)
+
+
+def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
@@ -388,4 +486,12 @@ def _what(node: yaml.Node | None) -> str:
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):
         return "a list"
-    return "nothing" if node is None or _is_null(node) else repr(node.value)
+    return "nothing" if node is None or _is_null(node) else _short(node.value)
+
+
+def _short(text: object) -> str:
+    """Return a value as it stands in messages: what is absurdly long is cut."""
+    shown = repr(text)
+    if len(shown) <= _LONGEST_SHOWN:
+        return shown
+    return f"{shown[:_LONGEST_SHOWN]}... ({len(shown)} characters)"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from ziggy_dask.definitions import ModelType
+from ziggy_dask.definitions.matching import fullmatch
 from ziggy_dask.errors import DeliveryError
 
 
@@ -175,7 +176,7 @@ def _group(model_type: ModelType, group: int, name: str) -> str:
     """Return what a capture group holds in a file name; without the group, nothing."""
     if group < 1:
         return ""
-    found = re.fullmatch(model_type.files, name)
+    found = fullmatch(model_type.files, name)
     return (found[group] or "") if found else ""
 
 

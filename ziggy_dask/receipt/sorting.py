@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from ziggy_dask.definitions import DataType, ModelType, Pipeline, ProductKind
+from ziggy_dask.definitions.matching import fullmatch
 from ziggy_dask.errors import DeliveryError
 
 MODELS = "models"
@@ -177,7 +177,7 @@ def _sort_model(pipeline: Pipeline, name: str) -> SortedModel:
 
 def matches_model(model_type: ModelType, file_name: str) -> bool:
     """Tell whether a file name is that of a model of some type."""
-    return re.fullmatch(model_type.files, file_name) is not None
+    return fullmatch(model_type.files, file_name) is not None
 
 
 def _clashes(pipeline: Pipeline, files: Iterable[SortedFile]) -> dict[str, str]:
