@@ -22,11 +22,11 @@ from ziggy_dask.datastore.readers import load, open_file
 from ziggy_dask.errors import DeliveryError
 
 DAMAGED = {
-    "chandra_time.fits": "Checksum verification failed",
-    "checksum_false.fits": "Checksum verification failed",
-    "gbm.fits": "Checksum verification failed",
-    "header_newlines.fits": "Checksum verification failed",
-    "validate.fits": "Checksum verification failed",
+    "chandra_time.fits": "Datasum verification failed",
+    "checksum_false.fits": "Datasum verification failed",
+    "gbm.fits": "Datasum verification failed",
+    "header_newlines.fits": "Datasum verification failed",
+    "validate.fits": "Datasum verification failed",
     "memtest.fits": "Empty or corrupt FITS file",
     "idcompspec.fits": "No SIMPLE card",
     "not_actually_fits.fits": "No SIMPLE card",

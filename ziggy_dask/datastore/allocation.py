@@ -94,7 +94,8 @@ def allocate(
         How to store it.
     labels
         All labels along the subtask dimension; None: `first` is the whole
-        product, and only its metadata and coordinates are written here.
+        product, and only its metadata, its coordinates and what pandas holds, which is
+        never lazy, are written here.
 
     Raises
     ------
@@ -105,7 +106,12 @@ def allocate(
     if labels is None:
         whole = settled(first)
         _create(session, path, _rooms(whole), whole, storage, "")
-        _write(session, path, {name: whole.variables[name] for name in whole.coords})
+        at_once = {
+            name: variable
+            for name, variable in whole.variables.items()
+            if name in whole.coords or not isinstance(variable.dtype, np.dtype)
+        }
+        _write(session, path, at_once)
         return
     template, rooms = _template(first, storage.dimension, labels)
     _create(session, path, rooms, template, storage, storage.dimension)

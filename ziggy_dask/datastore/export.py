@@ -11,7 +11,7 @@ import xarray as xr
 from ziggy_dask.datastore.items import Files
 from ziggy_dask.datastore.netcdf import write_netcdf
 from ziggy_dask.datastore.product import StoredProduct
-from ziggy_dask.datastore.spelling import spelled, true_names
+from ziggy_dask.datastore.spelling import spelled, true_names, unspelled
 from ziggy_dask.errors import DatastoreError
 
 
@@ -87,15 +87,15 @@ def _writes(
     else:
         for name, node in content.children.items():
             for below, part in node.subtree_with_keys:
-                keys = [name, *(key for key in below.split("/") if key != ".")]
-                place = target.joinpath(*map(spelled, keys))
+                groups = [key for key in below.split("/") if key != "."]
+                place = target.joinpath(name, *map(spelled, groups))
                 dataset = part.to_dataset(inherit=False)
                 yield (
-                    "/".join(keys),
+                    "/".join([unspelled(name), *groups]),
                     _write(
                         dataset.rename(true_names(dataset.variables)),
                         place.with_name(f"{place.name}.nc"),
-                        {**origin, "item": name},
+                        {**origin, "item": unspelled(name)},
                     ),
                 )
 

@@ -10,6 +10,7 @@ import icechunk
 import numpy as np
 import zarr
 
+from ziggy_dask.datastore.encoding import stored_name
 from ziggy_dask.datastore.files import keys_of, list_files
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import open_dataset
@@ -228,7 +229,7 @@ def _file_names(group: zarr.Group) -> Iterator[str]:
 def _dimension_labels(
     session: icechunk.Session, group: zarr.Group, path: str, dimension: str
 ) -> Labels:
-    stored = group.get(dimension)
+    stored = group.get(stored_name(dimension))
     if isinstance(stored, zarr.Array) and "units" not in stored.attrs:
         return Labels(np.asarray(stored[:]))
     return Labels(open_dataset(session, path)[dimension].values)

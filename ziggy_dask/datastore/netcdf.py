@@ -107,7 +107,7 @@ def write_zarr(dataset: xr.Dataset, path: Path) -> Path:
     DatastoreError
         If something in it can't be written; with its name.
     """
-    form = netcdf_form(dataset)
+    form = netcdf_form(dataset, is_json=True)
     for variable in form.variables.values():
         variable.encoding = {}
     with _block_by_block():
@@ -126,9 +126,21 @@ def _block_by_block() -> Iterator[None]:
 
 
 def netcdf_form(
-    dataset: xr.Dataset, origin: Mapping[str, Any] | None = None
+    dataset: xr.Dataset,
+    origin: Mapping[str, Any] | None = None,
+    *,
+    is_json: bool = False,
 ) -> xr.Dataset:
     """Return a Dataset that NetCDF can hold, with a note of what it stands for.
+
+    Parameters
+    ----------
+    dataset
+        The Dataset.
+    origin
+        What it says of where it comes from.
+    is_json
+        Whether its attributes will be JSON, which does not keep types of NumPy.
 
     Raises
     ------
@@ -145,7 +157,9 @@ def netcdf_form(
             form = form_of(variable)
         except Unstorable as error:
             raise DatastoreError(f"variable {name!r} {error}") from error
-        attrs, attributes[key] = _plain_attributes(variable.attrs, _said_by(form))
+        attrs, attributes[key] = _plain_attributes(
+            variable.attrs, _said_by(form), is_json
+        )
         grid = variable.attrs.get("grid_mapping")
         if isinstance(grid, str) and grid in dataset.variables and names[grid] == grid:
             attrs["grid_mapping"] = attrs.pop("grid_mapping_")
@@ -158,7 +172,7 @@ def netcdf_form(
             {} if "_FillValue" in attrs else {"_FillValue": None},
         )
         forms[key] = form.to_json()
-    attrs, attributes[""] = _plain_attributes(dataset.attrs, {})
+    attrs, attributes[""] = _plain_attributes(dataset.attrs, {}, is_json)
     coordinates = [names[name] for name in dataset.coords]
     note = {
         "names": {new: old for old, new in names.items() if new != old},
@@ -328,7 +342,7 @@ def _with_nul(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _plain_attributes(
-    attrs: Mapping[Any, Any], ours: Mapping[str, Any]
+    attrs: Mapping[Any, Any], ours: Mapping[str, Any], is_json: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return attributes that NetCDF can hold, and what is needed to restore them.
 
@@ -338,6 +352,8 @@ def _plain_attributes(
         The attributes.
     ours
         Attributes that tell how values are stored.
+    is_json
+        Whether attributes will be JSON.
     """
     plain: dict[str, Any] = {}
     note: dict[str, Any] = {}
@@ -346,7 +362,8 @@ def _plain_attributes(
         if new in _RESERVED or new in ours:
             new += "_"
         held = _plain_value(value)
-        if new != key or held is not value:
+        is_typed = is_json and isinstance(value, np.generic | np.ndarray)
+        if new != key or held is not value or is_typed:
             note[new] = [to_json(key), to_json(value)]
         plain[new] = held
     return {**plain, **ours}, note

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasMultiIndex
 
 from ziggy_dask.datastore.attributes import Unstorable, to_json
 from ziggy_dask.datastore.forms import form_of, values_of
@@ -45,7 +45,11 @@ def faults_of(dataset: xr.Dataset) -> tuple[Fault, ...]:
             found.append(Fault(place, "has a name of ours; rename it"))
         if not variable.dims and name in dataset.dims:
             found.append(Fault(place, "has the name of a dimension; rename it"))
-        found += _values_faults(place, variable)
+        if isinstance(dataset.xindexes.get(name), PandasMultiIndex):
+            fix = f"take it apart: .reset_index({variable.dims[0]!r})"
+            found.append(Fault(place, f"is part of a multi-index; {fix}"))
+        else:
+            found += _values_faults(place, variable)
         found += _attribute_faults(f"{place}, ", variable.attrs)
     for dimension in dataset.dims:
         found += _name_faults(f"dimension {dimension!r}", dimension)
@@ -94,12 +98,6 @@ def _name_faults(place: str, name: Hashable) -> list[Fault]:
 
 
 def _values_faults(place: str, variable: xr.Variable) -> list[Fault]:
-    index = getattr(variable, "to_index", None)
-    if isinstance(variable, xr.IndexVariable) and index is not None:
-        levels = variable.to_index()
-        if isinstance(levels, pd.MultiIndex):
-            fix = f"take it apart: .reset_index({variable.dims[0]!r})"
-            return [Fault(place, f"is part of a multi-index; {fix}")]
     try:
         form = form_of(variable)
         is_text = form.stored_dtype.kind == "T" and form.dtype != "T"

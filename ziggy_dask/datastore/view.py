@@ -187,7 +187,13 @@ class Datastore:
 
 
 def _for_tree(item: xr.Dataset | xr.DataTree) -> xr.Dataset | xr.DataTree:
-    """Return an item with names that a tree can hold; a tree has them already."""
+    """Return an item with names that a tree can hold, as `true_names` undoes them."""
     if isinstance(item, xr.DataTree):
-        return item
+        nodes = {
+            node.path: node.to_dataset(inherit=False).rename(
+                tree_names(node.to_dataset(inherit=False).variables)
+            )
+            for node in item.subtree
+        }
+        return xr.DataTree.from_dict(nodes)
     return item.rename(tree_names(item.variables))

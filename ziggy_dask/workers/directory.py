@@ -318,8 +318,11 @@ def _output(
             item: _read(sink, _inside(sink, directory, one), files)
             for item, one in named.items()
         }
-    read = [_read(sink, _inside(sink, directory, one), files) for one in matching]
-    datasets = [_with_dimension(sink, dataset) for dataset in read]
+    datasets = [
+        _with_dimension(sink, _one_dataset(sink, one, content))
+        for one in matching
+        for content in [_read(sink, _inside(sink, directory, one), files)]
+    ]
     if len(datasets) == 1:
         return datasets[0]
     if not sink.storage.dimension:
@@ -390,7 +393,7 @@ def _inside(sink: Sink, directory: Path, path: Path) -> Path:
     return real
 
 
-def _read(sink: Sink, path: Path, files: ExitStack) -> xr.Dataset:
+def _read(sink: Sink, path: Path, files: ExitStack) -> xr.Dataset | xr.DataTree:
     reading = files.enter_context(open_file(sink.reader, path, sink.reader_options))
     for text in reading.warnings:
         warnings.warn(f"{path.name}: {text}", stacklevel=2)
@@ -400,10 +403,16 @@ def _read(sink: Sink, path: Path, files: ExitStack) -> xr.Dataset:
             f"the reader {sink.reader!r} of output {sink.data_type!r} takes files as "
             "they are; give the data type 'kind: file', or another reader"
         )
+    return content
+
+
+def _one_dataset(
+    sink: Sink, path: Path, content: xr.Dataset | xr.DataTree
+) -> xr.Dataset:
     if isinstance(content, xr.DataTree):
         raise TaskError(
-            f"output {sink.data_type!r}: {path.name!r} is read as a tree of groups, but "
-            "an output of a program is one Dataset; name the group to read"
+            f"output {sink.data_type!r}: {path.name!r} is read as a tree of groups, "
+            "which only a collection can hold; name the group to read"
         )
     return content
 

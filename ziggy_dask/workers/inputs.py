@@ -28,18 +28,22 @@ from ziggy_dask.datastore.blocks import LARGE_BYTES
 from ziggy_dask.datastore.items import (
     Files,
     item_names,
+    open_dataset_item,
     read_dataset_item,
     read_file_item,
 )
 from ziggy_dask.datastore.layout import Selection
 from ziggy_dask.datastore.room import SMALLER, require_room
-from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.definitions import ProductKind, ProgramStep, ScriptStep
-from ziggy_dask.errors import MissingError
+from ziggy_dask.errors import MissingError, TaskError
 from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
 
 Given = (
-    xr.Dataset | xr.DataTree | FileItem | Mapping[str, xr.Dataset] | Mapping[str, bytes]
+    xr.Dataset
+    | xr.DataTree
+    | FileItem
+    | Mapping[str, xr.Dataset | xr.DataTree]
+    | Mapping[str, bytes]
 )
 """What an algorithm gets for an input: a slice, an item, or items by name."""
 
@@ -181,7 +185,9 @@ class Inputs:
         if source.kind is not ProductKind.ARRAY:
             name = labels.texts()[items][0] if isinstance(items, slice) else ""
             if self._is_for_program:
-                return open_dataset(session, f"{source.path}/{spelled(name)}")
+                item = open_dataset_item(session, source.path, name)
+                _refuse_trees(source, {name: item})
+                return item
             return read_dataset_item(session, source.path, name)
         layout = _layout(self._work.token, source, session)
         places = _positions(self._work, source, layout)
@@ -256,7 +262,8 @@ class Inputs:
             session = _stored(self._work.datastore, source.snapshot or "")
             if source.kind is ProductKind.FILE:
                 return self._read_files(source, session, 0)
-            return _open_whole(source, session, require_stored(session, source))
+            given = _open_whole(source, session, require_stored(session, source))
+            return self._fit_for_program(source, given)
         merged = self._merged(source)
         present = set(merged.outputs.get(source.path, ()))
         if not present:
@@ -267,7 +274,12 @@ class Inputs:
         elif labels is not None:
             kept = [n for n in range(len(labels)) if n // source.chunk in present]
             labels = labels.take(kept)
-        return _open_whole(source, session, labels)
+        return self._fit_for_program(source, _open_whole(source, session, labels))
+
+    def _fit_for_program(self, source: Source, given: Given) -> Given:
+        if self._is_for_program and isinstance(given, dict):
+            _refuse_trees(source, given)
+        return given
 
     def _merged(self, source: Source) -> Merged:
         for result in self._results.get(source.task or 0, ()):
@@ -297,17 +309,35 @@ def _open_whole(
     source: Source, session: icechunk.Session, labels: Labels | None
 ) -> Given:
     if source.kind is ProductKind.ARRAY:
-        dataset = open_dataset(session, source.path)
-        if labels is None or not source.dimension:
-            return dataset
-        stored = Labels(dataset[source.dimension].values)
-        if len(stored) == len(labels):
-            return dataset
-        return dataset.isel({source.dimension: stored.positions(labels)})
+        return only_made(open_dataset(session, source.path), source, labels)
     names = labels.texts() if labels is not None else []
-    return {
-        name: open_dataset(session, f"{source.path}/{spelled(name)}") for name in names
-    }
+    return {name: open_dataset_item(session, source.path, name) for name in names}
+
+
+def _refuse_trees(source: Source, items: Mapping[str, object]) -> None:
+    """Refuse items that a program can't be given.
+
+    Raises
+    ------
+    TaskError
+        With the name of one.
+    """
+    for name, item in items.items():
+        if isinstance(item, xr.DataTree):
+            raise TaskError(
+                f"the item {name!r} of '{source.path}' is a tree of groups, which a "
+                "program can't be given; let a function choose a group of it"
+            )
+
+
+def only_made(dataset: xr.Dataset, source: Source, labels: Labels | None) -> xr.Dataset:
+    """Return an array product without the items that were never made."""
+    if labels is None or not source.dimension:
+        return dataset
+    stored = Labels(dataset[source.dimension].values)
+    if len(stored) == len(labels):
+        return dataset
+    return dataset.isel({source.dimension: stored.positions(labels)})
 
 
 @lru_cache(maxsize=8)

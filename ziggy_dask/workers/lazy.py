@@ -21,16 +21,19 @@ from distributed import worker_client
 
 from ziggy_dask.datastore import open_chunked, prepared, shared_repository
 from ziggy_dask.datastore.allocation import Storage, allocate
+from ziggy_dask.datastore.attributes import Unstorable
 from ziggy_dask.datastore.encoding import read_array, stored_name
 from ziggy_dask.datastore.forms import Form
 from ziggy_dask.datastore.stores import store_to_write, write_region
 from ziggy_dask.errors import TaskError
-from ziggy_dask.workers.inputs import require_stored
+from ziggy_dask.workers.inputs import only_made, require_stored
 from ziggy_dask.workers.merging import merge_forks
 from ziggy_dask.workers.work import Sink, Source, Work
 
 _SMALL_BYTES = 4 * 1024 * 1024
 """Stored chunks smaller than this are read several at a time."""
+_OBJECTS_BYTES = 64 * 1024 * 1024
+"""Arrays of objects up to this size are computed before it is known how to store them."""
 _TEXT_BYTES = 64
 """Bytes that one text is taken to have."""
 
@@ -77,12 +80,18 @@ def _open(work: Work, source: Source) -> xr.Dataset:
             f"the input {source.data_type!r} of a dask function is not stored"
         )
     session = shared_repository(work.datastore).reading(source.snapshot)
-    require_stored(session, source)
-    dataset = open_chunked(session, source.path)
+    labels = require_stored(session, source)
+    dataset = only_made(open_chunked(session, source.path), source, labels)
     blocks = [math.prod(v.data.chunksize) * _size(v.dtype) for v in _lazy(dataset)]
     if max(blocks, default=0) >= _SMALL_BYTES:
         return dataset
-    return dataset.chunk(_block_sizes(dataset))
+    sizes = _block_sizes(dataset)
+    larger = {
+        name: variable.chunk({d: sizes[d] for d in variable.dims})
+        for name, variable in dataset.variables.items()
+        if variable.chunks
+    }
+    return dataset.assign(larger)
 
 
 def _lazy(dataset: xr.Dataset) -> list[xr.Variable]:
@@ -116,9 +125,10 @@ def _size(dtype: np.dtype[Any]) -> int:
 def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[Any]]:
     """Allocate a product; return the fork, and an array of lazy writes per variable.
 
-    Coordinates are computed here and written with the allocation.
+    Coordinates are computed here, and written with the allocation, as are arrays of pandas.
     """
     computed = dataset.assign_coords(dataset.coords.to_dataset().compute().coords)
+    computed = computed.assign(_few_objects(computed))
     lean = prepared(computed, sink.storage, f"output {sink.data_type!r}")
     session = pickle.loads(work.scaffold)
     allocate(session, sink.path, lean, _storage(sink, lean), None)
@@ -126,8 +136,8 @@ def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[An
     group = zarr.open_group(session.store, path=sink.path, mode="r")
     writes = []
     for name, variable in lean.variables.items():
-        if name in lean.coords:
-            continue
+        if name in lean.coords or not isinstance(variable.dtype, np.dtype):
+            continue  # written with the allocation
         stored = group[stored_name(name)]
         if not isinstance(stored, zarr.Array):
             raise TaskError(f"variable {name!r} was not allocated")
@@ -146,6 +156,18 @@ def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[An
             )
         )
     return fork, writes
+
+
+def _few_objects(dataset: xr.Dataset) -> dict[Hashable, xr.Variable]:
+    """Return arrays of objects, computed; only their values tell what they are.
+
+    Large ones stay as they are, and count as text.
+    """
+    return {
+        name: variable.compute()
+        for name, variable in dataset.data_vars.variables.items()
+        if variable.dtype == object and variable.size * _TEXT_BYTES <= _OBJECTS_BYTES
+    }
 
 
 def _storage(sink: Sink, dataset: xr.Dataset) -> Storage:
@@ -186,7 +208,11 @@ def _write_block(
     """Write one block; return the fork that holds it, as the only element of an array."""
     region = tuple(slice(*ends) for ends in block_info[0]["array-location"])
     session = pickle.loads(fork)
-    write_region(store_to_write(session), place, metadata, region, form.encode(block))
+    try:
+        values = form.encode(block)
+    except Unstorable as error:
+        raise TaskError(f"the variable at '{place}' {error}") from None
+    write_region(store_to_write(session), place, metadata, region, values)
     written = np.empty((1,) * block.ndim, dtype=object)
     written[(0,) * block.ndim] = pickle.dumps(session)
     return written

@@ -54,6 +54,8 @@ def _arrays_in(returned: object) -> Iterator[xr.Dataset]:
         yield returned._to_temp_dataset()
     elif isinstance(returned, xr.Dataset):
         yield returned
+    elif isinstance(returned, xr.DataTree):
+        yield from (node.to_dataset(inherit=False) for node in returned.subtree)
     elif isinstance(returned, Mapping) and not isinstance(returned, Files):
         for value in returned.values():
             yield from _arrays_in(value)
@@ -66,6 +68,12 @@ def _lazy_bytes(dataset: xr.Dataset) -> int:
 def _loaded(returned: object) -> object:
     if isinstance(returned, xr.Dataset | xr.DataArray):
         return returned.compute(scheduler="synchronous")
+    if isinstance(returned, xr.DataTree):
+        groups = {
+            node.path: node.to_dataset(inherit=False).compute(scheduler="synchronous")
+            for node in returned.subtree
+        }
+        return xr.DataTree.from_dict(groups)
     if isinstance(returned, Mapping) and not isinstance(returned, Files):
         return {name: _loaded(value) for name, value in returned.items()}
     return returned

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import icechunk
 import xarray as xr
@@ -134,7 +134,7 @@ class Outputs:
         names = {sink.name: sink for sink in self._work.sinks}
         if returned is None:
             return {}
-        if isinstance(returned, Mapping) and not isinstance(returned, xr.Dataset):
+        if _is_dict(returned):
             keys = {argument_name(str(key)): value for key, value in returned.items()}
             if set(keys) <= set(names):
                 return keys
@@ -179,7 +179,7 @@ class Outputs:
             return {value.name: value}
         if isinstance(value, Files):
             return {name: value.item(name) for name in value}
-        if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
+        if _is_dict(value):
             return {str(name): item for name, item in value.items()}
         own = self._own_labels(subtask)
         if not own or (len(own) > 1 and sink.kind is ProductKind.COLLECTION):
@@ -333,8 +333,18 @@ def _dataset(sink: Sink, value: object) -> xr.Dataset:
     )
 
 
-def _item(sink: Sink, name: str, value: object) -> xr.Dataset:
-    return _storable(sink, _dataset(sink, value), f", item {name!r}")
+def _item(sink: Sink, name: str, value: object) -> xr.Dataset | xr.DataTree:
+    if not isinstance(value, xr.DataTree):
+        return _storable(sink, _dataset(sink, value), f", item {name!r}")
+    groups = {
+        node.path: _storable(
+            sink,
+            node.to_dataset(inherit=False),
+            f", item {name!r}, group {node.path!r}",
+        )
+        for node in value.subtree
+    }
+    return xr.DataTree.from_dict(groups)
 
 
 def _storable(sink: Sink, dataset: xr.Dataset, item: str = "") -> xr.Dataset:
@@ -369,6 +379,13 @@ def _file(sink: Sink, name: str, value: object, values: Mapping[str, str]) -> Fi
 def _require_item_name(sink: Sink, name: str) -> None:
     if not name or "/" in name or name in (".", "..") or name == "zarr.json":
         raise TaskError(f"output {sink.data_type!r}: {name!r} can't name an item")
+
+
+def _is_dict(value: object) -> TypeGuard[Mapping[Any, Any]]:
+    """Tell whether a value stands for several by name; a Dataset or a tree does not."""
+    return isinstance(value, Mapping) and not isinstance(
+        value, xr.Dataset | xr.DataTree
+    )
 
 
 def _what(value: object) -> str:

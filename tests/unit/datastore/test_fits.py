@@ -209,6 +209,66 @@ def test_a_damaged_file_is_refused_with_its_name(tmp_path, spoil, words, where):
         read_file("fits", tmp_path / "b.fits")
 
 
+def spoilt(path, old, new, *, has_sum):
+    """Write a file with both checksums, and change some of its bytes."""
+    unit = fits.ImageHDU(np.full((40, 50), 7.0), name="SCI")
+    unit.header["EXPTIME"] = 13.5
+    fits.HDUList([fits.PrimaryHDU(), unit]).writeto(path, checksum=True)
+    if not has_sum:  # as in archives of TESS: the CHECKSUM of header and data alone
+        with fits.open(path) as units:
+            for one in units:
+                del one.header["DATASUM"]
+                one.header["CHECKSUM"] = "0" * 16
+                data = fits.ImageHDU(one.data)._calculate_datasum() if one.size else 0
+                one.header["CHECKSUM"] = one._calculate_checksum(data)
+            units.writeto(path, overwrite=True)
+    raw = path.read_bytes()
+    assert raw.count(old) >= 1
+    path.write_bytes(raw.replace(old, new, 1))
+    return path
+
+
+SEVEN, OTHER = np.array([7.0], ">f8").tobytes(), np.array([7.5], ">f8").tobytes()
+
+
+def test_a_checksum_without_a_datasum_is_that_of_header_and_data(tmp_path):
+    path = spoilt(tmp_path / "a.fits", b"13.5", b"13.5", has_sum=False)
+    with fits.open(path) as units:
+        assert "DATASUM" not in units[1].header
+    with open_file("fits", path, {"checksum": "refuse"}) as reading:
+        assert reading.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "has_sum", "words"),
+    [
+        (b"13.5", b"14.5", True, "the data are as they were"),
+        (b"13.5", b"14.5", False, "its header or its data were changed"),
+        (SEVEN, OTHER, False, "its header or its data were changed"),
+    ],
+    ids=["header", "header, no DATASUM", "data, no DATASUM"],
+)
+def test_where_only_a_checksum_is_wrong_it_is_told_or_refused(
+    tmp_path, old, new, has_sum, words
+):
+    path = spoilt(tmp_path / "a.fits", old, new, has_sum=has_sum)
+    with open_file("fits", path) as reading:
+        assert reading.content["sci"].shape == (40, 50)
+        (told,) = reading.warnings
+    assert told.startswith("the CHECKSUM of HDU 1 (SCI), ")
+    assert words in told
+    with pytest.raises(DeliveryError, match=rf"a\.fits: is damaged: .* HDU 1.*{words}"):
+        read_file("fits", path, {"checksum": "refuse"})
+
+
+def test_where_a_datasum_is_wrong_the_file_is_refused(tmp_path):
+    path = spoilt(tmp_path / "a.fits", SEVEN, OTHER, has_sum=True)
+    with pytest.raises(
+        DeliveryError, match=r"a\.fits: is damaged: Datasum verification"
+    ):
+        read_file("fits", path)
+
+
 def test_only_the_hdus_that_are_named_are_read_and_the_rest_is_told(tmp_path):
     written(
         tmp_path / "a.fits",

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as npst
 from ziggy_dask.datastore.attributes import to_json
 from ziggy_dask.datastore.netcdf import open_exported, write_netcdf, write_zarr
 from ziggy_dask.datastore.readers import open_file
-from ziggy_dask.errors import DatastoreError
+from ziggy_dask.errors import DatastoreError, DeliveryError
 
 text = st.text(st.characters(codec="utf-8"), max_size=8)
 names = text | st.sampled_from(
@@ -121,6 +121,12 @@ def test_programs_hand_back_exactly_what_they_were_given(tmp_path):
             "half": ("time", np.array([1, 2], "f2")),
         },
         coords={"time": np.array(["1600-01-01", "NaT"], "M8[s]"), "x y": 3},
+        attrs={
+            "gain": np.float32(0.1),
+            "limits": np.array([np.nan, 1], "f4"),
+            "counts": np.arange(3, dtype="i2"),
+            "id": np.uint64(2**64 - 1),
+        },
     )
     write_netcdf(dataset, tmp_path / "a.nc")
     write_zarr(dataset, tmp_path / "a.zarr")
@@ -128,6 +134,22 @@ def test_programs_hand_back_exactly_what_they_were_given(tmp_path):
         reader = {"nc": "netcdf", "zarr": "zarr"}[kind]
         with open_file(reader, tmp_path / f"a.{kind}") as reading:
             require_same(dataset, reading.content.load())
+
+
+def test_a_group_that_was_added_to_what_we_wrote_is_not_dropped(tmp_path):
+    made = xr.Dataset({"flux": ("x", [1.0, 2.0], {"ok": True})})
+    write_netcdf(made, tmp_path / "a.nc")
+    made["flux"].attrs.clear()
+    made.to_netcdf(tmp_path / "a.nc", mode="a", group="more", engine="h5netcdf")
+    made["flux"].attrs["ok"] = True
+    with (
+        pytest.raises(DeliveryError, match="groups that would not be read: /more"),
+        open_file("netcdf", tmp_path / "a.nc"),
+    ):
+        pass
+    with open_file("netcdf", tmp_path / "a.nc", {"other_parts": "warn"}) as reading:
+        assert reading.warnings == ("groups not read: /more",)
+        require_same(made, reading.content.load())
 
 
 @pytest.mark.parametrize("change", ["packed", "times", "attribute"])

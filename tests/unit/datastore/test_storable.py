@@ -34,6 +34,14 @@ def piece(**variables) -> xr.Dataset:
     return xr.Dataset({name: ("item", [value]) for name, value in variables.items()})
 
 
+def test_a_multi_index_with_a_level_without_a_name_is_refused_by_name():
+    sizes = {"a": [1, 2], "": [0]}
+    dataset = xr.Dataset({"v": (("a", ""), [[1.0], [2.0]])}, coords=sizes)
+    found = [str(one) for one in faults_of(dataset.stack(levels=["a", ""]))]
+    assert "variable 'levels' is part of a multi-index" in " ".join(found)
+    assert all("take it apart: .reset_index('levels')" in one for one in found)
+
+
 def test_all_faults_are_named_at_once():
     dataset = xr.Dataset(
         {"events": ("n", np.array([{}, 1], object)), "wide": ("n", np.zeros(2, "g"))},

@@ -24,8 +24,17 @@ from ziggy_dask.errors import DeliveryError
 if TYPE_CHECKING:
     from astropy.io.fits import HDUList
 
-_DAMAGE = ("truncated", "verification failed", "extra bytes after the last HDU")
-"""What astropy says of a file that is not as it was written."""
+_DAMAGE = (
+    "truncated",
+    "Datasum verification failed",
+    "extra bytes after the last HDU",
+)
+"""What astropy says of a file whose data are not as they were written."""
+_EDITED = "Checksum verification failed"
+"""What it says where header and data together are not."""
+_REFUSE, _WARN = "refuse", "warn"
+_ALL_ONES = 0xFFFFFFFF
+"""Sum of an HDU whose CHECKSUM is right."""
 
 
 def read_fits(
@@ -33,10 +42,13 @@ def read_fits(
     *,
     hdu: int | str | Sequence[int | str] = (),
     other_parts: str | None = None,
+    checksum: str = _WARN,
 ) -> Reading:
     """Read the images and tables of a FITS file, compressed or not.
 
-    Checksums are checked, where there are any.
+    Checksums are checked, where there are any. A file whose DATASUM is wrong is damaged,
+    and refused. A CHECKSUM alone is wrong in many files of archives, since a header was
+    edited without it.
 
     Parameters
     ----------
@@ -46,6 +58,8 @@ def read_fits(
         The HDUs to read, by number from 0 or by EXTNAME; none: all.
     other_parts
         What to do with HDUs that are not read: ``refuse`` or ``warn``.
+    checksum
+        What to do where only a CHECKSUM is wrong: ``refuse`` or ``warn``.
 
     Returns
     -------
@@ -77,6 +91,11 @@ def read_fits(
             "install it with: pip install 'ziggy-dask[fits]'"
         ) from error
 
+    if checksum not in (_REFUSE, _WARN):
+        raise DeliveryError(
+            f"{path}: the option 'checksum' is {checksum!r}; it can be {_REFUSE!r} or "
+            f"{_WARN!r}"
+        )
     heard: list[str] = []
     made = _Made(path)
     with (
@@ -84,6 +103,10 @@ def read_fits(
         fits.open(path, memmap=False, lazy_load_hdus=False, checksum=True) as units,
     ):
         warnings = _refuse_damaged(path, units, heard)
+        edited = _edited(path) if any(_EDITED in one for one in heard) else []
+        if edited and checksum == _REFUSE:
+            raise DeliveryError(f"{path}: is damaged: {'; '.join(edited)}")
+        warnings += edited
         chosen = _chosen(path, units, hdu)
         others = [
             _title(units[number], number)
@@ -115,7 +138,45 @@ def _refuse_damaged(path: Path, units: HDUList, heard: list[str]) -> list[str]:
     if broken or damage:
         what = damage[0] if damage else "an HDU can't be read"
         raise DeliveryError(f"{path}: is damaged: {what}")
-    return [one for one in heard if "truncated" not in one and "non-ASCII" not in one]
+    told = ("truncated", "non-ASCII", _EDITED)
+    return [one for one in heard if not any(word in one for word in told)]
+
+
+def _edited(path: Path) -> list[str]:
+    """Return where a CHECKSUM is wrong (4.4.2.7), and what that may mean.
+
+    astropy adds up the header alone where there is no DATASUM; the sum is that of the
+    whole HDU.
+    """
+    from astropy.io import fits
+
+    found = []
+    with fits.open(path, memmap=False, disable_image_compression=True) as units:
+        for number, unit in enumerate(units):
+            card = unit.header.get("CHECKSUM")
+            if not card or _sum(unit) == _ALL_ONES:
+                continue
+            meaning = (
+                "its header was changed since; the data are as they were"
+                if unit.header.get("DATASUM")
+                else "its header or its data were changed since, and there is no "
+                "DATASUM to tell which"
+            )
+            found.append(
+                f"the CHECKSUM of HDU {_title(unit, number)}, {card!r}, is wrong: {meaning}"
+            )
+    return found
+
+
+def _sum(unit: Any) -> int:
+    """Return the sum of an HDU's bytes as 32-bit integers, with carries added (J)."""
+    info = unit.fileinfo()
+    info["file"].seek(info["hdrLoc"])
+    raw = info["file"].read(info["datLoc"] + info["datSpan"] - info["hdrLoc"])
+    total = int(np.frombuffer(raw, ">u4").sum(dtype="u8"))
+    while total > _ALL_ONES:
+        total = (total & _ALL_ONES) + (total >> 32)
+    return total
 
 
 def _is_whole(path: Path, units: HDUList) -> bool:

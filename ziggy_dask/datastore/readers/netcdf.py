@@ -65,9 +65,6 @@ def read_netcdf(
             raise DeliveryError(f"{path}: is NetCDF-3, which has no groups")
         return Reading(content=_opened(path, {"engine": _engine(path)}, unmasked))
     there = groups_of(path)
-    exported = None if group or groups or unmasked else open_exported(path)
-    if exported is not None:
-        return Reading(content=exported)
     backend = {"engine": "h5netcdf", "phony_dims": "sort"}
     if groups:
         return Reading(content=_tree(path, groups, backend))
@@ -89,7 +86,12 @@ def read_netcdf(
         )
     except DeliveryError as error:
         raise DeliveryError(f"{path}: {error}") from error
-    content = _opened(path, {**backend, "group": wanted}, unmasked)
+    exported = None if wanted != "/" or unmasked else open_exported(path)
+    content = (
+        _opened(path, {**backend, "group": wanted}, unmasked)
+        if exported is None
+        else exported
+    )
     return Reading(content=content, warnings=warnings)
 
 
