@@ -163,7 +163,7 @@ class StoredProduct:
             )
         if variable is not None:
             self._require_variable(dataset, variable)
-        values = dataset[variable or names[0]]
+        values = dataset[names[0] if variable is None else variable]
         dimension = self._product.dimension
         if dimension not in values.dims or values.ndim < 2:
             return values

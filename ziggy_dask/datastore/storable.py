@@ -14,7 +14,7 @@ import xarray as xr
 from xarray.indexes import PandasMultiIndex
 
 from ziggy_dask.datastore.attributes import Unstorable, to_json
-from ziggy_dask.datastore.forms import form_of, values_of
+from ziggy_dask.datastore.forms import Kind, form_of, values_of
 
 ITEM_ATTRS = "ziggy_item_attrs"
 """Name of the coordinate that says what differs between the items of a product."""
@@ -101,7 +101,7 @@ def _values_faults(place: str, variable: xr.Variable) -> list[Fault]:
     try:
         form = form_of(variable)
         is_text = form.stored_dtype.kind == "T" and form.dtype != "T"
-        if is_text and variable._in_memory:
+        if form.kind is Kind.NULLABLE or (is_text and variable._in_memory):
             form.encode(values_of(variable))
     except Unstorable as error:
         return [Fault(place, str(error))]

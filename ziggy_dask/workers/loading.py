@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import psutil
 import xarray as xr
 from distributed import get_worker
@@ -65,7 +66,17 @@ def _lazy_bytes(dataset: xr.Dataset) -> int:
     return sum(v.nbytes for v in dataset.variables.values() if not v._in_memory)
 
 
+def _would_change(dataset: xr.Dataset) -> bool:
+    """Tell whether computing changes a type: of pandas' text xarray makes objects."""
+    return any(
+        not isinstance(v.dtype, np.dtype) and not v._in_memory
+        for v in dataset.variables.values()
+    )
+
+
 def _loaded(returned: object) -> object:
+    if any(_would_change(data) for data in _arrays_in(returned)):
+        return returned  # it is refused by name where it is stored
     if isinstance(returned, xr.Dataset | xr.DataArray):
         return returned.compute(scheduler="synchronous")
     if isinstance(returned, xr.DataTree):
