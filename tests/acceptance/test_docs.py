@@ -110,3 +110,12 @@ def test_every_command_has_a_manual_page_that_man_shows(tmp_path):
     assert "such as 3,4,7-10" in " ".join(text.split())
     assert "--cause TEXT" in text
     assert "SEE ALSO" in text
+
+
+@pytest.mark.parametrize("page", ["security.md", "faults.md"])
+def test_every_test_that_a_page_names_is_there(page):
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (DOCS / page).read_text())
+    assert len(named) >= 25
+    for file, name in named:
+        text = (ROOT / file).read_text()
+        assert not name or f"def {name}(" in text, (file, name)

@@ -25,6 +25,7 @@ from ziggy_dask.definitions import (
     Problem,
     Secret,
 )
+from ziggy_dask.definitions.access import Access
 from ziggy_dask.definitions.names import is_line, suggestion
 from ziggy_dask.errors import ClusterError
 
@@ -130,6 +131,8 @@ class JobSpec:
     """Directory of the worker's own files on its node."""
     python: str = sys.executable
     """Python that runs the worker."""
+    access: Access = Access.UMASK
+    """Whom its files are for."""
 
 
 def job_of(spec: JobSpec, security: Security | None = None) -> Job:
@@ -271,7 +274,7 @@ def _arguments(spec: JobSpec) -> dict[str, Any]:
         "processes": spec.processes,
         "nanny": True,
         "python": shlex.quote(spec.python),
-        "job_script_prologue": list(environment.prologue),
+        "job_script_prologue": [*_umask(spec.access), *environment.prologue],
         "job_extra_directives": list(directives),
         "job_directives_skip": _left_out(batch, directives),
         "log_directory": spec.log_directory or None,
@@ -315,6 +318,10 @@ def in_shell(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return '"' + _MEANT.sub(r"\\\g<0>", text) + '"'
+
+
+def _umask(access: Access) -> list[str]:
+    return [] if access is Access.UMASK else [f"umask {access.mask(0):04o}"]
 
 
 def _with_rerun(batch: BatchSystem, directives: Sequence[str]) -> tuple[str, ...]:

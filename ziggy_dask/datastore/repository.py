@@ -95,11 +95,22 @@ class Repository:
         """Return a session that reads a snapshot, by default the newest one."""
         try:
             if snapshot is None:
-                return self._repo.readonly_session(MAIN)
-            return self._repo.readonly_session(snapshot_id=snapshot)
+                session = self._repo.readonly_session(MAIN)
+            else:
+                session = self._repo.readonly_session(snapshot_id=snapshot)
+            self._repo.lookup_snapshot(
+                session.snapshot_id
+            )  # Zarr takes a lost one for empty
         except icechunk.IcechunkError as error:
             what = f"snapshot {snapshot!r}" if snapshot else "the newest snapshot"
-            raise DatastoreError(f"datastore {self.url}: can't read {what}") from error
+            raise DatastoreError(
+                f"datastore {self.url}: can't read {what}: {_first_line(error)}"
+            ) from error
+        return session
+
+    def inspected(self) -> str:
+        """Return what the newest snapshot is made of, as Icechunk's JSON."""
+        return self._repo.inspect_snapshot(self.tip())
 
     def session_of(self, path: str, at: str | None = None) -> icechunk.Session:
         """Return a session in which the product at a path can be read.
@@ -385,7 +396,7 @@ class Repository:
         try:
             yield
         except icechunk.IcechunkError as error:
-            reason = _ESCAPES.sub("", str(error)).strip().split("\n")[0].strip(" x")
+            reason = _first_line(error)
             if "timestamp ordering" in reason:
                 reason = (
                     "the clock of this machine is behind the newest snapshot; set it "
@@ -453,6 +464,11 @@ class Repository:
         if EMPTY not in self._repo.list_branches():
             *_, first = self._repo.ancestry(branch=MAIN)
             self._repo.create_branch(EMPTY, first.id)
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of what Icechunk says, which is drawn in colours."""
+    return _ESCAPES.sub("", str(error)).strip().split("\n")[0].strip(" x")
 
 
 def create_repository(url: str) -> Repository:

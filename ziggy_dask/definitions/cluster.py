@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from ziggy_dask.definitions.access import Access
 from ziggy_dask.definitions.alerts import Alerts, read_alerts
 from ziggy_dask.definitions.batch import (
     Environment,
@@ -78,6 +79,8 @@ class Programs:
     """So much may one working directory hold, in bytes; 0: there is no limit."""
     log_bytes: int = 64 * 1024 * 1024
     """So much of a program's output is kept in its log file, in bytes."""
+    access: Access = Access.UMASK
+    """Whom working directories are for: that of the cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,8 @@ class ClusterFile:
     """Where alerts are sent on to."""
     supervision: Supervision = field(default_factory=Supervision)
     """How much the supervisor works on at once, and what it waits for."""
+    access: Access = Access.UMASK
+    """Whom its files are for."""
     path: Path
     """The cluster file itself."""
 
@@ -114,6 +119,17 @@ class ClusterFile:
     def quarantine(self) -> Path:
         """Where files of deliveries are kept that were not taken in with the rest."""
         return self.home / "quarantine"
+
+    def directories(self) -> list[Path]:
+        """Return the local directories and files of the cluster."""
+        places = [self.home, self.receipt, self.programs.work]
+        places += [self.home / name for name in ("logs", "scratch", "code")]
+        if "://" not in self.datastore:
+            places.append(Path(self.datastore))
+        if self.database.url.startswith("sqlite:///"):
+            file = Path(self.database.url.removeprefix("sqlite:///"))
+            places += [file, *(Path(f"{file}-{one}") for one in ("wal", "shm"))]
+        return list(dict.fromkeys(places))
 
     def environment(self, name: str) -> Environment:
         """Return the environment with a name.
@@ -155,6 +171,7 @@ def read_cluster(
     base = path.resolve().parent
     name = top.text("cluster")
     home = _path(base, top.text("home", f"../.ziggy/{name}"))
+    access = top.choice("access", Access.UMASK)
     cluster = ClusterFile(
         name=name,
         home=home,
@@ -163,9 +180,10 @@ def read_cluster(
         receipt=_path(base, top.text("receipt", str(home / "receipt"))),
         compute=read_compute(top.section("compute"), base),
         environments=read_environments(top),
-        programs=_programs(top.section("programs"), base, home),
+        programs=_programs(top.section("programs"), base, home, access),
         alerts=read_alerts(top.section("alerts")),
         supervision=read_supervision(top.section("supervisor")),
+        access=access,
         path=path.resolve(),
     )
     top.done()
@@ -185,7 +203,15 @@ def read_cluster(
 
 
 def _path(base: Path, text: str) -> Path:
-    return Path(os.path.normpath(base / Path(os.path.expandvars(text)).expanduser()))
+    expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 -- see below
+    if expanded.startswith(
+        "~"
+    ):  # pathlib would raise; in containers users have no home
+        raise DefinitionError(
+            f"{text!r}: it is not known where the home directory of "
+            f"{expanded.partition('/')[0]!r} is; set $HOME, or write the path in full"
+        )
+    return Path(os.path.normpath(base / expanded))
 
 
 def _datastore(top: Section, base: Path, home: Path) -> str:
@@ -279,7 +305,7 @@ def _unclear_password(url: str) -> str:
     return ""
 
 
-def _programs(section: Section, base: Path, home: Path) -> Programs:
+def _programs(section: Section, base: Path, home: Path, access: Access) -> Programs:
     environment = section.section("environment")
     environments = section.text("environments", "")
     programs = Programs(
@@ -293,6 +319,7 @@ def _programs(section: Section, base: Path, home: Path) -> Programs:
         grace_s=section.number("grace", 5.0),
         disk_quota_bytes=section.size("disk_quota"),
         log_bytes=section.size("log_size", "64MiB"),
+        access=access,
     )
     if programs.grace_s < 0:
         section.fault("grace", "'grace' can't be negative")

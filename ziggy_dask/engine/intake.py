@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from ziggy_dask.definitions import DataReceiptStep, Pipeline
@@ -432,10 +433,27 @@ def _keep_and_remove(kept: Path, delivery: Delivery) -> None:
     names = [one.name for one in read_manifest(path).files]
     kept.mkdir(parents=True, exist_ok=True)
     acknowledgement = path.with_name(acknowledgement_name(path.name))
+    place = _own_place(kept, path)
     if acknowledgement.exists():
-        shutil.copy2(acknowledgement, kept / acknowledgement.name)
-    shutil.copy2(path, kept / path.name)
+        shutil.copy2(acknowledgement, place / acknowledgement.name)
+    shutil.copy2(path, place / path.name)
     clean_up(delivery, [*names, acknowledgement.name, path.name])
+
+
+def _own_place(kept: Path, path: Path) -> Path:
+    """Return where a manifest is kept: below, if others of its name are kept already.
+
+    Senders may give all manifests one name.
+    """
+    content = path.read_bytes()
+    place = kept
+    for number in count(2):
+        there = place / path.name
+        if not there.exists() or there.read_bytes() == content:
+            break
+        place = kept / f"{path.stem}-{number}"
+        place.mkdir(exist_ok=True)
+    return place
 
 
 def _tell(listen: Listener, task: TaskRecord, message: str) -> None:

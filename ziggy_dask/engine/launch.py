@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ziggy_dask.engine.code import code_of_pipeline
 from ziggy_dask.engine.history import ProcessedItems, to_leave_out
 from ziggy_dask.engine.holdings import held, keep_settled
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.errors import DefinitionError
+from ziggy_dask.errors import DefinitionError, RecordsError
 from ziggy_dask.planning import (
     NONE_PROCESSED,
     Holding,
@@ -31,6 +32,8 @@ from ziggy_dask.records.code import save_code
 from ziggy_dask.records.library import StoredPipeline, StoredSet
 from ziggy_dask.records.triggers import NewEvent
 
+_LOOKED_AT = 20
+"""So many publications are looked at, newest first, for instances that are not on record."""
 _PACKAGES = ("ziggy-dask", "icechunk", "zarr", "xarray", "dask", "distributed", "numpy")
 
 Overrides = Mapping[str, Mapping[str, object]]
@@ -75,6 +78,7 @@ def launch(site: OpenCluster, request: Request) -> int:
     DefinitionError
         If the request does not fit the pipeline; nothing is changed then.
     """
+    _require_fitting(site)
     stored = library.pipeline(site.database, request.pipeline)
     selected_nodes(stored.pipeline, request.start, request.stop)
     chosen_sets(site, stored, request.parameters)  # what is refused locks nothing
@@ -104,6 +108,22 @@ def launch(site: OpenCluster, request: Request) -> int:
         ),
         request.event,
     )
+
+
+def _require_fitting(site: OpenCluster) -> None:
+    """Refuse to launch where records were put back that are older than the datastore.
+
+    Its number would be that of an instance whose products are stored already.
+    """
+    known = instances.newest_number(site.database)
+    for commit in islice(site.repository.history(), _LOOKED_AT):
+        number = commit.metadata.get("instance")
+        if isinstance(number, int) and number > known:
+            raise RecordsError(
+                f"the datastore has products of instance {number}, but the newest one on "
+                f"record is {known}: an older database was put back; restore the backup "
+                "that belongs to this datastore with: ziggy restore FILE"
+            )
 
 
 def chosen_sets(

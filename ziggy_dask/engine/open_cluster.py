@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from ziggy_dask.datastore import Repository, create_repository, open_repository
 from ziggy_dask.definitions import ClusterFile
+from ziggy_dask.definitions.access import Access
+from ziggy_dask.definitions.access import use as use_access
 from ziggy_dask.records import Database, create_database, library, open_database
 from ziggy_dask.records.catalogue import RecordedCatalogue, catch_up
 
@@ -53,7 +56,10 @@ class OpenCluster:
 
 def create_site(cluster: ClusterFile) -> OpenCluster:
     """Create what is missing of a cluster's datastore, database and directories."""
+    use_access(cluster.access)
     cluster.home.mkdir(parents=True, exist_ok=True)
+    if cluster.access is Access.GROUP and cluster.home.stat().st_uid == os.geteuid():
+        cluster.home.chmod(0o2770)  # what is made there belongs to the group, too
     cluster.receipt.mkdir(parents=True, exist_ok=True)
     database = create_database(cluster.database.url, cluster.database.password_file)
     database.base = cluster.path.parent
@@ -66,6 +72,7 @@ def create_site(cluster: ClusterFile) -> OpenCluster:
 
 def open_site(cluster: ClusterFile) -> OpenCluster:
     """Open a cluster that was created before."""
+    use_access(cluster.access)
     database = open_database(cluster.database.url, cluster.database.password_file)
     database.base = cluster.path.parent
     repository = open_repository(cluster.datastore)

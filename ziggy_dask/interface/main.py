@@ -28,6 +28,7 @@ from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.commands.context import Commands
 from ziggy_dask.interface.examples import examples_text
 from ziggy_dask.interface.output import choose_colours, colours
+from ziggy_dask.interface.outside import harmless, told
 from ziggy_dask.interface.streams import open_missing_streams
 
 _SECTIONS = {
@@ -185,9 +186,7 @@ def exit_code() -> int:
     try:
         code = ziggy.main(prog_name="ziggy", standalone_mode=False)
     except ZiggyError as error:
-        for line in str(error).splitlines():
-            click.secho(f"ziggy: {line}", fg="red", err=True, color=colours())
-        return error.exit_code
+        return _refused(error)
     except click.exceptions.Abort as error:
         with suppress(OSError):  # the terminal may be gone
             click.echo("interrupted; resume with: ziggy run --continue", err=True)
@@ -201,13 +200,30 @@ def exit_code() -> int:
         click.echo(error.code, err=True)
         return 1
     except OSError as error:
-        if error.errno not in _NO_OUTPUT:
-            raise
+        if error.errno not in _NO_OUTPUT or error.filename is not None:
+            return _refused_outside(error)
         with suppress(OSError):
             click.secho(f"ziggy: output can't be written: {error.strerror}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what was kept back goes there
         return 4
+    except Exception as error:  # noqa: BLE001 -- what is no fault of the outside is raised
+        return _refused_outside(error)
     return code if isinstance(code, int) else 0
+
+
+def _refused(error: ZiggyError) -> int:
+    """Print an error of ours; return its exit code."""
+    for line in harmless(str(error)).splitlines():
+        click.secho(f"ziggy: {line}", fg="red", err=True, color=colours())
+    return error.exit_code
+
+
+def _refused_outside(error: Exception) -> int:
+    """Print an error of the outside in the same way; raise one that is a defect."""
+    ours = told(error)
+    if ours is None:
+        raise error
+    return _refused(ours)
 
 
 def _code_of_signal(cause: BaseException | None) -> int:

@@ -334,6 +334,7 @@ class _Keeper:
             ),
             log_directory=str(home / "logs" / "jobs"),
             local_directory=str(home / "scratch"),
+            access=self._site.cluster.access,
         )
 
     # -- fewer jobs --------------------------------------------------------------

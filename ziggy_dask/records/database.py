@@ -10,14 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from itertools import islice
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, inspect, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from ziggy_dask.errors import (
     ConnectionLostError,
@@ -27,6 +27,7 @@ from ziggy_dask.errors import (
 )
 from ziggy_dask.records.engines import (
     begin_writing,
+    is_busy,
     is_lost,
     is_out_of_space,
     is_sqlite,
@@ -51,6 +52,7 @@ _FULL_S = 5.0
 _LOOK_S = 0.5
 """Time between two tries to reach it, in seconds."""
 
+_LOOK = "SELECT 1 FROM sqlite_master LIMIT 1"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 logger = logging.getLogger(__name__)
@@ -111,12 +113,18 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Return a connection that sees one state of all tables, whatever others do."""
-        with self._translated(), self._engine.connect() as plain:
-            yield to_read(plain)
+        with self._translated(), self._transaction(to_read, waits=True) as connection:
+            yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, waits: bool = True) -> Iterator[Connection]:
         """Return a connection whose changes are kept if the block ends well.
+
+        Parameters
+        ----------
+        waits
+            Whether a supervisor in charge waits as long as somebody else locks the
+            database; what it has to record is not lost then.
 
         Raises
         ------
@@ -128,14 +136,15 @@ class Database:
         number: int | None = None
         is_whole = False
         try:
-            with self._translated(), self._engine.connect() as plain:
-                connection = to_write(plain)
-                with connection.begin():
-                    number = begin_writing(connection)
-                    if self.lease_token is not None:
-                        _require_lease(connection, self.lease_token)
-                    yield connection
-                    is_whole = True
+            with (
+                self._translated(),
+                self._transaction(to_write, waits=waits) as connection,
+            ):
+                number = begin_writing(connection)
+                if self.lease_token is not None:
+                    _require_lease(connection, self.lease_token)
+                yield connection
+                is_whole = True
         except ConnectionLostError:
             # When the answer to a commit is lost, only the database knows what became of it.
             if not (is_whole and number is not None and _is_kept(self, number)):
@@ -157,6 +166,35 @@ class Database:
     def close(self) -> None:
         """Give back all connections."""
         self._engine.dispose()
+
+    @contextmanager
+    def _transaction(
+        self, prepare: Callable[[Connection], Connection], *, waits: bool
+    ) -> Iterator[Connection]:
+        """Return a connection in a transaction, as soon as nobody else locks the database."""
+        with ExitStack() as opened:
+            while True:
+                try:
+                    connection = prepare(opened.enter_context(self._engine.connect()))
+                    transaction = connection.begin()
+                    if self.lease_token is not None and is_sqlite(self._engine):
+                        # Only a look takes the lock of a reader.
+                        connection.exec_driver_sql(_LOOK)
+                except OperationalError as error:
+                    opened.close()
+                    is_over = self.lease_token is None or self.is_closing.is_set()
+                    if is_over or not waits or not is_busy(error):
+                        raise
+                    logger.error(
+                        "work waits for database %s, which another program has locked; "
+                        "find it with: fuser -v %s",
+                        self.url,
+                        self._engine.url.database,
+                    )
+                else:
+                    break
+            with transaction:
+                yield connection
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -196,7 +234,9 @@ def create_database(url: str, password_file: Path | None = None) -> Database:
     config.set_main_option("script_location", str(_MIGRATIONS))
     try:
         if engine.url.database and is_sqlite(engine):
-            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+            file = Path(engine.url.database)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()  # SQLite would leave out what the umask grants a group
         with engine.connect() as plain:
             connection = to_write(plain)
             begin_writing(connection)

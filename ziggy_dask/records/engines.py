@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+import stat
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
@@ -12,6 +16,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from ziggy_dask.errors import RecordsError
 
+BUSY_MS = 60_000
+"""So long SQLite waits for a lock before it says that the database is locked."""
 _WRITES = "ziggy_writes"
 _TURN = 0x7A696767
 """Number of the PostgreSQL lock for whose owner it is the turn to write: "zigg"."""
@@ -45,6 +51,7 @@ def make_engine(url: str, password_file: Path | None = None) -> Engine:
             parts,
             pool_pre_ping=parts.drivername != "sqlite",
             json_deserializer=_from_json,
+            **_only_to_look(parts),
         )
     except (ArgumentError, ImportError) as error:
         raise RecordsError(f"database {shown(parts)}: {error}{_mend(error)}") from error
@@ -52,6 +59,25 @@ def make_engine(url: str, password_file: Path | None = None) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _only_to_look(url: URL) -> dict[str, Any]:
+    """Return how a file of SQLite's is opened that this user may read, but not write.
+
+    SQLite writes files beside a database even to read it. Where they are there, they are
+    used; where they are not, nobody has the database open, and it is read as it is.
+    """
+    file = Path(url.database or "")
+    if not url.drivername.startswith("sqlite") or not file.is_file():
+        return {}
+    if os.access(file, os.W_OK) and os.access(file.parent, os.W_OK):
+        return {}
+    log = Path(f"{file}-wal")
+    options = (
+        "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+    )
+    name = f"file:{quote(str(file))}?{options}"
+    return {"creator": lambda: sqlite3.connect(name, uri=True, check_same_thread=False)}
 
 
 def read_password(path: Path) -> str:
@@ -63,7 +89,12 @@ def read_password(path: Path) -> str:
         If it can't be read, or others can read it.
     """
     try:
-        mode = path.stat().st_mode & 0o777
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise RecordsError(
+                f"{path}: the password can't be read: is no regular file"
+            )
+        mode = status.st_mode & 0o777
         password = path.read_text(encoding="utf-8").rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordsError(f"{path}: the password can't be read: {error}") from error
@@ -134,6 +165,13 @@ def is_lost(error: Exception) -> bool:
     return is_postgres and isinstance(error, OperationalError) and is_code
 
 
+def is_busy(error: Exception) -> bool:
+    """Tell whether somebody else has locked the file of the database for too long."""
+    return isinstance(error, OperationalError) and "database is locked" in str(
+        error.orig
+    )
+
+
 def is_out_of_space(error: Exception) -> bool:
     """Tell whether the disk of the database is full."""
     if not isinstance(error, DBAPIError):
@@ -151,13 +189,22 @@ def _mend(error: Exception) -> str:
 
 def _set_up_sqlite(connection: Any, record: object) -> None:
     connection.isolation_level = None
+    if not _can_write(connection):
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        return
     for pragma in (
         "journal_mode=WAL",
         "synchronous=FULL",
-        "busy_timeout=60000",
+        f"busy_timeout={BUSY_MS}",
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _can_write(connection: Any) -> bool:
+    (row,) = connection.execute("PRAGMA database_list").fetchall()[:1]
+    file = Path(row[2])
+    return not row[2] or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
 
 
 def _begin_sqlite(connection: Connection) -> None:

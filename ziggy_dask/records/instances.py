@@ -417,6 +417,13 @@ def instances(database: Database) -> list[InstanceRecord]:
 
 
 @patiently
+@patiently
+def newest_number(database: Database) -> int:
+    """Return the number of the newest instance; 0: there is none."""
+    with database.reading() as connection:
+        return connection.execute(select(func.max(InstanceRow.id))).scalar_one() or 0
+
+
 def instance_page(
     database: Database, offset: int, limit: int
 ) -> tuple[int, list[InstanceRecord]]:

@@ -97,7 +97,7 @@ def refresh_lease(database: Database, lease: Lease) -> None:
     LeaseError
         If another one has taken over.
     """
-    with database.writing() as connection:
+    with database.writing(waits=False) as connection:
         connection.execute(
             update(LeaseRow)
             .where(LeaseRow.token == lease.token)

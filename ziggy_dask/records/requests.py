@@ -62,13 +62,24 @@ class RequestRecord:
     """Why it was refused, as `ziggy_dask.errors.error_to_text` writes it."""
 
 
+def user_name() -> str:
+    """Return the name of the user, or the number of one who has no name, as in containers.
+
+    Python says that there is none by another error in each version.
+    """
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"user {os.getuid()}"
+
+
 @patiently
 def ask(database: Database, kind: RequestKind, content: Mapping[str, Any]) -> int:
     """Make a request; return its number."""
     values: dict[str, Any] = {
         "kind": kind.value,
         "content": dict(content),
-        "asker": f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}",
+        "asker": f"{user_name()}@{socket.gethostname()}:{os.getpid()}",
         "made": datetime.now(UTC),
         "state": RequestState.WAITING.value,
         "instances": [],

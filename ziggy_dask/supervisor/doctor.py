@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ziggy_dask.datastore import Commit
+from ziggy_dask.datastore.soundness import faults_of
 from ziggy_dask.definitions import Keep
+from ziggy_dask.definitions.access import Access, too_open
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.publish import reconcile
 from ziggy_dask.errors import DatastoreError, RecordsError
@@ -44,6 +46,9 @@ def examine(site: OpenCluster) -> list[Finding]:
     were read must be on record, and those that are on record must be there afterwards.
     """
     directories = _directories(site)
+    damaged = list(_damaged(site))
+    if damaged:
+        return [*_too_open(site), *damaged]
     _, commits = catalogue.position(site.database, site.repository)
     was_supervised = current_lease(site.database) is not None
     records = instances.open_instances(site.database)
@@ -51,6 +56,7 @@ def examine(site: OpenCluster) -> list[Finding]:
     lost = list(_lost_products(site))
     is_supervised = was_supervised or current_lease(site.database) is not None
     return [
+        *_too_open(site),
         *lost,
         *_of_unknown_instances(site, commits),
         *([] if is_supervised else _unrecorded_commits(site, left)),
@@ -77,6 +83,25 @@ def mend(site: OpenCluster, findings: list[Finding]) -> int:
                 assert one.do is not None
                 one.do()
     return len(able)
+
+
+def _damaged(site: OpenCluster) -> Iterator[Finding]:
+    """Find files of the datastore that can't be read, or are not there."""
+    for fault in faults_of(site.repository):
+        yield Finding(
+            what=fault,
+            mend="put the file back from a copy of the datastore; or go back with a backup "
+            "of before: ziggy restore FILE",
+        )
+
+
+def _too_open(site: OpenCluster) -> Iterator[Finding]:
+    """Find files that others may use more than they should."""
+    cluster = site.cluster
+    found = too_open(cluster.access, cluster.directories())
+    for text in (*too_open(Access.UMASK, [cluster.path]), *found):
+        what, _, mend = text.partition("; mend it with: ")
+        yield Finding(what=what, mend=mend)
 
 
 def _lost_products(site: OpenCluster) -> Iterator[Finding]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import threading
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ziggy_dask.datastore import FileItem
 from ziggy_dask.datastore.netcdf import write_netcdf, write_zarr
 from ziggy_dask.datastore.readers import open_file
 from ziggy_dask.definitions import Keep, ProductKind
+from ziggy_dask.definitions.access import is_trusted, owner_of, use
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.description import describe, interface_name
 from ziggy_dask.workers.inputs import Inputs
@@ -64,12 +66,15 @@ def make_directory(
     Raises
     ------
     TaskError
-        If two of its files have one name.
+        If two of its files have one name, or somebody else made the directory.
     """
     path = working_path(work, subtask)
-    if path.exists():
+    _require_own(work, path.parent)
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
         shutil.rmtree(path)
-    path.mkdir(parents=True)
+    path.mkdir()
     given: dict[str, list[str]] = {}
     for source in work.sources:
         given[source.data_type] = list(_place(work, source, subtask, inputs, path))
@@ -184,6 +189,25 @@ def _holds_ours(path: Path) -> bool:
         return all(_INNER.fullmatch(one.name) for one in path.iterdir())
     except (FileNotFoundError, NotADirectoryError):  # it may just have been removed
         return False
+
+
+def _require_own(work: Work, directory: Path) -> None:
+    """Make the directory of a task, and refuse one that somebody else had a hand in.
+
+    Names are known beforehand, and places of programs may be open to everybody: who made
+    such a directory could put outputs there.
+    """
+    use(work.programs.access)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        directory.mkdir()
+    status = directory.lstat()
+    if not is_trusted(work.programs.access, status):
+        raise TaskError(
+            f"working directory {directory}: was made by {owner_of(status)} with mode "
+            f"{stat.S_IMODE(status.st_mode):o}, so what is in it can't be trusted; remove "
+            "it, or put 'work' of 'programs' where others may not write"
+        )
 
 
 def _place(

@@ -1,9 +1,12 @@
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import psutil
@@ -21,6 +24,7 @@ from ziggy_dask.errors import ConnectionLostError, LeaseError, RecordsError
 from ziggy_dask.records import (
     TaskStep,
     create_database,
+    engines,
     instances,
     library,
     open_database,
@@ -53,6 +57,58 @@ def database(url):
     database = create_database(url)
     yield database
     database.close()
+
+
+@pytest.fixture
+def locked(tmp_path, monkeypatch):
+    """A database that another program has locked, whole, also to readers."""
+    monkeypatch.setattr(engines, "BUSY_MS", 20)
+    with closing(create_database(f"sqlite:///{tmp_path}/ziggy.db")) as database:
+        take_lease(database)
+        database._engine.dispose()
+        other = sqlite3.connect(tmp_path / "ziggy.db", isolation_level=None)
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        yield database, other
+        other.close()
+
+
+@pytest.mark.parametrize("act", ["read", "write"])
+def test_a_supervisor_waits_as_long_as_somebody_locks_the_database(locked, act, caplog):
+    database, other = locked
+    told = threading.Event()
+    caplog.handler.emit = lambda record: told.set()
+    done = []
+
+    def work():
+        if act == "write":
+            outcomes.drop_superfluous_change_sets(database)
+        done.append(current_lease(database))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert told.wait(60)
+    assert not done
+    with pytest.raises(RecordsError, match="locked"):  # it is tried again soon
+        refresh_lease(database, current_of(database))
+    other.close()
+    thread.join(60)
+    assert done[0].token == database.lease_token
+
+
+def test_who_is_not_in_charge_or_ends_is_told_at_once_that_a_database_is_locked(locked):
+    database, _ = locked
+    database.is_closing.set()
+    with pytest.raises(RecordsError, match="database is locked"):
+        outcomes.drop_superfluous_change_sets(database)
+    database.is_closing.clear()
+    database.lease_token = None
+    with pytest.raises(RecordsError, match="database is locked"):
+        current_lease(database)
+
+
+def current_of(database):
+    return SimpleNamespace(token=database.lease_token)
 
 
 def small_pipeline(value=1):

@@ -1,6 +1,58 @@
 """Working directories among what others keep in the same place."""
 
-from ziggy_dask.workers import task_directories, tidy
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from ziggy_dask.definitions import Programs
+from ziggy_dask.definitions.access import Access
+from ziggy_dask.errors import TaskError
+from ziggy_dask.workers import directory, task_directories, tidy
+
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("trick", ["theirs", "link", "open", "group"])
+def test_a_directory_that_somebody_else_made_is_refused(trick, tmp_path):
+    assert os.geteuid() == 0, "only root can give files away"
+    place = tmp_path / "work" / "1-2-fit"
+    elsewhere = tmp_path / "elsewhere"
+    for one in (elsewhere, place.parent, place):
+        one.mkdir()
+    if trick == "theirs":
+        os.chown(place, NOBODY, NOBODY)
+    elif trick == "open":
+        place.chmod(0o777)
+    elif trick == "group":
+        os.chown(place, NOBODY, os.getegid())
+        place.chmod(0o770)
+    else:
+        place.rmdir()
+        place.symlink_to(elsewhere)
+    for access in (Access.OWNER, Access.GROUP):
+        work = SimpleNamespace(programs=Programs(work=place.parent, access=access))
+        if (trick, access) == ("group", Access.GROUP):
+            directory._require_own(work, place)
+            continue
+        with pytest.raises(TaskError, match="can't be trusted") as caught:
+            directory._require_own(work, place)
+        assert str(place) in str(caught.value)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_directory_of_ones_own_is_made_with_the_rights_of_the_cluster(tmp_path):
+    before = os.umask(0)
+    try:
+        place = tmp_path / "work" / "1-2-fit"
+        work = SimpleNamespace(
+            programs=Programs(work=place.parent, access=Access.OWNER)
+        )
+        for _ in range(2):
+            directory._require_own(work, place)
+        assert place.stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(before)
 
 
 def test_only_what_is_ours_is_removed(tmp_path):

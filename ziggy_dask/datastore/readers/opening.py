@@ -14,6 +14,7 @@ import xarray as xr
 
 from ziggy_dask.datastore.content import OnDisk
 from ziggy_dask.datastore.items import FileItem
+from ziggy_dask.datastore.readers.expanding import require_bounded, require_declared
 from ziggy_dask.datastore.readers.regular import hold, require_own_files
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError, DeliveryError, ZiggyError
@@ -97,7 +98,9 @@ def open_file(
     read = reader_named(reader)
     with _holding(path, descriptor) as held:
         try:
+            require_bounded(held)
             reading = _reading(read(held, **dict(options)))
+            require_declared(held, reading.content)
         except ZiggyError as error:
             message = str(error).replace(str(held), str(path))
             raise type(error)(message) from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ziggy_dask.definitions.access import owner_of
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.mission import POINTER
@@ -56,11 +59,39 @@ def cluster_file(ctx: click.Context) -> Path:
     for directory in (Path.cwd(), *Path.cwd().parents):
         pointer = directory / POINTER
         if pointer.is_file():
+            _require_own(pointer)
             return directory / pointer.read_text(encoding="utf-8").strip()
     raise DefinitionError(
         "no cluster is known here; begin with: ziggy init DIRECTORY, or "
         "ziggy cluster init FILE, or give --cluster"
     )
+
+
+def _require_own(pointer: Path) -> None:
+    """Refuse to obey what another user put into a directory above.
+
+    A cluster file names code that is run, as a repository's settings do for git.
+    """
+    for place in (pointer.parent, pointer):
+        status = place.stat()
+        if status.st_uid not in (0, os.geteuid(), _asked_by()):
+            raise DefinitionError(
+                f"{place}: belongs to {owner_of(status)}, not to you, so the cluster that "
+                "it names is not taken without being asked for; if you trust it, give "
+                f"--cluster {_shown(pointer)}"
+            )
+
+
+def _asked_by() -> int:
+    """Return who became root by ``sudo``; root may use what is theirs."""
+    asked = os.environ.get("SUDO_UID", "")
+    return int(asked) if os.geteuid() == 0 and asked.isdecimal() else os.geteuid()
+
+
+def _shown(pointer: Path) -> str:
+    """Return the cluster file that a pointer names, as an argument of a command."""
+    text = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    return shlex.quote(str(pointer.parent.parent / text))
 
 
 def remember(file: Path) -> None:

@@ -113,6 +113,7 @@ def logs(
 ) -> None:
     """Show what the subtasks of TASK printed, and the tracebacks of those that failed."""
     from ziggy_dask.interface.output import show_value
+    from ziggy_dask.interface.outside import harmless
     from ziggy_dask.records.items import shown_items
 
     if (task is None) == (instance is None) or None not in (instance, subtask):
@@ -136,9 +137,9 @@ def logs(
         items = f" ({shown_items(one.items)})" if one.items else ""
         click.secho(f"── task {one.task}, subtask {one.number}{items}", bold=True)
         if one.log:
-            click.echo(one.log.rstrip())
+            click.echo(harmless(one.log.rstrip()))
         if one.traceback:
-            click.secho(one.traceback.rstrip(), fg="red")
+            click.secho(harmless(one.traceback.rstrip()), fg="red")
     for earlier in _earlier(records, task, instance) if errors and not follow else ():
         if subtask in (None, earlier.number) and (not item or item in earlier.items):
             is_empty = False
@@ -148,7 +149,8 @@ def logs(
                 f"earlier attempt {earlier.attempt}",
                 bold=True,
             )
-            click.echo(f"{earlier.log}{earlier.traceback}".rstrip() or earlier.message)
+            said = f"{earlier.log}{earlier.traceback}".rstrip() or earlier.message
+            click.echo(harmless(said))
     if is_empty:
         click.echo(_why_empty(records, task, instance, errors=errors))
 

@@ -1,0 +1,54 @@
+"""What a disk may lose of a datastore is told by name, and never taken for emptiness."""
+
+from pathlib import Path
+
+import pytest
+import zarr
+
+import ziggy_dask as z
+from ziggy_dask.datastore import Datastore, create_repository, open_repository
+from ziggy_dask.datastore.soundness import faults_of
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A datastore with something in it."""
+    place = tmp_path / "datastore"
+    session = create_repository(str(place))._repo.writable_session("main")
+    root = zarr.open_group(session.store, mode="a")
+    root.create_array("x", shape=(4,), dtype="f8", chunks=(2,))[:] = 1.0
+    session.commit("something")
+    return place
+
+
+def faults(place: Path) -> list[str]:
+    return list(faults_of(open_repository(str(place))))
+
+
+def test_every_file_that_is_lost_cut_short_or_changed_is_named(place):
+    assert faults(place) == []
+    files = [*(place / "snapshots").iterdir(), *(place / "manifests").iterdir()]
+    assert len(files) == 3
+    for file in files:
+        whole = file.read_bytes()
+        for content in (
+            *(whole[:length] for length in (0, 20, 39, 60, len(whole) - 5)),
+            whole[:60] + bytes([whole[60] ^ 0xFF]) + whole[61:],
+        ):
+            file.write_bytes(content)
+            assert any(file.name in one for one in faults(place)), len(content)
+        file.unlink()
+        assert any(file.name in one for one in faults(place))
+        file.write_bytes(whole)
+    assert faults(place) == []
+
+
+@pytest.mark.parametrize("length", [None, 0, 60])
+def test_a_datastore_without_its_newest_snapshot_is_not_empty(place, length):
+    file = place / "snapshots" / open_repository(str(place)).tip()
+    whole = file.read_bytes()
+    file.unlink()
+    if length is not None:
+        file.write_bytes(whole[:length])
+    with pytest.raises(z.DatastoreError, match="can't read the newest snapshot"):
+        list(Datastore(open_repository(str(place))))
