@@ -1,18 +1,17 @@
 """Faults of disks and operators: each is told, with the exit code that it should have."""
 
-import shutil
 from pathlib import Path
 
 import pytest
+import zarr
 
-from tests.conftest import images, store, work_pipeline
+from tests.conftest import images, store
 from ziggy_dask.engine.intake import _keep_and_remove
+from ziggy_dask.engine.launch import _require_fitting
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.interface import main
 from ziggy_dask.receipt.delivery import Delivery
 from ziggy_dask.receipt.manifest import generate_manifest, write_manifest
-
-WORK = "def work(raw):\n    return raw\n"
 
 
 def test_a_lost_snapshot_is_told_by_every_command(cluster, monkeypatch, capsys):
@@ -39,25 +38,14 @@ def test_a_lost_snapshot_is_told_by_every_command(cluster, monkeypatch, capsys):
     assert "Traceback" not in told.err
 
 
-def test_an_old_database_that_was_put_back_starts_nothing(cluster, code, client):
-    cluster.register(work_pipeline(code(WORK)))
-    store(cluster, {"set-1/L0": images(2)})
-    home = cluster._site.cluster.home
-    old = home / "old.db"
-    cluster._site.database.close()
-    shutil.copy(home / "ziggy.db", old)
-    cluster.run("test", client=client)
-    before = cluster.datastore.snapshot
-    cluster._site.database.close()
-    for one in home.glob("ziggy.db*"):
-        one.unlink()
-    shutil.copy(old, home / "ziggy.db")
+def test_an_old_database_that_was_put_back_starts_nothing(cluster):
+    session = cluster._site.repository._repo.writable_session("main")
+    zarr.open_group(session.store, mode="a").create_group("p")
+    session.commit("of an instance that is not on record", metadata={"instance": 3})
     with pytest.raises(
-        RecordsError, match="products of instance 1, but the newest one on"
+        RecordsError, match="products of instance 3, but the newest one on"
     ):
-        cluster.run("test", client=client)
-    assert cluster.datastore.snapshot == before
-    assert cluster.instances == []
+        _require_fitting(cluster._site)
 
 
 def test_manifests_of_one_name_are_all_kept(tmp_path):
