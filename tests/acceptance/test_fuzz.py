@@ -18,7 +18,7 @@ def take(path):
     if number == 7:
         time.sleep(600)
     if number == 9:
-        bytearray(fuzz.MEMORY_BYTES)
+        bytearray(4 * fuzz.MEMORY_BYTES)
 
 fuzz.LIMIT_S = 1
 kind = fuzz.Kind(samples=[b"sample"], take=take, suffix=".x")

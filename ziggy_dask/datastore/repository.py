@@ -104,7 +104,8 @@ class Repository:
         except icechunk.IcechunkError as error:
             what = f"snapshot {snapshot!r}" if snapshot else "the newest snapshot"
             raise DatastoreError(
-                f"datastore {self.url}: can't read {what}: {_first_line(error)}"
+                f"datastore {self.url}: can't read {what}: {_first_line(error)}; "
+                "ziggy doctor says what is damaged"
             ) from error
         return session
 

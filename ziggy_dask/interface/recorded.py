@@ -15,11 +15,11 @@ from ziggy_dask import records
 from ziggy_dask.definitions import read_cluster
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError, RecordsError
-from ziggy_dask.receipt.quarantine import Quarantine, all_quarantined
 
 if TYPE_CHECKING:
     from ziggy_dask.definitions import ClusterFile, CodeTree
     from ziggy_dask.interface.status import Status
+    from ziggy_dask.receipt.quarantine import Quarantine
     from ziggy_dask.records import Database
     from ziggy_dask.records.alerts import Alert
     from ziggy_dask.records.attempts import EarlierSubtask
@@ -116,6 +116,8 @@ class Records:
     @property
     def quarantined(self) -> list[Quarantine]:
         """Files of deliveries that were not taken in with the rest, by delivery."""
+        from ziggy_dask.receipt.quarantine import all_quarantined
+
         return list(all_quarantined(self._file.quarantine))
 
     @property
