@@ -19,7 +19,7 @@ from ziggy_dask.supervisor.triggers import look_for_events
 RESUME = """
     import os, signal, sys
     import ziggy_dask as z
-    from ziggy_dask.engine import intake
+    from ziggy_dask.engine import accepting, intake
     from ziggy_dask.datastore.repository import Repository
     from ziggy_dask.engine.publish import reconcile
     from ziggy_dask.records import instances, outcomes, triggers
@@ -53,8 +53,8 @@ STEPS = {
     "after the event is on record": "die_after(supervise.instances, 'create_instance')",
     "before the delivery has a task": "die_before(instances, 'create_task')",
     "after it has a task": "die_after(instances, 'create_task')",
-    "after it was checked": "die_after(intake, 'validate')",
-    "after it was acknowledged": "die_after(intake, 'write_acknowledgement')",
+    "after it was checked": "die_after(accepting, 'validate')",
+    "after it was acknowledged": "die_after(accepting, 'write_acknowledgement')",
     "after its files were read": "die_after(intake, 'store_delivery')",
     "before the commit": "die_before(Repository, 'finish_writing')",
     "after the commit": "die_after(Repository, 'finish_writing')",

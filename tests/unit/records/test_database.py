@@ -74,10 +74,10 @@ def locked(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("act", ["read", "write"])
-def test_a_supervisor_waits_as_long_as_somebody_locks_the_database(locked, act, caplog):
+def test_a_supervisor_waits_as_long_as_somebody_locks_the_database(locked, act, logged):
     database, other = locked
     told = threading.Event()
-    caplog.handler.emit = lambda record: told.set()
+    logged.handler.emit = lambda record: told.set()
     done = []
 
     def work():
