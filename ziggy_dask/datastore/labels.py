@@ -77,7 +77,11 @@ class Labels:
 
     def take(self, positions: slice | Sequence[int]) -> Labels:
         """Return the labels at some positions."""
-        return Labels(self.values[positions])
+        if not isinstance(positions, slice):
+            return Labels(self.values[positions])
+        taken = object.__new__(Labels)  # part of what differs differs
+        object.__setattr__(taken, "values", self.values[positions])
+        return taken
 
     def positions(self, wanted: Labels) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Return where the `wanted` labels are in these; all must be there."""

@@ -40,6 +40,10 @@ from ziggy_dask.datastore.stores import bind, store_to_write, write_region
 Selection = slice | Sequence[int]
 _FEW_CHUNKS = 16
 """So many chunks are read without asking first which of them exist."""
+_MOST_KNOWN = 1000
+"""So many chunks are kept in mind of an array, and so many arrays."""
+_said_in: dict[tuple[str, str], frozenset[int] | None] = {}
+"""Where something is said of items, by snapshot and array; neither ever changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,8 +299,10 @@ def _said(
     if layout.records is None:
         return (template,)
     place = f"{layout.path}/{ITEM_ATTRS}"
-    array = bind(session.store, place, layout.records)
     with damage_told(place, _told_items(layout, positions)):
+        if not _may_say(session, place, layout.records, positions):
+            return (template,)
+        array = bind(session.store, place, layout.records)
         texts = (
             _existing_texts(session, array, positions)
             if isinstance(positions, slice)
@@ -309,6 +315,36 @@ def _said(
         if text not in known:
             known[str(text)] = recorded(template, str(text))
     return [known[str(text)] for text in texts]
+
+
+def _may_say(
+    session: icechunk.Session, place: str, records: Any, positions: Selection
+) -> bool:
+    """Tell whether anything may be said of items; a snapshot is looked through once."""
+    if not (session.read_only and isinstance(positions, slice)):
+        return True
+    key = (session.snapshot_id, place)
+    if key not in _said_in:
+        if len(_said_in) >= _MOST_KNOWN:
+            _said_in.clear()
+        _said_in[key] = sync(_few_chunks(session, place))
+    chunks = _said_in[key]
+    if chunks is None:
+        return True
+    (count,) = records.shape
+    (size,) = records.chunks
+    start, stop, _ = positions.indices(count)
+    return not chunks.isdisjoint(range(start // size, -(-stop // size)))
+
+
+async def _few_chunks(session: icechunk.Session, place: str) -> frozenset[int] | None:
+    """Return which chunks there are of an array; None: too many to know them by heart."""
+    found = set()
+    async for chunk in session.chunk_coordinates(f"/{place}"):
+        found.add(chunk[0])
+        if len(found) > _MOST_KNOWN:
+            return None
+    return frozenset(found)
 
 
 def _existing_texts(

@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from ziggy_dask.datastore import (
     Labels,
@@ -152,3 +153,36 @@ def test_large_items_are_stored_in_pieces(repository):
     array = zarr.open_array(session.store, path="big/cube")
     assert np.prod(array.chunks) * 8 <= 64 * 1024 * 1024
     assert array.chunks[0] == 1
+
+
+@pytest.mark.parametrize("most", [1, 1000])
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_what_is_said_of_some_items_is_read_with_them(
+    repository, monkeypatch, most, chunk
+):
+    """Also where most say nothing, and when more is said in a later snapshot."""
+    monkeypatch.setattr("ziggy_dask.datastore.layout._MOST_KNOWN", most)
+    dataset = everything()
+    said = {0: "Kepler", 3: "TESS", 5: "K2"}
+    storage = Storage(dimension="item", chunk=chunk, chunks=(), compression="zstd")
+    session = repository._repo.writable_session("main")
+    zarr.open_group(session.store, mode="a")
+    allocate(
+        session,
+        "a/b",
+        dataset.isel(item=slice(0, 1)),
+        storage,
+        Labels(dataset["item"].values),
+    )
+    for last in (2, COUNT):
+        layout = read_layout(session, "a/b", "item")
+        for n in range(last):
+            own = dataset.isel(item=slice(n, n + 1))
+            own.attrs["telescope"] = said.get(n, "Kepler")
+            write_slice(layout, session, own, n)
+        session.commit("written")
+        reading = repository.reading()
+        for n in range(last):
+            found = read_slice(layout, reading, slice(n, n + 1))
+            assert found.attrs["telescope"] == said.get(n, "Kepler")
+        session = repository._repo.writable_session("main")
