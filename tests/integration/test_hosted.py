@@ -122,11 +122,12 @@ def test_workers_that_do_not_come_are_told_of_and_given_up(tmp_path, code, monke
         ClusterError, match="'compute: class' has started, but no worker"
     ):
         run(cluster._site, Request(pipeline="test"), listen=heard.append)
-    (told,) = cluster.alerts
+    ended, told = cluster.alerts
+    assert ended.message.startswith("instance 1 can't go on: 'compute: class' has")
     assert told.message.startswith("'compute: class' has started, but has no worker")
     warnings = [one.warnings for one in heard if isinstance(one, Planned)]
     assert (told.message,) in warnings
-    assert cluster.instance(1).state.value == "PROCESSING"
+    assert cluster.instance(1).state.value == "TRANSITION_FAILED"
 
 
 def test_a_scheduler_that_wants_certificates(tmp_path):
