@@ -79,12 +79,12 @@ def test_a_server_that_is_killed_in_mid_run_costs_no_subtask(
     killed = threading.Event()
     record = outcomes.record
 
-    def killing(database, results):
+    def killing(database, results, made):
         if not killed.is_set():
             killed.set()
             postgres.kill()
             threading.Timer(0.5, postgres.start).start()
-        return record(database, results)
+        return record(database, results, made)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outcomes, "record", killing)
