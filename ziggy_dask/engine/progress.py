@@ -66,8 +66,6 @@ class TaskProgress:
     """Subtasks that could not run, since one before them failed."""
     lost_together: bool = False
     """Whether subtasks were lost in one batch, so that only one of them may be to blame."""
-    shares_no_batch: bool = False
-    """Whether a batch that it shared with others was lost, so that it runs by itself."""
     resubmits: int = 0
     """How often it was restarted by itself."""
     tolerated: int = 0
@@ -320,12 +318,9 @@ class Progress:
         task.lost_together |= lost_together
         self._touch(index)
 
-    def ended(self, key: Key, *, is_lost: bool = False) -> None:
-        """Note that a batch has ended, or was lost with its worker."""
+    def ended(self, key: Key) -> None:
+        """Note that a batch has ended."""
         standing = self._batches.pop(key)
-        if is_lost and standing.batch.is_shared:
-            for index in standing.batch.tasks:
-                self[index].shares_no_batch = True
         if standing.is_submitted:
             self._in_flight -= 1
             self._running[standing.batch.node] -= 1

@@ -207,7 +207,7 @@ class InstanceRun:
                 blocked=numbers[SubtaskState.BLOCKED],
                 lost_together=ended.is_lost and len(result.outcomes) > 1,
             )
-        self._progress.ended(key, is_lost=ended.is_lost)
+        self._progress.ended(key)
 
     def _record_begun(self) -> None:
         """Show tasks as executing whose first batches are with workers."""

@@ -46,8 +46,3 @@ class Batch:
     def size(self) -> int:
         """Number of subtasks."""
         return sum(len(part.subtasks) for part in self.parts)
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether it has subtasks of several tasks."""
-        return len(self.parts) > 1

@@ -453,20 +453,12 @@ def shared_batch(*indices):
     return progress, batch
 
 
-def test_tasks_whose_shared_batch_is_lost_run_again_each_by_itself():
-    progress, batch = shared_batch(0, 1)
-    progress.ended(batch.key, is_lost=True)
-    assert [one.shares_no_batch for one in progress] == [True, True]
-    assert decided(progress) == [Unblock((0, 1))]
-
-
 def test_tasks_of_a_shared_batch_end_as_they_do_themselves():
     progress, batch = shared_batch(0, 1, 2)
     progress.recorded(0, complete=[0])
     progress.recorded(1, failed=[0])
     progress.recorded(2, complete=[0])
     progress.ended(batch.key)
-    assert not any(one.shares_no_batch for one in progress)
     assert decided(progress) == [ShowErrors(), Fail(1, FailureCause.SUBTASKS)]
     progress.failed(1, FailureCause.SUBTASKS)
     progress.shows_errors = True
