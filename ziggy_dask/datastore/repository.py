@@ -98,9 +98,8 @@ class Repository:
                 session = self._repo.readonly_session(MAIN)
             else:
                 session = self._repo.readonly_session(snapshot_id=snapshot)
-            self._repo.lookup_snapshot(
-                session.snapshot_id
-            )  # Zarr takes a lost one for empty
+            # Zarr takes a lost snapshot for an empty one.
+            self._repo.lookup_snapshot(session.snapshot_id)
         except icechunk.IcechunkError as error:
             what = f"snapshot {snapshot!r}" if snapshot else "the newest snapshot"
             raise DatastoreError(

@@ -53,7 +53,7 @@ def warn_of_bad(site: OpenCluster, task: TaskRecord, accepted: Accepted) -> None
         site,
         Severity.ERROR,
         f"the delivery {task.unit} is stored without {len(faults)} bad files, which are "
-        f"in {place}:\n{shown}{more}\nmend what is wrong, then: "
+        f"in {place}:\n{shown}{more}\nfix what is wrong, then: "
         f"ziggy receive {place} --no-manifest",
         source="receipt",
         instance=task.instance,
