@@ -92,7 +92,7 @@ def measure(count: int) -> tuple[float, float]:
         assert done.state.value == "COMPLETED", done.record.message
         assert isinstance(cluster, z.Cluster)
         cluster._site.database.close()
-        # Workers are there when it is opened; starting them is no part of it.
+        # Workers are there when it is opened; starting them is not a part of it.
         opened = moments.get("Opened", planned[0])
         return (
             (planned[0] - moments["begin"]) / count * 1e3,

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, sorted by who can mend it.
+"""Everything that can go wrong, sorted by who can fix it.
 
 ::
 
@@ -6,7 +6,7 @@
     ├── DefinitionError       the author: a definition, parameter or cluster file is wrong
     ├── DeliveryError         the sender: a manifest or a delivered file is wrong
     ├── DatastoreError        the site: the datastore can't be opened, read or written
-    │   └── MissingError      it has not what is asked for
+    │   └── MissingError      it lacks what was requested
     ├── ClusterError          the site: compute environment or supervisor
     │   ├── ComputeLostError  workers went away while subtasks ran
     │   └── LeaseError        another supervisor holds this cluster
@@ -14,7 +14,7 @@
     └── RecordsError          the site: the database can't be opened, read or written
         └── ConnectionLostError   it went away, and may come back
 
-A message says what failed, where, which value, and the mend. The command line
+A message says what failed, where, which value, and the fix. The command line
 prints it as one block and exits with the code of the class; anything that is
 not a `ZiggyError` is a defect of this package and keeps its traceback.
 """
@@ -36,7 +36,7 @@ class Fault:
     """One thing that is wrong with a file that a user wrote."""
 
     message: str
-    """What is wrong, with the value and the mend."""
+    """What is wrong, with the value and the fix."""
     file: str = ""
     """The file, as the user named it; empty for definitions built in Python."""
     line: int = 0
@@ -86,7 +86,7 @@ class DatastoreError(ZiggyError):
 
 
 class MissingError(DatastoreError):
-    """The datastore has not what is asked for."""
+    """The datastore lacks what was requested."""
 
 
 class ClusterError(ZiggyError):

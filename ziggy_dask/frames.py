@@ -4,7 +4,7 @@
 Python 3.11 the garbage collector may start in between; a finalizer that it runs may let
 another thread go on, and one that enters Python for the first time, as the threads of
 compiled libraries do, waits for that very lock: nobody moves ever again (CPython issue
-106883, mended in 3.12). Dask's profiler makes that call a hundred times a second in every
+106883, fixed in 3.12). Dask's profiler makes that call a hundred times a second in every
 worker.
 """
 

@@ -56,7 +56,7 @@ class Signal:
 
 
 def detrend(light_curve: xr.Dataset, parameters: Values) -> xr.Dataset:
-    """Divide a light curve by its slow trend and drop what is no measurement.
+    """Divide a light curve by its slow trend and drop what is not a measurement.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ def _measured(
     depths = [level - flux[inside][numbers == n].mean() for n in np.unique(numbers)]
     depth = float(np.average(depths, weights=counts)) if depths else 0.0
     noise = _noise_of_mean(time[~around], flux[~around], duration)
-    # One deep accident among many empty transits is no planet.
+    # One deep accident among many empty transits is not a planet.
     typical = min(depth, float(np.median(depths))) if depths else 0.0
     snr = max(typical, 0.0) / noise * np.sqrt(len(depths)) if noise > 0 else 0.0
     first = epoch - period * np.floor((epoch - time[0]) / period)

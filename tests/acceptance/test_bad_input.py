@@ -105,7 +105,7 @@ def test_a_bad_manifest_is_refused(cluster, path, tmp_path):
                 "--set",
                 "Algorithm Parameters.execution_pause_seconds=x",
             ],
-            "'x' is no number",
+            "'x' is not a number",
         ),
         (
             [
@@ -127,7 +127,7 @@ def test_a_bad_manifest_is_refused(cluster, path, tmp_path):
         (["graph", "sample", "-o", "x.svg"], "there is nothing to draw"),
         (["tasks", "7"], "there is no instance 7"),
         (["subtasks", "7"], "there is no task 7"),
-        (["run", "--continue"], "no instance is left to go on with"),
+        (["run", "--continue"], "no instance is left to resume"),
         (["datastore", "show", "set-1/L9"], "no product at 'set-1/L9'"),
         (["halt", "7"], "there is no task 7"),
         (["halt", "--instance", "0"], "there is no instance 0"),
@@ -153,7 +153,7 @@ def test_a_bad_request_is_refused(cluster, arguments, words):
         (["run", "--continue", "--set", "Set.x=1"], "takes no options but --instance"),
         (["run", "--continue", "--detach"], "takes no options but --instance"),
         (["run", "sample", "--instance", "1"], "--instance goes with --continue"),
-        (["restart", "three"], "'three' is no number; write e.g. 3,4,7-10"),
+        (["restart", "three"], "'three' is not a number; write e.g. 3,4,7-10"),
         (["halt", "--all", "--instance", "1"], "give TASKS, --instance or --all"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),

@@ -93,7 +93,7 @@ WITNESS = """
 
 
     def work(raw, parameters, context):
-        if context.labels[0] in {broken} and not parameters["S"]["mended"]:
+        if context.labels[0] in {broken} and not parameters["S"]["fixed"]:
             raise ValueError("not yet")
         bias = parameters["S"]["bias"]
         said = dict(gain=GAIN, bias=bias, task=context.task, subtask=context.subtask)
@@ -118,7 +118,7 @@ def test_what_is_on_record_agrees_with_what_ran(cluster, code, client, seed):
     gains = {}
     gain = edit()
     root = code(WITNESS.format(gain=gain, broken=broken))
-    values = {"bias": 1, "mended": False}
+    values = {"bias": 1, "fixed": False}
     cluster.register(with_parameters(root, values, chance.choice([0, 8])))
     gains[read_code(root).version.partition(" ")[0]] = gain
     cluster.run("test", client=client)
@@ -136,7 +136,7 @@ def test_what_is_on_record_agrees_with_what_ran(cluster, code, client, seed):
             parameters={"S": changes} if changes else {},
             client=client,
         )
-    cluster.restart(instance=1, parameters={"S": {"mended": True}}, client=client)
+    cluster.restart(instance=1, parameters={"S": {"fixed": True}}, client=client)
     product = cluster.datastore["set-1/L1"].load()
     for number, label in enumerate(labels):
         why = cluster.why("set-1/L1", item=label)

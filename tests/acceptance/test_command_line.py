@@ -231,7 +231,7 @@ def read_until(terminal, wanted):
 
 
 @pytest.mark.parametrize(
-    ("words", "mend"),
+    ("words", "fix"),
     [
         (["taks"], "did you mean 'tasks'"),
         (["cluster", "strat"], "did you mean 'start'"),
@@ -241,7 +241,7 @@ def read_until(terminal, wanted):
         (["run", "first", "--set", "Mesuring.bias=1"], "did you mean 'Measuring'"),
     ],
 )
-def test_a_mistyped_name_is_refused_with_the_right_one(mission, words, mend):
+def test_a_mistyped_name_is_refused_with_the_right_one(mission, words, fix):
     done = ziggy(mission, *words)
     assert done.returncode in (2, 3)
-    assert mend in done.stderr
+    assert fix in done.stderr

@@ -17,7 +17,7 @@ ALGORITHMS = """
 
 
     def work(raw, context):
-        if context.labels == ["i3"] and not Path(HERE, "mended").exists():
+        if context.labels == ["i3"] and not Path(HERE, "fixed").exists():
             raise ValueError("not yet")
         return raw * GAIN
 """
@@ -67,7 +67,7 @@ def test_a_copy_goes_on_by_itself_and_leaves_the_original_alone(
     copy = copied(stopped, tmp_path / "copy")
     home = stopped._site.cluster.home
     before = files_below(home / "datastore")
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     chunks = copy._site.cluster.home / "datastore" / "chunks"
     recorded = sorted(chunks.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     for path in recorded[-lost:] if lost else []:

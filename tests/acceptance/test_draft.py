@@ -42,7 +42,7 @@ def new_draft() -> z.Draft:
 
 
 def run_cells(draft: z.Draft, text: str = CELLS, name: str = "<cell-1>") -> dict:
-    """Run text as a notebook does: its source is known, but it is no module."""
+    """Run text as a notebook does: its source is known, but it is not a module."""
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     module = types.ModuleType("__main__")
     space = vars(module) | {"draft": draft}

@@ -48,7 +48,7 @@ def test_a_sound_cluster_has_no_findings(mission, client):
     assert (done.exit_code, done.output.strip()) == (0, "all is well")
 
 
-def test_what_is_left_over_is_found_and_mended(mission, client):
+def test_what_is_left_over_is_found_and_fixed(mission, client):
     mission.run("test", client=client)
     left = mission.home / "work" / "1-1-double" / "st-0"
     left.mkdir(parents=True)
@@ -62,9 +62,9 @@ def test_what_is_left_over_is_found_and_mended(mission, client):
     assert found.exit_code == 1
     assert "ziggy doctor --fix" in found.output
     assert len(mission.doctor()) == 3
-    mended = command(mission, "doctor", "--fix", "--json")
-    assert mended.exit_code == 0
-    assert [row["done"] for row in json.loads(mended.stdout)] == [True] * 3
+    fixed = command(mission, "doctor", "--fix", "--json")
+    assert fixed.exit_code == 0
+    assert [row["done"] for row in json.loads(fixed.stdout)] == [True] * 3
     assert mission.doctor() == []
     assert not left.exists()
 
@@ -77,7 +77,7 @@ def test_a_commit_that_is_not_on_record_is_found_and_recorded(mission, client):
     )
     (finding,) = mission.doctor()
     assert finding.what.startswith("tasks 2 are stored, and not on record")
-    mission.doctor(mends=True)
+    mission.doctor(fix=True)
     assert mission.task(2).record.step is TaskStep.COMPLETE
     assert mission.doctor() == []
 
@@ -86,7 +86,7 @@ def test_lost_products_and_abandoned_instances_are_for_the_operator(mission, cli
     mission.run("test", client=client)
     sql(mission, "UPDATE tasks SET snapshot = 'GONE' WHERE id = 1")
     sql(mission, "UPDATE instances SET state = 'PROCESSING', finished = NULL")
-    whats = [one.what for one in mission.doctor(mends=True)]
+    whats = [one.what for one in mission.doctor(fix=True)]
     assert whats == [
         "task 1 was stored by snapshot 'GONE', which is not in the datastore's history",
         "instance 1 is PROCESSING, and nobody works on it",
@@ -134,7 +134,7 @@ def test_a_restore_over_something_is_refused(mission, client, tmp_path):
     other.write_text("cluster: other\nhome: ./other\n")
     with pytest.raises(z.RecordsError, match="is a backup of cluster 'test', not of"):
         create_cluster(other).restore(file)
-    with pytest.raises(z.RecordsError, match="is no backup"):
+    with pytest.raises(z.RecordsError, match="is not a backup"):
         create_cluster(other).restore(mission.home / "ziggy.db")
     (tmp_path / "text.db").write_text("no database")
     with pytest.raises(z.RecordsError, match="text.db"):

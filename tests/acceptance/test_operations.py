@@ -100,7 +100,7 @@ def break_(cluster, *items, why="clouds"):
         (cluster.root / f"broken-{item}").write_text(why)
 
 
-def mend(cluster, *items):
+def fix(cluster, *items):
     for item in items:
         (cluster.root / f"broken-{item}").unlink()
 
@@ -134,7 +134,7 @@ def test_a_restart_runs_what_failed_and_what_waits_for_it(mission, client, expec
     instance = mission.run("test", client=client)
     assert instance.state.value == "ERRORS_STALLED"
     mission.runs()
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     (done,) = mission.restart(instance=instance.id, client=client)
     assert (done.id, done.state.value) == (instance.id, "COMPLETED")
     assert mission.runs() == [
@@ -150,7 +150,7 @@ def test_a_restart_runs_what_failed_and_what_waits_for_it(mission, client, expec
 def test_restarting_again_finds_nothing_to_do(mission, client):
     break_(mission, "set-2-i1")
     instance = mission.run("test", client=client)
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     mission.restart(instance=instance.id, client=client)
     mission.runs()
     assert mission.restart(instance=instance.id, client=client) == []
@@ -166,7 +166,7 @@ def test_two_who_restart_the_same_at_once_run_it_once(mission, client, monkeypat
     break_(mission, "set-2-i1")
     mission.run("test", client=client)
     mission.runs()
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     other = z.open(mission._site.cluster.path)
 
     def late(database):
@@ -185,7 +185,7 @@ def test_what_waits_in_an_instance_that_has_ended_is_halted_and_restarted(
 ):
     break_(mission, "set-2-i1")
     mission.run("test", client=client)
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     with in_charge(mission._site):  # of something else
         assert z.open(mission._site.cluster.path).halt(instance=1) == 2
     mission.run("test", where=["dataset=set-1"], client=client)
@@ -200,7 +200,7 @@ def test_from_the_beginning_all_of_a_task_runs_again(mission, client, expected):
     break_(mission, "set-2-i1")
     instance = mission.run("test", client=client)
     mission.runs()
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     (done,) = mission.restart(
         instance=instance.id, mode="from-beginning", client=client
     )
@@ -243,7 +243,7 @@ def test_a_task_that_was_stored_with_failures_can_be_completed_later(
     assert instance.state.value == "COMPLETED"
     before = mission.datastore["set-2/L3"]["pixels"].values
     mission.runs()
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     (done,) = mission.restart(instance=instance.id, client=client)
     assert done.state.value == "COMPLETED"
     assert mission.runs() == [
@@ -258,7 +258,7 @@ def test_a_task_that_was_stored_with_failures_can_be_completed_later(
 def test_a_restart_can_change_parameters_and_says_so(mission, client):
     break_(mission, "set-2-i1")
     instance = mission.run("test", client=client)
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     done = command(
         mission,
         *("restart", "--instance", instance.id),
@@ -327,7 +327,7 @@ def test_restarting_one_kind_of_failure_leaves_the_others_alone(mission, client)
         "ValueError": 2,
         "KeyError": 1,
     }
-    mend(mission, "set-1-i0", "set-2-i1", "set-2-i3")
+    fix(mission, "set-1-i0", "set-2-i1", "set-2-i3")
     mission.runs()
     (done,) = mission.restart(cause=groups["ValueError"].fingerprint, client=client)
     assert done.state.value == "ERRORS_STALLED"
@@ -349,7 +349,7 @@ def test_a_node_can_have_its_failures_run_again_by_themselves(mission, client):
     assert len(failed) == 3
     severities = [one.severity.value for one in mission.alerts]
     assert severities == ["ERROR", "WARNING", "ERROR", "WARNING", "ERROR"]
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     (done,) = mission.restart(instance=instance.id, client=client)
     record = next(t.record for t in done.tasks if t.record.unit == "[set-2]")
     assert (record.attempt, record.resubmits) == (3, 0)
@@ -465,7 +465,7 @@ def test_a_failed_subtask_is_opened_with_what_it_was_given(mission, client):
     assert not opened.is_code_changed
     with pytest.raises(ValueError, match="clouds"):
         opened.run()
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     made = opened.run()
     np.testing.assert_allclose(made["pixels"], raw["pixels"].values[[1]] * 2)
     (mission.root / "algorithms.py").write_text("def fragile(raw):\n    return 7\n")
@@ -489,7 +489,7 @@ def test_the_debugger_stops_where_a_subtask_failed(mission, client):
     assert done.returncode == 0, done.stderr
     assert "['i1']" in done.stdout
     assert "ValueError: clouds" in done.stderr
-    mend(mission, "set-2-i1")
+    fix(mission, "set-2-i1")
     done = command(mission, "debug", "2", "--subtask", "0")
     assert "it did not fail; it returned:\n<xarray.Dataset>" in done.output
 
@@ -541,7 +541,7 @@ MANY_WAYS_TO_FAIL = """
 
 
     def fail(raw, context):
-        if (HERE / "mended").exists():
+        if (HERE / "fixed").exists():
             with (HERE / "again.txt").open("a") as file:
                 file.write(f"{context.subtask}\\n")
             return raw
@@ -577,7 +577,7 @@ def test_a_thousand_failures_of_six_causes_are_told_apart(cluster, code, client)
     assert right >= 0.95 * count, [(g.count, g.cause, g.message) for g in groups]
     assert sum(one.count for one in groups) == count
     (memory,) = [one for one in groups if one.cause.value == "out of memory"]
-    (root / "mended").touch()
+    (root / "fixed").touch()
     cluster.restart(cause=memory.fingerprint, client=client)
     again = [int(line) for line in (root / "again.txt").read_text().split()]
     assert sorted(again) == [n for n in range(count) if n % 6 == 4]

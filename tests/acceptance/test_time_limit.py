@@ -15,7 +15,7 @@ ALGORITHMS = """
 
 
     def work(raw, context):
-        while context.labels == ["i1"] and not (HERE / "mended").exists():
+        while context.labels == ["i1"] and not (HERE / "fixed").exists():
             try:
                 sum(range(1000))
             except Exception:
@@ -35,7 +35,7 @@ def test_a_function_that_takes_too_long_is_ended_alone(cluster, code, client):
     task = instance.tasks[0]
     assert (task.record.complete, task.record.failed) == (3, 1)
     assert "in work" in task.logs(1)[0].traceback
-    (root / "mended").touch()
+    (root / "fixed").touch()
     (again,) = cluster.restart(instance=instance.id, client=client)
     assert again.state.value == "COMPLETED"
 

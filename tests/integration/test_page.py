@@ -23,7 +23,7 @@ def measure(image):
     name = str(image["item"].values[0])
     while not Path("PLACE", f"go-{name}").exists():
         time.sleep(0.02)
-    if name == "i9" and not Path("PLACE", "mended").exists():
+    if name == "i9" and not Path("PLACE", "fixed").exists():
         raise ValueError("too dark")
     return image
 """
@@ -175,7 +175,7 @@ def test_the_page_in_the_dashboard_shows_a_running_instance(
     until(browser, lambda: "too dark" in text(browser, "failures"))
     assert "read only" in text(browser, "mode")
     assert not browser.find_elements("css selector", "[data-do=acknowledge]")
-    (tmp_path / "mended").touch()
+    (tmp_path / "fixed").touch()
     ACTIONS["restart"](cluster._site, 1)
     until(browser, lambda: shown(4, 0))
     until(browser, lambda: "complete, 4/4" in text(browser, "graph"))

@@ -17,12 +17,12 @@ pytestmark = [pytest.mark.postgres, pytest.mark.integration]
 ALGORITHMS = """
     from pathlib import Path
 
-    MENDED = Path(__file__).parent / "mended"
+    FIXED = Path(__file__).parent / "fixed"
 
 
     def scale(raw):
-        if raw["item"].values[0] == "i3" and not MENDED.exists():
-            raise ValueError("not mended yet")
+        if raw["item"].values[0] == "i3" and not FIXED.exists():
+            raise ValueError("not fixed yet")
         return raw * 2
 
 
@@ -52,7 +52,7 @@ def test_runs_fail_and_restart_and_nobody_sees_the_password(
     prepare(cluster, root)
     failed = cluster.run("test", client=client)
     assert states(failed)["scale [set-1]"] == "ERROR - WAITING_TO_STORE"
-    (root / "mended").touch()
+    (root / "fixed").touch()
     tasks = [one.record.id for one in failed.tasks]
     said = []
     for arguments in (
@@ -75,7 +75,7 @@ def test_a_server_that_is_killed_in_mid_run_costs_no_subtask(
 ):
     cluster = postgres_cluster
     prepare(cluster, code(ALGORITHMS))
-    (cluster._site.cluster.path.parent / "code" / "mended").touch()
+    (cluster._site.cluster.path.parent / "code" / "fixed").touch()
     killed = threading.Event()
     record = outcomes.record
 
@@ -100,7 +100,7 @@ def test_a_server_that_is_gone_when_a_task_is_published_costs_nothing(
 ):
     cluster = postgres_cluster
     prepare(cluster, code(ALGORITHMS))
-    (cluster._site.cluster.path.parent / "code" / "mended").touch()
+    (cluster._site.cluster.path.parent / "code" / "fixed").touch()
     permit = cluster._site.database.require_lease
     asked = []
 
@@ -123,7 +123,7 @@ def test_a_server_that_is_gone_at_the_end_spoils_nothing(
 ):
     cluster = postgres_cluster
     prepare(cluster, code(ALGORITHMS))
-    (cluster._site.cluster.path.parent / "code" / "mended").touch()
+    (cluster._site.cluster.path.parent / "code" / "fixed").touch()
 
     site = cluster._site
     try:

@@ -176,13 +176,13 @@ def refusal(hosts: Sequence[str], origins: Sequence[str]) -> str:
     >>> refusal(["localhost:8787"], ["http://localhost:8787"])
     ''
     >>> refusal(["mallory.example:8787"], [])
-    "403: 'mallory.example:8787' is no name of this machine\n"
+    "403: 'mallory.example:8787' is not a name of this machine\n"
     """
     if len(hosts) != 1 or len(origins) > 1:
         return "403: a request names one host, and one origin at most\n"
     (host,) = hosts
     if not _is_ours(host):
-        return f"403: {host!r} is no name of this machine\n"
+        return f"403: {host!r} is not a name of this machine\n"
     if origins and origins[0].lower() not in (
         f"{scheme}://{host.lower()}" for scheme in ("http", "https")
     ):

@@ -286,7 +286,7 @@ def _kubernetes(compute: KubernetesCompute, read: Callable[[Secret], str]) -> Ca
 def _loaded(call: Call) -> Callable[..., Any]:
     """Return the class of a call."""
     module, _, name = call.target.partition(":")
-    mend = f"; install it with: pip install '{call.package}'" if call.package else ""
+    advice = f"; install it with: pip install '{call.package}'" if call.package else ""
     try:
         if call.package == "asyncssh":
             importlib.import_module("asyncssh")
@@ -294,10 +294,10 @@ def _loaded(call: Call) -> Callable[..., Any]:
     except ImportError as error:
         reason = " ".join(str(error).split())
         raise ClusterError(
-            f"{call.target} can't be imported: {reason}{mend}"
+            f"{call.target} can't be imported: {reason}{advice}"
         ) from error
     except AttributeError as error:
-        raise ClusterError(f"module {module!r} has no {name!r}{mend}") from error
+        raise ClusterError(f"module {module!r} has no {name!r}{advice}") from error
     return loaded
 
 

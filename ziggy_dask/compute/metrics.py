@@ -72,7 +72,7 @@ def read_nas_metrics(path: Path, directorate: str = "SMD") -> NasMetrics:
     Raises
     ------
     ClusterError
-        If the file can't be read, or a row is no row of that table.
+        If the file can't be read, or a row is not a row of that table.
     """
     if directorate not in DIRECTORATES:
         raise ClusterError(

@@ -104,7 +104,7 @@ def _security(compute: AddressCompute) -> Security:
     except (ssl.SSLError, OSError, ValueError) as error:
         raise ClusterError(
             f"'compute: security': {files.certificate} and {files.key} are not a "
-            f"certificate and its key, or {files.ca_file} is no certificate: {error}"
+            f"certificate and its key, or {files.ca_file} is not a certificate: {error}"
         ) from error
     return security
 

@@ -198,7 +198,7 @@ def check_jobs(one: Environment) -> tuple[Problem, ...]:
                     found.append(
                         Problem(
                             (*where[:-1], "directives"),
-                            f"{line!r} is no line of HTCondor; write 'name = value'",
+                            f"{line!r} is not a line of HTCondor; write 'name = value'",
                         )
                     )
     return tuple(found) or tuple(_refused(one))

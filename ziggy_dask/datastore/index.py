@@ -95,7 +95,7 @@ def find_stored(
 
 
 def unlike(group: zarr.Group, data_type: DataType) -> str:
-    """Return why what is stored in a group is no product of a type; empty: it is one."""
+    """Return why what is stored in a group is not a product of a type; empty: it is one."""
     stored: Any = group.attrs.get(ATTRIBUTE)
     if stored is None:
         return ""
@@ -103,7 +103,7 @@ def unlike(group: zarr.Group, data_type: DataType) -> str:
 
 
 def unlike_stored(path: str, kind: str, dimension: str, data_type: DataType) -> str:
-    """Return why what is stored at a path is no product of a type; empty: it is one."""
+    """Return why what is stored at a path is not a product of a type; empty: it is one."""
     if kind != data_type.kind.value:
         return (
             f"'{path}' is stored as kind {kind!r}, but the data type "
@@ -144,7 +144,7 @@ def stored_items(
 def directory(session: icechunk.Session, path: str) -> dict[str, ProductKind | None]:
     """Return what lies directly below a path: kinds of products by name, in order.
 
-    None stands for a directory that is no product. Nothing lies below a path where
+    None stands for a directory that is not a product. Nothing lies below a path where
     there is neither a directory nor a product of files.
     """
     try:
@@ -177,7 +177,9 @@ def read_product(session: icechunk.Session, path: str) -> Product:
         raise MissingError(f"the datastore has no product at '{path}'") from None
     attributes = group.attrs.get(ATTRIBUTE)
     if not isinstance(attributes, dict):
-        raise MissingError(f"'{path}' in the datastore is no product, but a directory")
+        raise MissingError(
+            f"'{path}' in the datastore is not a product, but a directory"
+        )
     kind = ProductKind(attributes["kind"])
     dimension = str(attributes["dimension"])
     return Product(

@@ -53,7 +53,7 @@ def _broken(directory: Path) -> Iterator[str]:
     for file in sorted(directory.iterdir()) if directory.is_dir() else ():
         content = file.read_bytes()
         if not content.startswith(_MAGIC) or len(content) <= _HEADER_BYTES:
-            yield f"{file}: is no file of Icechunk's, or cut short"
+            yield f"{file}: is not a file of Icechunk's, or cut short"
         elif content[_HEADER_BYTES - 1] == _COMPRESSED:
             try:
                 Zstd().decode(content[_HEADER_BYTES:])

@@ -171,7 +171,7 @@ class Datastore:
     def below(self, path: str = "") -> dict[str, ProductKind | None]:
         """Return what lies directly below a path: kinds of products by name.
 
-        None stands for a directory that is no product.
+        None stands for a directory that is not a product.
         """
         session = self._repository.session_of(path.strip("/"), self._snapshot)
         return directory(session, path.strip("/"))

@@ -49,12 +49,12 @@ def too_open(access: Access, paths: Sequence[Path]) -> Iterator[str]:
         mode = stat.S_IMODE(status.st_mode)
         wrong = mode & (access.mask(0) | stat.S_IWOTH)
         if status.st_uid not in (0, os.geteuid()) and access is Access.OWNER:
-            yield f"{path}: belongs to {owner_of(status)}; mend it with: chown"
+            yield f"{path}: belongs to {owner_of(status)}; fix it with: chown"
         if not wrong or (mode & stat.S_ISVTX and stat.S_ISDIR(status.st_mode)):
             continue
         do = "write" if wrong & 0o022 else "read"
         who = "others" if wrong & 0o007 else "the group"
-        yield f"{path}: {who} may {do} (mode {mode:o}); mend it with: {_mend(access, path)}"
+        yield f"{path}: {who} may {do} (mode {mode:o}); fix it with: {_fix(access, path)}"
 
 
 def is_trusted(access: Access, status: os.stat_result) -> bool:
@@ -76,7 +76,7 @@ def owner_of(status: os.stat_result) -> str:
         return f"user {status.st_uid}"
 
 
-def _mend(access: Access, path: Path) -> str:
+def _fix(access: Access, path: Path) -> str:
     rights = {Access.UMASK: "o-w", Access.GROUP: "o=", Access.OWNER: "go="}[access]
     return f"chmod -R {rights} {path}"
 

@@ -165,7 +165,7 @@ def read_cluster(
     Raises
     ------
     DefinitionError
-        With everything that is wrong, each with file, line and mend.
+        With everything that is wrong, each with file, line and fix.
     """
     document, top = open_document(path)
     base = path.resolve().parent
@@ -283,7 +283,7 @@ def _database(top: Section, base: Path, home: Path) -> DatabasePlace:
         shown = repr(text) if "@" not in text else "what stands here"
         section.fault(
             key,
-            f"{shown} is no database URL; write e.g. 'sqlite:///ziggy.db' or "
+            f"{shown} is not a database URL; write e.g. 'sqlite:///ziggy.db' or "
             "'postgresql://user@host/name'",
         )
     elif scheme == "sqlite":

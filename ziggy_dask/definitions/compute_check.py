@@ -33,7 +33,7 @@ _PLACE_OF_SECRET = re.compile(
     r"(file|path|dir|name|arn|id|url|lifetime|timeout)$", re.I
 )
 _ASSIGNED = re.compile(r"(\w+)=[\"']?([^\s\"'$]+)")
-_MEND = (
+_ADVICE = (
     "files of the project hold no secrets: name an environment variable "
     "('from_environment: NAME') or a file ('from_file: PATH')"
 )
@@ -175,7 +175,7 @@ def _compute(compute: Compute) -> Iterator[Problem]:
         r"\w+(\.\w+)*:\w+", compute.name
     ):
         yield Problem(
-            (*where, "name"), f"{compute.name!r} is no class; write 'module:Class'"
+            (*where, "name"), f"{compute.name!r} is not a class; write 'module:Class'"
         )
 
 
@@ -184,11 +184,11 @@ def _address(where: tuple[str, ...], address: str) -> Iterator[Problem]:
     if "://" not in address:
         yield Problem(
             place,
-            f"{address!r} is no address; write e.g. "
+            f"{address!r} is not an address; write e.g. "
             + ("'tls://host:8786'" if place == where else "'https://host'"),
         )
     if re.search(r"://[^/@]*:[^/@]*@", address):
-        yield Problem(place, f"the address holds a password; {_MEND}")
+        yield Problem(place, f"the address holds a password; {_ADVICE}")
 
 
 def _least(
@@ -249,10 +249,10 @@ def _option(where: tuple[str, ...], name: str, value: object) -> Iterator[Proble
         for key in {name, *(key for key, _ in assigned)}:
             if value and _is_secret(key):
                 yield Problem(
-                    where, f"{key!r} looks like a secret, given as it is; {_MEND}"
+                    where, f"{key!r} looks like a secret, given as it is; {_ADVICE}"
                 )
         if re.search(r"://[^/@]*:[^/@]*@", value):
-            yield Problem(where, f"{name!r} holds a password; {_MEND}")
+            yield Problem(where, f"{name!r} holds a password; {_ADVICE}")
     elif isinstance(value, Secret) and value.from_file[:1] not in ("", "/", "~", "$"):
         yield Problem(
             where,

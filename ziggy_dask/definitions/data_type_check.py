@@ -82,7 +82,7 @@ def _storage(one: DataType) -> Iterator[Problem]:
         if size < 1 or dimension == one.subtask:
             yield Problem(
                 (*where, "chunks"),
-                f"chunks: {dimension}: {size} is no size of a stored chunk along "
+                f"chunks: {dimension}: {size} is not a valid size of a stored chunk along "
                 "another dimension than 'subtask' (which has 'chunk')",
             )
     if one.compression not in COMPRESSIONS:

@@ -111,5 +111,5 @@ def _script(where: tuple[str, ...], step: Step) -> Iterator[Problem]:
     if path.suffix != ".py" or path.is_absolute() or ".." in path.parts:
         yield Problem(
             (*where, "script"),
-            f"{step.script!r} is no script; write 'package/module.py'",
+            f"{step.script!r} is not a script; write 'package/module.py'",
         )

@@ -184,7 +184,7 @@ def parameter_from_value(name: str, value: object, type_text: str = "") -> Param
     Raises
     ------
     DefinitionError
-        If the value is no scalar or list of scalars of one type.
+        If the value is not a scalar or a list of scalars of one type.
     """
     if type_text:
         return parameter_from_text(name, _text_of(name, value), type_text)
@@ -247,7 +247,7 @@ def _scalar(name: str, kind: ParameterType, text: str) -> Scalar:
         return _float(name, text)
     if text and re.fullmatch(r"[+-]?[0-9]+", text) is None:
         raise DefinitionError(
-            f"parameter {name!r} is of type {kind.value}, but {text!r} is no whole number"
+            f"parameter {name!r} is of type {kind.value}, but {text!r} is not a whole number"
         )
     return _in_range(name, kind, int(text or 0))
 
@@ -256,7 +256,7 @@ def _float(name: str, text: str) -> float:
     try:
         return float(text or 0)
     except ValueError:
-        raise DefinitionError(f"parameter {name!r}: {text!r} is no number") from None
+        raise DefinitionError(f"parameter {name!r}: {text!r} is not a number") from None
 
 
 def _in_range(name: str, kind: ParameterType, number: int) -> int:
@@ -297,7 +297,7 @@ def _type_of(name: str, value: object) -> ParameterType:
     if isinstance(value, str):
         return ParameterType.STRING
     raise DefinitionError(
-        f"parameter {name!r} has the value {value!r}, which is no text, number, "
+        f"parameter {name!r} has the value {value!r}, which is not text, a number, "
         "true/false, or list of those"
     )
 

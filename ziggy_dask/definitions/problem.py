@@ -14,7 +14,7 @@ class Problem:
     where: tuple[str, ...]
     """Keys from the top of the definition to the place."""
     message: str
-    """What is wrong, and the mend."""
+    """What is wrong, and how to fix it."""
 
 
 def pattern_problems(where: tuple[str, ...], pattern: str) -> Iterator[Problem]:
@@ -24,7 +24,7 @@ def pattern_problems(where: tuple[str, ...], pattern: str) -> Iterator[Problem]:
     except re.error as error:
         yield Problem(
             where,
-            f"{pattern!r} is no regular expression: {error.msg}"
+            f"{pattern!r} is not a valid regular expression: {error.msg}"
             + (f" at position {error.pos}" if error.pos is not None else ""),
         )
 

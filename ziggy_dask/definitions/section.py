@@ -138,7 +138,7 @@ class Section:
         text = self.text(key, default)
         size = size_in_bytes(text)
         if size is None:
-            self._fault(key, f"{_short(text)} is no size; write e.g. '4GiB'")
+            self._fault(key, f"{_short(text)} is not a valid size; write e.g. '4GiB'")
         return size or 0
 
     def duration(self, key: str, default: float = 0.0) -> float:
@@ -146,7 +146,9 @@ class Section:
         text = self.text(key, f"{default:g}")
         seconds = seconds_of(text)
         if seconds is None:
-            self._fault(key, f"{_short(text)} is no time; write e.g. '30min' or '4h'")
+            self._fault(
+                key, f"{_short(text)} is not a time; write e.g. '30min' or '4h'"
+            )
         return seconds or 0.0
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -325,19 +327,19 @@ def open_document(path: Path) -> tuple[Document, Section]:
     Raises
     ------
     DefinitionError
-        If the file can't be read, is no YAML, or is no mapping.
+        If the file can't be read, is not valid YAML, or is not a mapping.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise DefinitionError(f"{path}: is no regular file")
+            raise DefinitionError(f"{path}: is not a regular file")
         if status.st_size > _LARGEST_BYTES:
             raise DefinitionError(f"{path}: larger than {_LARGEST_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DefinitionError(f"{path}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DefinitionError(f"{path}: is no UTF-8 text ({error.reason})") from error
+        raise DefinitionError(f"{path}: is not UTF-8 text ({error.reason})") from error
     return parse_document(text, str(path))
 
 
@@ -352,7 +354,7 @@ def parse_document(text: str, file: str) -> tuple[Document, Section]:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error)
         line = mark.line + 1 if mark else 1
-        fault = Fault(message=f"is no YAML: {what}", file=file, line=line)
+        fault = Fault(message=f"is not valid YAML: {what}", file=file, line=line)
         raise DefinitionError([fault]) from error
     except RecursionError:
         raise DefinitionError([Fault(message=_TOO_DEEP, file=file, line=1)]) from None
@@ -423,7 +425,7 @@ def _fault_at(node: yaml.Node, message: str, file: str) -> Fault:
 
 
 def size_in_bytes(text: str) -> int | None:
-    """Return the bytes that e.g. ``4GiB`` stands for, or None if it is no size.
+    """Return the bytes that e.g. ``4GiB`` stands for, or None if it is not a valid size.
 
     Examples
     --------
@@ -438,7 +440,7 @@ def size_in_bytes(text: str) -> int | None:
 
 
 def seconds_of(text: str) -> float | None:
-    """Return the seconds that e.g. ``30min`` stands for, or None if it is no time.
+    """Return the seconds that e.g. ``30min`` stands for, or None if it is not a time.
 
     A number alone is seconds; the units are s, min, h and d, one after another if need
     be; ``H:MM`` and ``H:MM:SS`` are as on a clock.

@@ -122,7 +122,7 @@ def _source(one: Any) -> str:
         not isinstance(tree, ast.FunctionDef | ast.ClassDef)
         or tree.name != one.__name__
     ):
-        raise DefinitionError(f"{one.__name__!r} is no function that 'def' defines")
+        raise DefinitionError(f"{one.__name__!r} is not a function that 'def' defines")
     marks = [n for n, d in enumerate(tree.decorator_list) if _is_draft_mark(d)]
     kept = tree.decorator_list[marks[-1] + 1 :] if marks else tree.decorator_list
     first = kept[0].lineno if kept else tree.lineno

@@ -66,7 +66,7 @@ def read_pipeline(path: Path) -> Pipeline:
     Raises
     ------
     DefinitionError
-        With everything that is wrong, each with file, line and mend.
+        With everything that is wrong, each with file, line and fix.
     """
     file = path / DEFINITION_FILE if path.is_dir() else path
     if not file.exists():
@@ -342,7 +342,7 @@ def _factor(section: Section, key: str) -> float:
     try:
         return float(number)
     except ValueError:
-        section.fault(key, f"{text!r} is no factor; write e.g. 'x2'")
+        section.fault(key, f"{text!r} is not a factor; write e.g. 'x2'")
         return 1.0
 
 

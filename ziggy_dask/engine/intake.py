@@ -163,7 +163,7 @@ def deliveries_in(directory: Path, needs_manifest: bool) -> Sequence[Delivery]:
     if needs_manifest:
         return find_deliveries(directory)
     if not directory.is_dir():
-        raise DeliveryError(f"{directory}: is no directory")
+        raise DeliveryError(f"{directory}: is not a directory")
     return (Delivery(name=directory.name, directory=directory, is_inside=False),)
 
 

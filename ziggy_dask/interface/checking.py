@@ -41,7 +41,7 @@ def check_cluster(file: str | os.PathLike[str]) -> dict[tuple[str, str], str]:
     Raises
     ------
     DefinitionError
-        With everything that is wrong, each with file, line and mend.
+        With everything that is wrong, each with file, line and fix.
     """
     cluster = read_cluster(Path(file), check_jobs)
     if not isinstance(cluster.compute, LocalCompute | AddressCompute):

@@ -26,7 +26,7 @@ from ziggy_dask.supervisor import (
     OpenCluster,
     create_site,
     examine,
-    mend,
+    fix_findings,
     open_site,
     restore,
     serve,
@@ -156,17 +156,17 @@ class Cluster(Runs):
         """Write a report on an instance: one ``.html`` or ``.pdf`` file."""
         write_report(self.instance(instance), self.name, Path(file))
 
-    def doctor(self, *, mends: bool = False) -> list[Finding]:
+    def doctor(self, *, fix: bool = False) -> list[Finding]:
         """Return what does not fit between records, datastore and directories.
 
         Parameters
         ----------
-        mends
-            Whether what can be mended is.
+        fix
+            Whether what can be fixed is.
         """
         findings = examine(self._site)
-        if mends:
-            mend(self._site, findings)
+        if fix:
+            fix_findings(self._site, findings)
         return findings
 
     def backup(self, file: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ziggy cluster start", "a supervisor in the background"),
         ("ziggy cluster start --standby", "one that takes over when that one ends"),
     ),
-    "cluster stop": (("ziggy cluster stop", "what runs is gone on with later"),),
+    "cluster stop": (("ziggy cluster stop", "what runs is resumed later"),),
     "cluster serve": (("ziggy --cluster cluster.yaml cluster serve", "for systemd"),),
     "cluster status": (("ziggy cluster status", "where things are"),),
     "cluster environments": (

@@ -206,7 +206,7 @@ def exit_code() -> int:
             click.secho(f"ziggy: output can't be written: {error.strerror}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what was kept back goes there
         return 4
-    except Exception as error:  # noqa: BLE001 -- what is no fault of the outside is raised
+    except Exception as error:  # noqa: BLE001 -- what is not a fault of the outside is raised
         return _refused_outside(error)
     return code if isinstance(code, int) else 0
 

@@ -127,12 +127,12 @@ def require_empty(directory: Path) -> None:
     Raises
     ------
     DefinitionError
-        If it is no directory, or has files other than hidden ones.
+        If it is not a directory, or has files other than hidden ones.
     """
     if not directory.exists():
         return
     if not directory.is_dir():
-        raise DefinitionError(f"{directory}: is no directory; choose another name")
+        raise DefinitionError(f"{directory}: is not a directory; choose another name")
     found = sorted(p.name for p in directory.iterdir() if not p.name.startswith("."))
     if found:
         raise DefinitionError(

@@ -46,7 +46,7 @@ def show_value(value: object) -> None:
 
 
 def console(*, stderr: bool = False) -> Any:
-    """Return the console that output goes to; as wide as needed when it is no terminal."""
+    """Return the console that output goes to; as wide as needed when it is not a terminal."""
     from rich.console import Console
 
     plain = Console(stderr=stderr)

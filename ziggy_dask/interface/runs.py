@@ -335,7 +335,7 @@ class Runs(Plans):
         if not nodes:
             raise DefinitionError(f"pipeline {name!r} has no data receipt node")
         if not Path(directory).is_dir():
-            raise DefinitionError(f"{directory}: is no directory")
+            raise DefinitionError(f"{directory}: is not a directory")
         if needs_manifest and not find_deliveries(Path(directory)):
             raise DeliveryError(
                 f"{directory}: has no manifest, nor has a directory in it; write one "

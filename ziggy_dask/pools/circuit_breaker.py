@@ -34,7 +34,7 @@ class Refusals:
     ) -> None:
         """Send no more jobs to an environment, and tell operators why."""
         message = (
-            f"environment {environment!r} takes no jobs: {reason}; mend it in the "
+            f"environment {environment!r} takes no jobs: {reason}; fix it in the "
             "cluster file, see logs/jobs, then: ziggy restart"
         )
         self._futile.pop(environment, None)

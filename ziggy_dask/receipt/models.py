@@ -186,6 +186,6 @@ def _order(model_type: ModelType, version: str) -> tuple[int, ...]:
         return tuple(int(piece) for piece in pieces)
     except ValueError:
         raise DeliveryError(
-            f"version {version!r} of model type {model_type.name!r} is no number"
+            f"version {version!r} of model type {model_type.name!r} is not a number"
             + (" of the form 1.2.3" if model_type.semantic_version else "")
         ) from None

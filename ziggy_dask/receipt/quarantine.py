@@ -45,7 +45,7 @@ def write_note(directory: Path, unit: str, faults: Mapping[str, str]) -> None:
 
 
 def read_quarantine(directory: Path) -> Quarantine | None:
-    """Return what is kept in a directory; None: it is no quarantine."""
+    """Return what is kept in a directory; None: it is not a quarantine."""
     try:
         content = json.loads((directory / NOTE).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -42,7 +42,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises
     ------
     DeliveryError
-        If it is no sound manifest, with the file, the place and the value.
+        If it is not a sound manifest, with the file, the place and the value.
     """
     found = _read(path, _MANIFEST, _FILE, partial(_manifest_file, path))
     values = found.attributes
@@ -60,7 +60,7 @@ def read_acknowledgement(path: Path) -> Acknowledgement:
     Raises
     ------
     DeliveryError
-        If it is no sound acknowledgement, with the file, the place and the value.
+        If it is not a sound acknowledgement, with the file, the place and the value.
     """
     found = _read(
         path, _ACKNOWLEDGEMENT, _ACKNOWLEDGED_FILE, partial(_acknowledged_file, path)
@@ -175,7 +175,7 @@ def _read(
     except ElementTree.ParseError as error:
         line, column = error.position
         raise DeliveryError(
-            f"{path}:{line}: is no sound XML, see column {column}: {error.msg}"
+            f"{path}:{line}: is not well-formed XML, see column {column}: {error.msg}"
         ) from error
     except (LookupError, ValueError) as error:
         raise DeliveryError(f"{path}: is not written in UTF-8: {error}") from error
@@ -187,7 +187,7 @@ def _read(
 def _require_readable(path: Path) -> None:
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise DeliveryError(f"{path}: is no regular file")
+        raise DeliveryError(f"{path}: is not a regular file")
     if status.st_size > _LARGEST_BYTES:
         raise DeliveryError(
             f"{path}: has {status.st_size} bytes; at most {_LARGEST_BYTES} are taken, "
@@ -283,7 +283,7 @@ def _size(path: Path, values: Mapping[str, str]) -> int:
 def _integer(path: Path, what: str, text: str) -> int:
     if re.fullmatch(r"[+-]?[0-9]{1,19}", text.strip()) is None:
         raise DeliveryError(
-            f"{path}: {what} is {text[:80]!r}, which is no whole number"
+            f"{path}: {what} is {text[:80]!r}, which is not a whole number"
         )
     number = int(text)
     if not -(1 << 63) <= number < 1 << 63:

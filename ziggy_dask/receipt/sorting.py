@@ -104,9 +104,9 @@ def refusal(faults: Mapping[str, str]) -> DeliveryError:
 
     Examples
     --------
-    >>> print(refusal({"a.png": "the delivered file 'a.png' is no image", "b.png": "b"}))
+    >>> print(refusal({"a.png": "the delivered file 'a.png' is not an image", "b.png": "b"}))
     2 files can't be taken in:
-      the delivered file 'a.png' is no image
+      the delivered file 'a.png' is not an image
       'b.png': b
     """
     texts = [

@@ -201,7 +201,7 @@ def read_backup(path: Path) -> Backup:
     finally:
         source.close()
     if row is None:
-        raise RecordsError(f"{path}: is no backup")
+        raise RecordsError(f"{path}: is not a backup")
     return Backup(cluster=row.cluster, snapshot=row.snapshot, made=row.made)
 
 

@@ -54,7 +54,9 @@ def make_engine(url: str, password_file: Path | None = None) -> Engine:
             **_only_to_look(parts),
         )
     except (ArgumentError, ImportError) as error:
-        raise RecordsError(f"database {shown(parts)}: {error}{_mend(error)}") from error
+        raise RecordsError(
+            f"database {shown(parts)}: {error}{_advice(error)}"
+        ) from error
     if is_sqlite(engine):
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -92,7 +94,7 @@ def read_password(path: Path) -> str:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise RecordsError(
-                f"{path}: the password can't be read: is no regular file"
+                f"{path}: the password can't be read: is not a regular file"
             )
         mode = status.st_mode & 0o777
         password = path.read_text(encoding="utf-8").rstrip("\n")
@@ -101,7 +103,7 @@ def read_password(path: Path) -> str:
     if mode & 0o077:
         raise RecordsError(
             f"{path}: others may read this password (mode {mode:o}); "
-            f"mend it with: chmod 600 {path}"
+            f"fix it with: chmod 600 {path}"
         )
     return password
 
@@ -181,7 +183,7 @@ def is_out_of_space(error: Exception) -> bool:
     return "database or disk is full" in str(error.orig)
 
 
-def _mend(error: Exception) -> str:
+def _advice(error: Exception) -> str:
     if isinstance(error, ImportError):
         return "; install it with: pip install 'ziggy-dask[postgres]'"
     return ""

@@ -129,10 +129,10 @@ def _check_file(file: Path, staged: Path) -> None:
                 raise _Error(f"{file}: has the {kind} {name!r}, which no backup has")
         names = {row[1] for row in connection.execute(query) if row[0] == "table"}
         if not {"alembic_version", "backup"} <= names:
-            raise _Error(f"{file}: is no backup")
+            raise _Error(f"{file}: is not a backup")
         for table in ("alembic_version", "backup"):
             if not connection.execute(f"SELECT 1 FROM {table}").fetchall():
-                raise _Error(f"{file}: is no backup: its table {table!r} is empty")
+                raise _Error(f"{file}: is not a backup: its table {table!r} is empty")
         broken = connection.execute("PRAGMA foreign_key_check").fetchone()
         if broken is not None:
             raise _Error(

@@ -21,7 +21,7 @@ from ziggy_dask.engine.restart import (
     RestartMode,
     plan_restart,
 )
-from ziggy_dask.supervisor.doctor import Finding, examine, mend, restore
+from ziggy_dask.supervisor.doctor import Finding, examine, fix_findings, restore
 from ziggy_dask.supervisor.service import serve
 from ziggy_dask.supervisor.service_client import ask, follow, is_served
 from ziggy_dask.supervisor.supervise import (
@@ -53,12 +53,12 @@ __all__ = [
     "create_site",
     "examine",
     "expected_products",
+    "fix_findings",
     "follow",
     "halt_tasks",
     "in_charge",
     "is_served",
     "launch",
-    "mend",
     "open_site",
     "open_subtask",
     "plan",

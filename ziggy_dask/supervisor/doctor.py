@@ -1,4 +1,4 @@
-"""The doctor: what is left over or does not fit, and the mend."""
+"""The doctor: what is left over or does not fit, and how to fix it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Finding:
 
     what: str
     """What it is, and where."""
-    mend: str
+    fix: str
     """What helps: what `examine` can do itself, or what to type."""
     do: Callable[[], object] | None = None
     """Does it; None: only an operator can."""
@@ -68,7 +68,7 @@ def examine(site: OpenCluster) -> list[Finding]:
     ]
 
 
-def mend(site: OpenCluster, findings: list[Finding]) -> int:
+def fix_findings(site: OpenCluster, findings: list[Finding]) -> int:
     """Do what can be done about findings; return how many that were.
 
     Raises
@@ -90,7 +90,7 @@ def _damaged(site: OpenCluster) -> Iterator[Finding]:
     for fault in faults_of(site.repository):
         yield Finding(
             what=fault,
-            mend="put the file back from a copy of the datastore; or go back with a backup "
+            fix="put the file back from a copy of the datastore; or go back with a backup "
             "of before: ziggy restore FILE",
         )
 
@@ -100,8 +100,8 @@ def _too_open(site: OpenCluster) -> Iterator[Finding]:
     cluster = site.cluster
     found = too_open(cluster.access, cluster.directories())
     for text in (*too_open(Access.UMASK, [cluster.path]), *found):
-        what, _, mend = text.partition("; mend it with: ")
-        yield Finding(what=what, mend=mend)
+        what, _, advice = text.partition("; fix it with: ")
+        yield Finding(what=what, fix=advice)
 
 
 def _lost_products(site: OpenCluster) -> Iterator[Finding]:
@@ -121,7 +121,7 @@ def _lost_products(site: OpenCluster) -> Iterator[Finding]:
             yield Finding(
                 what=f"task {task.number} was stored by snapshot {task.snapshot!r}, "
                 "which is not in the datastore's history",
-                mend=f"ziggy run {task.pipeline}, or restore the datastore",
+                fix=f"ziggy run {task.pipeline}, or restore the datastore",
             )
 
 
@@ -146,7 +146,7 @@ def _of_unknown_instances(
     for snapshot, number in [*late, *found]:
         yield Finding(
             what=f"snapshot {snapshot} is of instance {number}, which is not on record",
-            mend="restore the backup that belongs to this datastore",
+            fix="restore the backup that belongs to this datastore",
         )
 
 
@@ -170,7 +170,7 @@ def _unrecorded_commits(
                 yield Finding(
                     what=f"tasks {', '.join(map(str, open_))} are stored, and not on "
                     "record as complete",
-                    mend="complete the records",
+                    fix="complete the records",
                     do=lambda record=record: reconcile(  # type: ignore[misc]
                         site.repository, site.database, record
                     ),
@@ -184,14 +184,14 @@ def _abandoned(site: OpenCluster, records: list[InstanceRecord]) -> Iterator[Fin
             yield Finding(
                 what=f"instance {record.id} is {record.state.value}, and nobody works on "
                 "it",
-                mend=f"ziggy run --continue --instance {record.id}, or: ziggy cluster "
+                fix=f"ziggy run --continue --instance {record.id}, or: ziggy cluster "
                 "start",
             )
     for request in requests.waiting(site.database):
         yield Finding(
             what=f"request {request.id} of {request.asker} ({request.kind.value}) waits "
             "for a supervisor",
-            mend="ziggy cluster start",
+            fix="ziggy cluster start",
         )
 
 
@@ -201,7 +201,7 @@ def _left_scaffolds(
     for name in left_scaffolds(site, records):
         yield Finding(
             what=f"branch {name!r} of the datastore serves no instance any more",
-            mend="remove it",
+            fix="remove it",
             do=lambda name=name: site.repository.drop_scaffold(name),  # type: ignore[misc]
         )
 
@@ -230,7 +230,7 @@ def _left_directories(
             yield Finding(
                 what=f"{path}: is a working directory of instance {instance}, which has "
                 "ended",
-                mend="remove it",
+                fix="remove it",
                 do=lambda path=path: shutil.rmtree(path),  # type: ignore[misc]
             )
 
@@ -241,7 +241,7 @@ def _left_jobs(site: OpenCluster) -> Iterator[Finding]:
         yield Finding(
             what=f"job {one.number or one.name} in {one.environment!r} is "
             f"{one.state.value}, and nobody looks after it",
-            mend="cancel it",
+            fix="cancel it",
             do=lambda: cancel_left_over(site),
         )
 
@@ -251,7 +251,7 @@ def _left_data(site: OpenCluster) -> Iterator[Finding]:
     if count:
         yield Finding(
             what=f"{count} change sets in the database belong to tasks that are stored",
-            mend="remove them",
+            fix="remove them",
             do=lambda: outcomes.drop_superfluous_change_sets(site.database),
         )
 

@@ -48,7 +48,7 @@ _STANDBY_S = 5.0
 def serve(site: OpenCluster, *, standby: bool = False) -> None:
     """Supervise a cluster until ``site.stop`` is set.
 
-    Instances that a supervisor before has left are gone on with; what operators ask
+    Instances that a supervisor before has left are resumed; what operators ask
     for meanwhile runs side by side, by priority.
 
     Parameters

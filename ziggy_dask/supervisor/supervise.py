@@ -98,7 +98,7 @@ def run(
     Returns
     -------
     InstanceRecord
-        The instance as it ended; a failed task is no exception.
+        The instance as it ended; a failed task is not an exception.
 
     Raises
     ------
@@ -306,7 +306,7 @@ def _keep_lease(site: OpenCluster, lease: Lease, ended: threading.Event) -> None
 def _newest_unended(site: OpenCluster) -> int:
     unended = [i for i in instances.instances(site.database) if not i.state.is_final]
     if not unended:
-        raise RecordsError("no instance is left to go on with: all have ended")
+        raise RecordsError("no instance is left to resume: all have ended")
     return unended[-1].id
 
 

@@ -413,7 +413,7 @@ def _inside(sink: Sink, directory: Path, path: Path) -> Path:
         )
     is_directory = real.is_dir() and not path.is_symlink()
     if not real.is_file() and not is_directory:
-        raise TaskError(f"output {sink.data_type!r}: {path.name!r} is no file")
+        raise TaskError(f"output {sink.data_type!r}: {path.name!r} is not a file")
     return real
 
 

@@ -46,7 +46,7 @@ class Cause(Enum):
     BAD_INPUT = "bad input"
     """An input could not be read."""
     MISSING_INPUT = "missing input"
-    """The datastore has not what it should have of an input."""
+    """The datastore lacks part of an input."""
     MISSING_MODEL = "missing model"
     """A model could not be read from the datastore."""
     NOT_STORED = "not stored"

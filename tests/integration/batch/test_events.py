@@ -125,7 +125,7 @@ def test_workers_get_work_whatever_the_listing_says_and_no_job_is_taken_for_ende
     assert "may still be queued or running" in messages(cluster)
     assert "<html>503" in messages(cluster)
     (pbs / "hooks" / "qstat").unlink()
-    cluster.doctor(mends=True)
+    cluster.doctor(fix=True)
     assert all(one.state.is_final for one in cluster.jobs())
     submitted = len(list(pbs.glob("[0-9]*")))
     assert submitted == len(cluster.jobs()) <= 4
@@ -144,7 +144,7 @@ def test_jobs_that_cannot_be_cancelled_stay_on_record_until_they_are(lab, pbs):
     found = "\n".join(one.what for one in cluster.doctor())
     assert all(f"job {number} in 'lab' is cancelling" in found for number in left)
     (pbs / "hooks" / "qdel").unlink()
-    cluster.doctor(mends=True)
+    cluster.doctor(fix=True)
     ended = {one.state for one in cluster.jobs() if one.number in left}
     assert ended <= {JobState.CANCELLED, JobState.ENDED}
 

@@ -185,7 +185,7 @@ def test_random_events_lose_nothing_and_run_nothing_twice(
     before = cluster.datastore["set-1/in"]["pixels"].values
     np.testing.assert_array_equal(after, before + 1)
     check_starts(cluster, tmp_path / "starts")
-    cluster.doctor(mends=True)
+    cluster.doctor(fix=True)
     deadline = time.monotonic() + 60
     while listed() and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -99,7 +99,7 @@ SAID = {
             N,
             'Unable to run job: job rejected: the requested parallel environment "mpi"',
         ),
-        (N, 'qsub: denied: host "laptop" is no submit host'),
+        (N, 'qsub: denied: host "laptop" is not a submit host'),
         (N, 'qsub: Unknown option "--what"'),
         (U, "qsub: the moon is full"),
     ],

@@ -195,7 +195,7 @@ def test_options_that_jobs_do_not_take_are_refused(options, words):
 
 def test_lines_of_htcondor_have_a_name_and_a_value():
     one = replace(environment(z.BatchSystem.HTCONDOR), directives=("--fast",))
-    assert "'--fast' is no line of HTCondor" in check_jobs(one)[0].message
+    assert "'--fast' is not a line of HTCondor" in check_jobs(one)[0].message
 
 
 @pytest.mark.parametrize(

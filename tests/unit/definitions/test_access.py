@@ -73,7 +73,7 @@ def test_what_others_may_do_is_a_finding_with_its_mend(tmp_path):
     assert cluster.doctor() == []
     (cluster.home / "ziggy.db").chmod(0o666)
     cluster.home.chmod(0o755)
-    found = {one.what: one.mend for one in cluster.doctor()}
+    found = {one.what: one.fix for one in cluster.doctor()}
     assert found == {
         f"{cluster.home}: others may read (mode 755)": f"chmod -R go= {cluster.home}",
         f"{cluster.home}/ziggy.db: others may write (mode 666)": (

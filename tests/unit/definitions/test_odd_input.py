@@ -69,7 +69,7 @@ def test_pipes_and_devices_are_refused_as_files(read, tmp_path):
     pipe = tmp_path / "file.yaml"
     os.mkfifo(pipe)
     for path in (pipe, "/dev/zero", "/dev/tty"):
-        with pytest.raises(DefinitionError, match="is no regular file"):
+        with pytest.raises(DefinitionError, match="is not a regular file"):
             read(type(pipe)(path))
 
 

@@ -78,8 +78,8 @@ def test_white_space_around_commas_vanishes(text, trimmed):
     ("text", "type_text", "words"),
     [
         ("1", "integer", "unknown type 'integer'; did you mean 'int'"),
-        ("1.5", "int", "'1.5' is no whole number"),
-        ("abc", "double", "'abc' is no number"),
+        ("1.5", "int", "'1.5' is not a whole number"),
+        ("abc", "double", "'abc' is not a number"),
         ("300", "byte", "out of the range of type byte"),
         ("3000000000", "int", "out of the range of type int"),
         ("1,2", "double", "has 2 values"),
@@ -137,13 +137,13 @@ def test_changed_values_keep_their_types():
     ("changes", "words"),
     [
         ({"puase": 1}, "no parameter 'puase'; did you mean 'pause'"),
-        ({"pause": "long"}, "'long' is no number"),
+        ({"pause": "long"}, "'long' is not a number"),
         ({"fails": "flase"}, "'flase' is neither 'true' nor 'false'"),
         ({"fails": 1}, "is of type boolean, but got 1"),
         ({"pause": [1, 2]}, "is of type double, but got"),
         ({"limits": 1.5}, "is of type intarray, but got 1.5"),
         ({"word": 3}, "is of type string, but got 3"),
-        ({"pause": {"a": 1}}, "is no text, number"),
+        ({"pause": {"a": 1}}, "is not text, a number"),
     ],
 )
 def test_a_change_that_does_not_fit_is_refused(changes, words):

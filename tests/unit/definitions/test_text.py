@@ -164,7 +164,7 @@ nodes:
     assert [line for line, _ in faults] == sorted(line for line, _ in faults)
     words = " | ".join(f"{line}:{message}" for line, message in faults)
     for expected in (
-        "2:'set-[' is no regular expression",
+        "2:'set-[' is not a valid regular expression",
         "4:location '{datset}/raw' uses the unknown placeholder 'datset'; did you mean",
         "4:'chunk' must be a whole number, found 'zero'",
         "6:unknown data type 'rawx'; did you mean 'raw'",

@@ -141,7 +141,7 @@ def test_xml_to_ours_to_xml_to_ours_is_stable(tmp_path):
         ("<step name='a'/><step name='a'/>", "a second <step> is called 'a'"),
         (
             "<parameterSet name='p'><parameter name='x' value='1.5' type='int'/></parameterSet>",
-            "'1.5' is no whole number",
+            "'1.5' is not a whole number",
         ),
         (
             "<parameterSet name='p'><parameter name='x' value='1' type='complex'/></parameterSet>",
@@ -175,7 +175,7 @@ def test_xml_to_ours_to_xml_to_ours_is_stable(tmp_path):
             "'batchSystem' is 'lsf'",
         ),
         ("<step name='a'>text</step>", "has text between the tags: 'text'"),
-        ("<step name='a'>", "is no sound XML: mismatched tag"),
+        ("<step name='a'>", "is not well-formed XML: mismatched tag"),
     ],
 )
 def test_a_fault_is_told_with_file_and_line(tmp_path, text, message):
@@ -303,7 +303,7 @@ def test_partial_sets_change_only_what_they_list(tmp_path):
     assert imported.parameter_sets == stored.parameter_sets
     for text, message in (
         ('<parameter name="nope" value="1"/>', "has no parameter 'nope'"),
-        ('<parameter name="n_cores" value="x"/>', "'x' is no whole number"),
+        ('<parameter name="n_cores" value="x"/>', "'x' is not a whole number"),
     ):
         bad = read(
             tmp_path, f'<parameterSet name="B" partial="true">{text}</parameterSet>'
@@ -371,7 +371,7 @@ def test_a_pipeline_that_the_original_can_t_say_is_not_exported():
         library_from_pipeline(pipeline)
     told = str(caught.value)
     for words in (
-        "'x' is no 'kind: file'",
+        "'x' is not of 'kind: file'",
         "'n' is a function",
         "'memory'",
         "only new",

@@ -121,22 +121,28 @@ def test_a_missing_attribute_of_a_file_is_refused(read, attribute):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (manifest_text(dataset_id="x7"), "datasetId is 'x7', which is no whole number"),
+        (
+            manifest_text(dataset_id="x7"),
+            "datasetId is 'x7', which is not a whole number",
+        ),
         (
             manifest_text(dataset_id=2**63),
             "datasetId is '9223372036854775808'.*too large",
         ),
-        (manifest_text(count="1.5"), "fileCount is '1.5', which is no whole number"),
+        (manifest_text(count="1.5"), "fileCount is '1.5', which is not a whole number"),
         (
             manifest_text(count="1" * 200),
-            "fileCount is '1{80}', which is no whole number",
+            "fileCount is '1{80}', which is not a whole number",
         ),
         (manifest_text(FILE.replace('"3"', '"-3"')), "a.png' is negative: -3"),
         (
             manifest_text(FILE.replace('"3"', '"3kB"')),
-            "a.png' is '3kB', which is no whole",
+            "a.png' is '3kB', which is not a whole",
         ),
-        (manifest_text(FILE.replace('"3"', '"٣"')), "a.png' is '٣', which is no whole"),
+        (
+            manifest_text(FILE.replace('"3"', '"٣"')),
+            "a.png' is '٣', which is not a whole",
+        ),
         (
             manifest_text(checksum_type="CRC"),
             "'CRC', which is none of: MD5, SHA1, SHA256",
@@ -157,9 +163,9 @@ def test_a_missing_attribute_of_a_file_is_refused(read, attribute):
         ),
         (manifest_text(FILE + "junk"), "has text between the tags: 'junk'"),
         ("<acknowledgement/>", "expected <manifest>, found <acknowledgement>"),
-        ("", "is no sound XML.*no element found"),
-        ("<manifest", "is no sound XML"),
-        (manifest_text()[:-5], "x-manifest.xml:1: is no sound XML"),
+        ("", "is not well-formed XML.*no element found"),
+        ("<manifest", "is not well-formed XML"),
+        (manifest_text()[:-5], "x-manifest.xml:1: is not well-formed XML"),
     ],
 )
 def test_a_manifest_that_breaks_the_schema_is_refused(read, text, words):
@@ -213,7 +219,7 @@ def test_a_name_that_does_not_stay_inside_is_refused(read, name, words):
 
 
 def test_a_name_with_nul_is_no_xml(read):
-    with pytest.raises(DeliveryError, match="is no sound XML"):
+    with pytest.raises(DeliveryError, match="is not well-formed XML"):
         read(manifest_text(file_named("a&#0;b")))
 
 
@@ -247,13 +253,17 @@ def test_an_external_document_type_is_refused(read):
 
 
 def test_an_undefined_entity_is_refused(read):
-    with pytest.raises(DeliveryError, match=r"is no sound XML.*undefined entity"):
+    with pytest.raises(
+        DeliveryError, match=r"is not well-formed XML.*undefined entity"
+    ):
         read(manifest_text(file_named("&e;")))
 
 
 @pytest.mark.parametrize("encoding", ["nonsense", "gb2312", "rot13"])
 def test_an_absurd_encoding_is_refused(read, encoding):
-    with pytest.raises(DeliveryError, match=r"is not written in UTF-8|is no sound XML"):
+    with pytest.raises(
+        DeliveryError, match=r"is not written in UTF-8|is not well-formed XML"
+    ):
         read(f'<?xml version="1.0" encoding="{encoding}"?>{manifest_text()}')
 
 
@@ -305,7 +315,7 @@ def test_a_manifest_that_is_missing_is_refused(tmp_path):
 
 def test_a_pipe_is_no_manifest(tmp_path):
     os.mkfifo(tmp_path / "x-manifest.xml")
-    with pytest.raises(DeliveryError, match="is no regular file"):
+    with pytest.raises(DeliveryError, match="is not a regular file"):
         read_manifest(tmp_path / "x-manifest.xml")
 
 

@@ -102,7 +102,9 @@ def test_files_of_one_version_are_refused():
 
 def test_a_version_that_is_no_number_is_refused():
     odd = ModelType(name="odd", files="m-(.*)", version_group=1)
-    with pytest.raises(DeliveryError, match="'new' of model type 'odd' is no number"):
+    with pytest.raises(
+        DeliveryError, match="'new' of model type 'odd' is not a number"
+    ):
         name_models(odd, version("1"), ["m-new"], DAY)
 
 

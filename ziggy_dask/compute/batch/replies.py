@@ -1,6 +1,6 @@
 """Replies to submissions: what a batch system means when it does not take a job.
 
-A reply passes (try again), names a limit (go on with the jobs that there are), is permanent
+A reply passes (try again), names a limit (continue with the jobs that exist), is permanent
 (nothing but a change of a file helps) or is unknown. One table per batch system says which;
 the words are those of the systems' sources and of real sites.
 """

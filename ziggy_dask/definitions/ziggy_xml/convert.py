@@ -143,7 +143,7 @@ def place_of(library: Library, location: str) -> str:
         if not directory.is_regexp:
             if dollar:
                 raise DefinitionError(
-                    f"location {location!r} pins {name!r}, which is no expression"
+                    f"location {location!r} pins {name!r}, which is not an expression"
                 )
             segments.append(name)
             continue

@@ -40,7 +40,7 @@ def read_element(path: Path) -> Element:
     Raises
     ------
     DefinitionError
-        If it can't be read, is no sound XML, or has a document type.
+        If it can't be read, is not well-formed XML, or has a document type.
     """
     try:
         if path.stat().st_size > _LARGEST_BYTES:
@@ -58,7 +58,9 @@ def parse_element(data: bytes, file: str) -> Element:
         builder.parser.Parse(data, True)
     except expat.ExpatError as error:
         what = expat.errors.messages[error.code]
-        fault = Fault(message=f"is no sound XML: {what}", file=file, line=error.lineno)
+        fault = Fault(
+            message=f"is not well-formed XML: {what}", file=file, line=error.lineno
+        )
         raise DefinitionError([fault]) from error
     return builder.top[0]
 

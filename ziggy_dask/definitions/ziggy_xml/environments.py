@@ -101,7 +101,7 @@ def _unsaid(one: Environment) -> Iterator[str]:
             yield f"the original knows no {key!r}"
     for each in one.architectures:
         if each.memory_bytes % _GB:
-            yield f"memory of {each.name!r} is no whole number of GB"
+            yield f"memory of {each.name!r} is not a whole number of GB"
         if each.gpus:
             yield f"the original knows no GPUs, as {each.name!r} has"
         if each.directives not in ((), (_select(each.name),)):

@@ -114,7 +114,7 @@ def _unsaid(pipeline: Pipeline) -> Iterator[str]:
     for one in pipeline.data_types:
         if one.kind is not ProductKind.FILE or not one.files:
             yield (
-                f"data type {one.name!r} is no 'kind: file' with 'files'; the original "
+                f"data type {one.name!r} is not of 'kind: file' with 'files'; the original "
                 "knows only files"
             )
         elif any(len(segment) != 1 for segment in one.full_location.segments):

@@ -47,7 +47,7 @@ def python_pattern(java: str) -> str:
     Raises
     ------
     DefinitionError
-        If there is none, or it is no expression.
+        If there is none, or it is not an expression.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def python_pattern(java: str) -> str:
         re.compile(pattern)
     except re.error as error:
         raise DefinitionError(
-            f"{java!r} is no regular expression: {error.msg}"
+            f"{java!r} is not a valid regular expression: {error.msg}"
         ) from error
     return pattern
 

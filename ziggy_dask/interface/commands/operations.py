@@ -25,7 +25,7 @@ def _numbers(
     for piece in value.split(",") if value else ():
         first, dash, last = (part.strip() for part in piece.partition("-"))
         if not first.isdigit() or (dash and not last.isdigit()):
-            raise click.BadParameter(f"{piece!r} is no number; write e.g. 3,4,7-10")
+            raise click.BadParameter(f"{piece!r} is not a number; write e.g. 3,4,7-10")
         found.update(dict.fromkeys(range(int(first), int(last or first) + 1)))
     return tuple(found)
 
@@ -261,11 +261,11 @@ def doctor(ctx: click.Context, fixes: bool, mends: bool, as_json: bool) -> None:
             err=True,
         )
     fixes = fixes or mends
-    findings = opened_cluster(ctx).doctor(mends=fixes)
+    findings = opened_cluster(ctx).doctor(fix=fixes)
     rows = [
         {
             "what": one.what,
-            "fix": one.mend,
+            "fix": one.fix,
             "done": fixes and one.do is not None,
         }
         for one in findings

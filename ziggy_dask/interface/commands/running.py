@@ -157,7 +157,7 @@ def graph(
     "--continue",
     "continues",
     is_flag=True,
-    help="Go on with the newest instance that has not ended.",
+    help="Resume the newest instance that has not ended.",
 )
 @click.option(
     "--instance",

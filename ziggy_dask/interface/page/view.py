@@ -88,12 +88,12 @@ def changed(view: View, ask: Mapping[str, str]) -> View:
 def _seconds(value: str) -> float:
     seconds = float(value)
     if not 0 <= seconds < _LONGEST_S:
-        raise ValueError(f"{value!r} is no time in an instance, in seconds")
+        raise ValueError(f"{value!r} is not a time in an instance, in seconds")
     return seconds
 
 
 def _place(value: str) -> str:
     names = [name for name in value.split("/") if name]
     if {".", ".."} & set(names):
-        raise ValueError(f"{value!r} is no place in the datastore")
+        raise ValueError(f"{value!r} is not a place in the datastore")
     return "/".join(names)
