@@ -64,6 +64,7 @@ _HOMES = {
             "Security",
             "SshCompute",
             "parameter_from_value",
+            "schema",
         )
     },
     "Draft": "ziggy_dask.definitions.draft:Draft",

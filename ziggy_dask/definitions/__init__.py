@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         JobState,
         JobStatus,
     )
+    from ziggy_dask.definitions.json_schema import schema
     from ziggy_dask.definitions.location import FilePattern, Location
     from ziggy_dask.definitions.parameters import (
         Parameter,
@@ -173,6 +174,7 @@ _HOMES = {
     "Retry": "pipeline",
     "ScriptStep": "pipeline",
     "Problem": "problem",
+    "schema": "json_schema",
     "parameters_to_yaml": "text",
     "pipeline_from_yaml": "text",
     "pipeline_to_yaml": "text",
@@ -254,6 +256,7 @@ __all__ = [
     "read_parameters",
     "read_pipeline",
     "require_sound",
+    "schema",
     "use_code",
     "version_text",
 ]

@@ -168,6 +168,18 @@ def read_cluster(
         With everything that is wrong, each with file, line and fix.
     """
     document, top = open_document(path)
+    cluster = cluster_of(top, path)
+    for problem in check_compute(cluster.compute, cluster.environments):
+        document.take(problem)
+    for environment in cluster.environments:
+        for problem in look(environment):
+            document.take(problem)
+    document.raise_faults()
+    return cluster
+
+
+def cluster_of(top: Section, path: Path) -> ClusterFile:
+    """Read what stands in a cluster file; faults are left with its document."""
     base = path.resolve().parent
     name = top.text("cluster")
     home = _path(base, top.text("home", f"../.ziggy/{name}"))
@@ -193,12 +205,6 @@ def read_cluster(
             f"job scripts name files below {str(home)!r}, which has blanks or control "
             "characters; give a 'home' without",
         )
-    for problem in check_compute(cluster.compute, cluster.environments):
-        document.take(problem)
-    for environment in cluster.environments:
-        for problem in look(environment):
-            document.take(problem)
-    document.raise_faults()
     return cluster
 
 

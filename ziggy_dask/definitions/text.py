@@ -93,7 +93,7 @@ def pipeline_from_record(text: str, root: Path | None, name: str) -> Pipeline:
     not to show it.
     """
     document, top = parse_document(text, f"registered pipeline {name!r}")
-    pipeline = _pipeline(top, root)
+    pipeline = pipeline_of(top, root)
     document.raise_faults()
     return pipeline
 
@@ -109,7 +109,7 @@ def read_parameters(path: Path) -> tuple[ParameterSet, ...]:
     if not path.is_file():
         raise DefinitionError(f"{path}: no such file")
     document, top = open_document(path)
-    sets = tuple(_parameter_set(name, top.section(name)) for name in top.names())
+    sets = tuple(parameter_set_of(name, top.section(name)) for name in top.names())
     document.raise_faults()
     return sets
 
@@ -149,7 +149,7 @@ def _dumped(content: dict[str, object]) -> str:
 def _finish(
     document: Document, top: Section, root: Path | None, *, with_code: bool
 ) -> Pipeline:
-    pipeline = _pipeline(top, root)
+    pipeline = pipeline_of(top, root)
     for problem in check(pipeline):
         document.take(problem)
     if with_code and not document.faults:
@@ -159,10 +159,11 @@ def _finish(
     return pipeline
 
 
-def _pipeline(top: Section, root: Path | None) -> Pipeline:
+def pipeline_of(top: Section, root: Path | None) -> Pipeline:
+    """Read a pipeline; faults are left with its document."""
     placeholders = top.section("placeholders")
     interfaces = top.section("interface_names")
-    sets = _each(top, "parameter_sets", _parameter_set)
+    sets = _each(top, "parameter_sets", parameter_set_of)
     known = [one.name for one in sets]
     for name in interfaces.names():
         if name not in known:
@@ -284,7 +285,8 @@ def _event(name: str, section: Section) -> EventHandler:
     return handler
 
 
-def _parameter_set(name: str, section: Section) -> ParameterSet:
+def parameter_set_of(name: str, section: Section) -> ParameterSet:
+    """Read a parameter set; faults are left with its document."""
     parameters = []
     for key in section.names():
         try:

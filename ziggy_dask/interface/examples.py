@@ -49,6 +49,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ziggy parameters sample --set 'Calibration.bias=90'", "change one for good"),
         ("ziggy parameters sample -o sets.yaml", "write them to a file"),
     ),
+    "schema": (
+        ("ziggy schema pipeline > pipeline.schema.json", "for an editor"),
+        ("ziggy schema cluster", "of cluster files"),
+    ),
     "manifest": (
         ("ziggy manifest incoming/night-3 --dataset-id 3", "before delivery"),
     ),

@@ -44,6 +44,7 @@ _SECTIONS = {
         "export": "definitions:export",
         "pipelines": "definitions:pipelines",
         "parameters": "definitions:parameters",
+        "schema": "definitions:schema",
     },
     "Bring data": {
         "manifest": "receipt:manifest",

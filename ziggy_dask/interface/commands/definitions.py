@@ -1,7 +1,8 @@
-"""``ziggy import``, ``update``, ``export``, ``pipelines``, ``parameters``."""
+"""``ziggy import``, ``update``, ``export``, ``pipelines``, ``parameters``, ``schema``."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,15 @@ def parameters(
         for one in stored.content.parameters
     ]
     show(rows, as_json=as_json, empty=f"pipeline {pipeline!r} has no parameters")
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["pipeline", "cluster", "parameters"]))
+def schema(kind: str) -> None:
+    """Print the JSON schema of pipeline, cluster or parameter files.
+
+    Editors that read it complete keys and underline mistakes as you type.
+    """
+    from ziggy_dask.definitions import schema as schema_of
+
+    click.echo(json.dumps(schema_of(kind), indent=2))
