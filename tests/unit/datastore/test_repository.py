@@ -1,5 +1,6 @@
 import pickle
 
+import icechunk
 import numpy as np
 import pytest
 import xarray as xr
@@ -143,3 +144,35 @@ def test_a_datastore_that_is_not_there_is_refused(tmp_path):
 def test_a_snapshot_that_is_not_there_is_refused(repository):
     with pytest.raises(DatastoreError, match="can't read snapshot"):
         repository.reading("0" * 20)
+
+
+def test_one_item_more_costs_little_however_many_there_are(tmp_path):
+    """Also in a datastore that began with one list of chunks per array."""
+    count = 1500
+    place = tmp_path / "datastore"
+    storage = icechunk.local_filesystem_storage(str(place))
+    session = icechunk.Repository.create(storage).writable_session("main")
+    array = zarr.open_group(session.store, mode="a").create_array(
+        "x", shape=(count,), chunks=(1,), dtype="i8"
+    )
+    array[:] = range(count)
+    session.commit("as earlier versions did")
+    repository = open_repository(str(place))
+
+    def append(number):
+        before = bytes_of(place / "manifests")
+        tip, session = repository.writing()
+        array = zarr.open_group(session.store, mode="a")["x"]
+        array.resize((number + 1,))
+        array[number] = number
+        repository.finish_writing(tip, session, "one more", {})
+        return bytes_of(place / "manifests") - before
+
+    assert append(count) < 256 * 200
+    assert [append(count + n) < 256 * 200 for n in range(1, 5)] == [True] * 4
+    stored = zarr.open_group(repository.reading().store, mode="r")["x"][:]
+    assert stored.tolist() == list(range(count + 5))
+
+
+def bytes_of(directory):
+    return sum(file.stat().st_size for file in directory.iterdir())
