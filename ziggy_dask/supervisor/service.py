@@ -28,6 +28,7 @@ from ziggy_dask.records.requests import RequestKind, RequestRecord, RequestState
 from ziggy_dask.records.triggers import forget_faults
 from ziggy_dask.supervisor.crew import Crew
 from ziggy_dask.supervisor.file_watcher import Watch
+from ziggy_dask.supervisor.metrics import published
 from ziggy_dask.supervisor.supervise import (
     halt_idle,
     in_charge,
@@ -69,6 +70,7 @@ def serve(site: OpenCluster, *, standby: bool = False) -> None:
         _when_free(site, standby=standby) as lease,
         opened_compute(site) as client,
         closing(Watch()) as watch,
+        published(site) as note_look,
     ):
         invite_requests(site.database, lease)
         site.show(site, client)
@@ -95,6 +97,7 @@ def serve(site: OpenCluster, *, standby: bool = False) -> None:
                     watch.follow(watched_directories(site))
                     for number in look_for_events(site):
                         crew.take(number)
+                note_look()
         finally:
             site.stop.set()
             if not crew.end(_ENDING_S):

@@ -37,7 +37,7 @@ environments:
     max_jobs: 3
 programs: {environment: {A: b}, path: ./bin, inherit: [LANG], keep: failed, grace: 2}
 alerts: {command: [mail, me], url: "https://x.example", headers: {A: b}, time_factor: 2}
-supervisor: {max_instances: 3, no_worker: 5min, log_size: 1MiB, log_files: 2}
+supervisor: {max_instances: 3, no_worker: 5min, metrics: "localhost:9469"}
 """
 ADDRESS = """
 cluster: x
