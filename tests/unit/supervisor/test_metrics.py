@@ -12,7 +12,7 @@ from ziggy_dask.definitions import read_cluster
 from ziggy_dask.engine.launch import Request, launch
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.cluster import create_cluster
-from ziggy_dask.records import alerts
+from ziggy_dask.records import alerts, instances
 from ziggy_dask.records.alerts import Severity, raise_alert
 from ziggy_dask.records.lease import take_lease
 from ziggy_dask.supervisor.metrics import published
@@ -55,8 +55,8 @@ def test_prometheus_is_told_what_is_in_the_records(site, port):
         assert before["ziggy_oldest_waiting_seconds",] == 0
         assert before["ziggy_instances", "INITIALIZED"] == 0
         assert before["ziggy_supervisor_last_look_timestamp_seconds",] == 0
-        launch(site, Request(pipeline="test"))
-        raise_alert(site.database, Severity.ERROR, "x", source="test")
+        instances.await_turns(site.database, [launch(site, Request(pipeline="test"))])
+        raise_alert(site.database, Severity.ERROR, "x", source="test", process="1")
         note_look()
         after = scraped(port)
     assert after["ziggy_instances", "INITIALIZED"] == 1
