@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from ziggy_dask.datastore.netcdf import open_exported
+from ziggy_dask.datastore.readers.exact import as_names, require_exact, require_there
 from ziggy_dask.datastore.readers.hdf5 import groups_of, is_hdf5
 from ziggy_dask.datastore.readers.opening import Reading
 from ziggy_dask.datastore.readers.parts import listed, not_read
 from ziggy_dask.errors import DeliveryError
 
 ALL = "all"
-_EXACT = 2**53
-"""Up to here every whole number is a float64."""
-_BLOCK_ELEMENTS = 4_000_000
 
 
 def read_netcdf(
@@ -120,29 +117,24 @@ def _tree(path: Path, groups: str, backend: Mapping[str, Any]) -> xr.DataTree:
             path, **backend, group=node.path, mask_and_scale=False, decode_times=False
         )
         with raw:
-            _require_exact(path, node.to_dataset(inherit=False), raw)
+            require_exact(path, "netcdf", node.to_dataset(inherit=False), raw)
     return tree
 
 
 def _opened(
     path: Path, backend: Mapping[str, Any], unmasked: str | Sequence[str]
 ) -> xr.Dataset:
-    names = [unmasked] if isinstance(unmasked, str) else list(unmasked)
+    names = as_names(unmasked)
     masks = dict.fromkeys(names, False)
     dataset = xr.open_dataset(
         path, **backend, mask_and_scale=_for_all(path, backend, masks)
     )
     try:
-        missing = [name for name in names if name not in dataset.variables]
-        if missing:
-            raise DeliveryError(
-                f"{path}: the option 'unmasked' names {listed(missing)}, which is not "
-                "a variable of the file"
-            )
+        require_there(path, names, dataset)
         with xr.open_dataset(
             path, **backend, mask_and_scale=False, decode_times=False
         ) as raw:
-            _require_exact(path, dataset, raw)
+            require_exact(path, "netcdf", dataset, raw)
     except BaseException:
         dataset.close()
         raise
@@ -157,39 +149,3 @@ def _for_all(
         return True
     with xr.open_dataset(path, **backend, decode_cf=False) as raw:
         return dict.fromkeys(map(str, raw.variables), True) | masks
-
-
-def _require_exact(path: Path, decoded: xr.Dataset, raw: xr.Dataset) -> None:
-    """Refuse 64-bit numbers that became float64 for a fill value, and are not the same."""
-    changed = [
-        str(name)
-        for name, variable in decoded.variables.items()
-        if variable.dtype.kind == "f"
-        and name in raw.variables
-        and raw.variables[name].dtype.kind in "iu"
-        and raw.variables[name].dtype.itemsize == 8
-        and not {"scale_factor", "add_offset"} & set(variable.encoding)
-        and _has_large(raw.variables[name], variable.encoding)
-    ]
-    if changed:
-        raise DeliveryError(
-            f"{path}: {listed(changed)}: 64-bit whole numbers beyond 2**53 with a fill "
-            "value would be rounded when they are masked; read them as they are by "
-            f"'reader: {{netcdf: {{unmasked: [{', '.join(changed)}]}}}}'"
-        )
-
-
-def _has_large(raw: xr.Variable, encoding: Mapping[Hashable, Any]) -> bool:
-    """Tell whether any value but the fill values is beyond 2**53."""
-    fills = [encoding[k] for k in ("_FillValue", "missing_value") if k in encoding]
-    rows = max(1, _BLOCK_ELEMENTS // max(1, int(np.prod(raw.shape[1:], dtype="i8"))))
-    starts = range(0, raw.shape[0], rows) if raw.ndim else (0,)
-    for start in starts:
-        part = raw[start : start + rows] if raw.ndim else raw
-        values = np.asarray(part.values)
-        large = (values > _EXACT) | (
-            values < -_EXACT if values.dtype.kind == "i" else False
-        )
-        if large.any() and not np.isin(values[large], fills).all():
-            return True
-    return False

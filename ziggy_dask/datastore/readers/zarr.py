@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,6 +13,7 @@ import zarr
 from zarr.storage import LocalStore, ZipStore
 
 from ziggy_dask.datastore.netcdf import as_it_was, is_noted
+from ziggy_dask.datastore.readers.exact import as_names, require_exact, require_there
 from ziggy_dask.datastore.readers.opening import Reading
 from ziggy_dask.datastore.readers.parts import listed, not_read
 from ziggy_dask.errors import DeliveryError
@@ -21,7 +23,12 @@ _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 
 
 def read_zarr(
-    path: Path, *, group: str = "", groups: str = "", other_parts: str | None = None
+    path: Path,
+    *,
+    group: str = "",
+    groups: str = "",
+    unmasked: str | Sequence[str] = (),
+    other_parts: str | None = None,
 ) -> Reading:
     """Open a Zarr group, of format 2 or 3, without loading it.
 
@@ -34,6 +41,9 @@ def read_zarr(
         The group to read; empty: the root.
     groups
         ``all``: read every group, as a tree.
+    unmasked
+        Names of whole-number variables whose fill values stay as they are, for
+        numbers over 2**53 that float64 can't hold.
     other_parts
         What to do with groups that are not read: ``refuse`` or ``warn``.
 
@@ -45,7 +55,8 @@ def read_zarr(
     Raises
     ------
     DeliveryError
-        If there is no Zarr in it, no such group, or a codec that runs code.
+        If there is no Zarr in it, no such group, a codec that runs code, or numbers
+        would be changed.
     """
     root = _root(path)
     store = (
@@ -67,6 +78,11 @@ def read_zarr(
             consolidated=False,
             chunks=None,
         )
+        for node in tree.subtree:
+            inner = f"{root}{node.path}".strip("/")
+            require_exact(
+                path, "zarr", node.to_dataset(inherit=False), _raw(store, inner)
+            )
         return Reading(content=tree)
     wanted = f"/{group.strip('/')}"
     if wanted not in there and wanted != "/":
@@ -85,12 +101,35 @@ def read_zarr(
     except DeliveryError as error:
         raise DeliveryError(f"{path}: {error}") from error
     place = f"{root}/{group.strip('/')}".strip("/")
-    raw = xr.open_zarr(
+    raw = _raw(store, place)
+    given = as_it_was(raw) if is_noted(raw) else None  # to a program, by us
+    content = _decoded(path, raw, as_names(unmasked)) if given is None else given
+    return Reading(content=content, warnings=warnings)
+
+
+def _raw(store: LocalStore | ZipStore, place: str) -> xr.Dataset:
+    """Open a group as it is stored."""
+    found: xr.Dataset = xr.open_zarr(
         store, group=place or None, chunks=None, consolidated=False, decode_cf=False
     )
-    given = as_it_was(raw) if is_noted(raw) else None  # to a program, by us
-    content = xr.decode_cf(raw) if given is None else given
-    return Reading(content=content, warnings=warnings)
+    return found
+
+
+def _decoded(path: Path, raw: xr.Dataset, unmasked: Sequence[str]) -> xr.Dataset:
+    """Return what is stored as what it means.
+
+    Raises
+    ------
+    DeliveryError
+        If numbers would be changed.
+    """
+    require_there(path, unmasked, raw)
+    masks = dict.fromkeys(map(str, raw.variables), True) | dict.fromkeys(
+        unmasked, False
+    )
+    dataset = xr.decode_cf(raw, mask_and_scale=masks)  # type: ignore[arg-type]
+    require_exact(path, "zarr", dataset, raw)
+    return dataset
 
 
 def _groups(top: zarr.Group) -> tuple[str, ...]:
