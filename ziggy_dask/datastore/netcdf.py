@@ -157,13 +157,14 @@ def netcdf_form(
             form = form_of(variable)
         except Unstorable as error:
             raise DatastoreError(f"variable {name!r} {error}") from error
-        attrs, attributes[key] = _plain_attributes(
-            variable.attrs, _said_by(form), is_json
-        )
         grid = variable.attrs.get("grid_mapping")
-        if isinstance(grid, str) and grid in dataset.variables and names[grid] == grid:
-            attrs["grid_mapping"] = attrs.pop("grid_mapping_")
-            del attributes[key]["grid_mapping_"]
+        is_grid = isinstance(grid, str) and names.get(grid) == grid
+        attrs, attributes[key] = _plain_attributes(
+            variable.attrs,
+            _said_by(form),
+            is_json,
+            _RESERVED - {"grid_mapping"} if is_grid else _RESERVED,
+        )
         dims = [names[dim] for dim in variable.dims]
         variables[key] = xr.Variable(
             dims,
@@ -342,7 +343,10 @@ def _with_nul(texts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _plain_attributes(
-    attrs: Mapping[Any, Any], ours: Mapping[str, Any], is_json: bool
+    attrs: Mapping[Any, Any],
+    ours: Mapping[str, Any],
+    is_json: bool,
+    reserved: Set[str] = _RESERVED,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return attributes that NetCDF can hold, and what is needed to restore them.
 
@@ -354,13 +358,18 @@ def _plain_attributes(
         Attributes that tell how values are stored.
     is_json
         Whether attributes will be JSON.
+    reserved
+        Names that attributes can't have.
     """
     plain: dict[str, Any] = {}
     note: dict[str, Any] = {}
+    taken = {spelled(str(key)) for key in attrs}
     for key, value in attrs.items():
         new = spelled(str(key))
-        if new in _RESERVED or new in ours:
-            new += "_"
+        if new in reserved or new in ours:
+            while new in reserved or new in ours or new in taken:
+                new += "_"
+            taken.add(new)
         held = _plain_value(value)
         is_typed = is_json and isinstance(value, np.generic | np.ndarray)
         if new != key or held is not value or is_typed:

@@ -192,15 +192,33 @@ def _piece(data_type: DataType, file: SortedFile, content: xr.Dataset) -> xr.Dat
             "stands for one item, it can hold only one; files that bring their own "
             "labels are taken by 'files' without parentheses"
         )
+    own = content.variables.get(dimension)
+    if own is not None and own.dims not in ((), (dimension,)):
+        raise DeliveryError(
+            f"the file {file.name!r} has a variable {dimension!r} along "
+            f"{', '.join(map(repr, own.dims))}, but that is the name of the dimension of "
+            "items; rename it, or give the data type another 'subtask'"
+        )
+    is_coordinate = dimension in content.coords
+    content = content.drop_vars(dimension, errors="ignore")
     if size is None:
-        own = content.variables.get(dimension)
-        content = content.drop_vars(dimension, errors="ignore").expand_dims(dimension)
-    else:
-        own = content.variables.get(dimension)
-    if own is None or str(np.asarray(own.values).ravel()[0]) == file.item:
-        return content.drop_vars(dimension, errors="ignore")
-    kept = xr.Variable((dimension,), np.atleast_1d(own.values), own.attrs)
-    return content.drop_vars(dimension).assign_coords({f"{dimension}_of_file": kept})
+        content = content.expand_dims(dimension)
+    if own is None or _is_label(own, file.item):
+        return content
+    kept = f"{dimension}_of_file"
+    if kept in content.variables or kept in content.dims:
+        raise DeliveryError(
+            f"the file {file.name!r} has a {dimension!r} of its own, which would be kept "
+            f"as {kept!r}, but it has one of that name, too; rename either of them"
+        )
+    beside = {kept: ((dimension,), np.atleast_1d(own.values), own.attrs)}
+    return content.assign_coords(beside) if is_coordinate else content.assign(beside)
+
+
+def _is_label(own: xr.Variable, item: str) -> bool:
+    """Tell whether what a file says of its item is no more than the item's name."""
+    is_text = isinstance(own.dtype, np.dtype) and own.dtype.kind in "UTO"
+    return is_text and not own.attrs and own.values.ravel().tolist() == [item]
 
 
 def _labels(data_type: DataType, file: SortedFile, piece: xr.Dataset) -> Labels:

@@ -36,6 +36,12 @@ def interface_name(name: str) -> str:
     return name.replace(" ", "_")
 
 
+def described_in(node: str) -> tuple[str, str]:
+    """Return the names of both descriptions."""
+    stem = f"{interface_name(node)}-inputs"
+    return f"{stem}.json", f"{stem}.h5"
+
+
 def describe(
     work: Work,
     subtask: int,
@@ -58,14 +64,14 @@ def describe(
     models
         Names of the model files, by model type.
     """
-    stem = f"{interface_name(work.node)}-inputs"
+    as_json, as_hdf5 = described_in(work.node)
     names = list(dict.fromkeys(name for some in inputs.values() for name in some))
     content = _content(work, subtask, inputs, models)
     text = json.dumps(content, indent=2)
-    (directory / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+    (directory / as_json).write_text(text + "\n", encoding="utf-8")
     empty = _without_data_files(work.token, tuple(models.values()), work.sets)
-    _write_hdf5(directory / f"{stem}.h5", empty, names)
-    return f"{stem}.json", f"{stem}.h5"
+    _write_hdf5(directory / as_hdf5, empty, names)
+    return as_json, as_hdf5
 
 
 def _content(

@@ -18,14 +18,17 @@ import xarray as xr
 from ziggy_dask.datastore import FileItem
 from ziggy_dask.datastore.netcdf import write_netcdf, write_zarr
 from ziggy_dask.datastore.readers import open_file
+from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.definitions import Keep, ProductKind
 from ziggy_dask.definitions.access import is_trusted, owner_of, use
 from ziggy_dask.errors import TaskError
-from ziggy_dask.workers.description import describe, interface_name
+from ziggy_dask.workers.description import describe, described_in, interface_name
 from ziggy_dask.workers.inputs import Inputs
 from ziggy_dask.workers.work import Sink, Source, Work
 
 _SHARED = ".shared-"
+_NO_FILE = {"/", "\0"}
+"""What names of items may have, and names of files may not."""
 _TASK = re.compile(r"([0-9]+)-([0-9]+)-.+")
 _INNER = re.compile(r"st-[0-9]+|\.shared-[0-9]+")
 _Signature = tuple[int, int, int]
@@ -80,7 +83,7 @@ def make_directory(
         given[source.data_type] = list(_place(work, source, subtask, inputs, path))
     for name, model in models.items():
         _link(work, path / model.name, f"models-{name}", model)
-    _refuse_clashes(given, models)
+    _refuse_clashes(work.node, given, models)
     named = {name: model.name for name, model in models.items()}
     describe(work, subtask, path, given, named)
     before = {one.name: _signature(one) for one in path.iterdir()}
@@ -235,12 +238,13 @@ def _write_datasets(source: Source, given: object, directory: Path) -> Iterator[
         items = {source.name: given}
     for name, dataset in items.items():
         assert isinstance(dataset, xr.Dataset)
+        stem = spelled(name) if _NO_FILE & set(name) else name
         if source.file_format == "zarr":
-            write_zarr(dataset, directory / f"{name}.zarr")
-            yield f"{name}.zarr"
+            write_zarr(dataset, directory / f"{stem}.zarr")
+            yield f"{stem}.zarr"
         else:
-            write_netcdf(dataset, directory / f"{name}.nc")
-            yield f"{name}.nc"
+            write_netcdf(dataset, directory / f"{stem}.nc")
+            yield f"{stem}.nc"
 
 
 def _link_stored(
@@ -307,18 +311,18 @@ def _signature(path: Path) -> _Signature:
 
 
 def _refuse_clashes(
-    given: Mapping[str, Sequence[str]], models: Mapping[str, FileItem]
+    node: str, given: Mapping[str, Sequence[str]], models: Mapping[str, FileItem]
 ) -> None:
-    seen: dict[str, str] = {}
+    seen = dict.fromkeys(described_in(node), "what tells the program of its inputs")
     groups = [*given.items(), *((name, [one.name]) for name, one in models.items())]
     for what, names in groups:
         for name in names:
             if name in seen:
                 raise TaskError(
-                    f"two of its files are called {name!r}: one of {seen[name]!r} and "
+                    f"two of its files are called {name!r}: one of {seen[name]} and "
                     f"one of {what!r}; files that meet in a subtask need different names"
                 )
-            seen[name] = what
+            seen[name] = repr(what)
 
 
 def _matches(sink: Sink, name: str) -> bool:

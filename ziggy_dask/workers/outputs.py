@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -114,6 +115,7 @@ class Outputs:
         others: frozenset[str] = frozenset()
         if sink.kind is ProductKind.COLLECTION and self._work.labels is not None:
             others = _all_labels(self._work) - set(self._own_labels(subtask))
+        _require_different(names, names, f"output {sink.data_type!r}")
         for name in names:
             if name in taken:
                 raise TaskError(
@@ -135,9 +137,10 @@ class Outputs:
         if returned is None:
             return {}
         if _is_dict(returned):
-            keys = {argument_name(str(key)): value for key, value in returned.items()}
+            keys = [argument_name(str(key)) for key in returned]
             if set(keys) <= set(names):
-                return keys
+                _require_different(keys, returned, "what the algorithm returned")
+                return dict(zip(keys, returned.values(), strict=True))
         if len(names) == 1:
             return {next(iter(names)): returned}
         raise TaskError(
@@ -180,7 +183,9 @@ class Outputs:
         if isinstance(value, Files):
             return {name: value.item(name) for name in value}
         if _is_dict(value):
-            return {str(name): item for name, item in value.items()}
+            names = [str(name) for name in value]
+            _require_different(names, value, f"output {sink.data_type!r}")
+            return dict(zip(names, value.values(), strict=True))
         own = self._own_labels(subtask)
         if not own or (len(own) > 1 and sink.kind is ProductKind.COLLECTION):
             raise TaskError(
@@ -312,6 +317,18 @@ def _check_whole(sink: Sink, dataset: xr.Dataset) -> None:
             ) from error
 
 
+def _require_different(names: Sequence[str], given: Iterable[Any], what: str) -> None:
+    """Refuse what would have one name."""
+    if len(set(names)) == len(names):
+        return
+    name, count = Counter(names).most_common(1)[0]
+    same = [key for key, one in zip(given, names, strict=True) if one == name]
+    raise TaskError(
+        f"{what} has {count} parts called {name!r}, from "
+        f"{' and '.join(map(repr, same))}; names must differ"
+    )
+
+
 def _order_misfit(dimension: str, expected: Labels, dataset: xr.Dataset) -> str:
     if Labels(dataset[dimension].values).texts() == expected.texts():
         return ""
@@ -324,6 +341,11 @@ def _order_misfit(dimension: str, expected: Labels, dataset: xr.Dataset) -> str:
 def _dataset(sink: Sink, value: object) -> xr.Dataset:
     if isinstance(value, xr.DataArray):
         name = argument_name(sink.data_type) if value.name is None else value.name
+        if name in value.coords:
+            raise TaskError(
+                f"output {sink.data_type!r}: the DataArray would be called {name!r}, as "
+                "one of its coordinates is; give it another name: .rename(...)"
+            )
         return value.to_dataset(name=name)
     if isinstance(value, xr.Dataset):
         return value

@@ -24,6 +24,7 @@ _ODD_ATTRIBUTES = (
     *("units", "long_name", "_FillValue", "missing_value", "scale_factor", "dtype"),
     *("add_offset", "calendar", "coordinates", "ziggy", "ziggy_encoding", "$"),
     *("_ARRAY_DIMENSIONS", "_Unsigned", "_Encoding", "grid_mapping", "positive"),
+    *("NAME", "NAME_", "ziggy_name", "grid_mapping_"),
 )
 NAMES = st.one_of(
     st.sampled_from(_ODD_NAMES), st.sampled_from(_ODD_NAMES), TEXT, xrst.names()
@@ -196,6 +197,8 @@ _CF_ATTRS = st.sampled_from(
         {"coordinates": "x y", "grid_mapping": "flux"},
         {"actual_range": np.array([np.nan, np.inf]), "valid_min": -np.inf},
         {"flag_values": np.array([0, 1], "i1"), "flag_meanings": "good bad"},
+        {"NAME": 1, "NAME_": 2, "NAME__": 3},
+        {"_FillValue_": 2, "_FillValue": 1, "coordinates": "x", "coordinates_": "y"},
     ]
 ).map(dict)
 """Attributes by which xarray changes what it reads; of a Dataset in memory they don't."""

@@ -118,6 +118,28 @@ def test_arrays_of_different_lengths_stand_one_after_another(tmp_path):
     assert found["v"].attrs["unit"] == "keV"
 
 
+@pytest.mark.parametrize("first", ["spec", "spec_length"])
+def test_a_column_called_as_our_counts_of_elements_is_kept(tmp_path, first):
+    rows = np.array([np.arange(2.0), np.arange(3.0)], dtype=object)
+    columns = [
+        {"name": "spec", "format": "PD()", "array": rows},
+        {"name": "spec_length", "format": "D", "array": [0.5, 1.5]},
+    ]
+    columns.sort(key=lambda one: one["name"] != first)
+    found = written(tmp_path / "a.fits", table(*columns))
+    kept = {str(name): values.values.tolist() for name, values in found.items()}
+    assert kept.pop("spec") == [0, 1, 0, 1, 2]
+    assert sorted(kept.values()) == [[0.5, 1.5], [2, 3]]
+
+
+def test_what_every_header_of_one_name_says_is_kept(tmp_path):
+    units = [fits.ImageHDU(name="SCI") for _ in range(3)]
+    for number, unit in enumerate(units):
+        unit.header["GAIN"] = number
+    attrs = written(tmp_path / "a.fits", *units).attrs
+    assert [attrs[k] for k in ("GAIN", "sci.GAIN", "sci_2.GAIN")] == [0, 1, 2]
+
+
 def test_tables_of_one_name_keep_their_own_lengths_and_headers(tmp_path):
     found = written(
         tmp_path / "a.fits",

@@ -19,7 +19,10 @@ from ziggy_dask.errors import DatastoreError, DeliveryError
 
 text = st.text(st.characters(codec="utf-8"), max_size=8)
 names = text | st.sampled_from(
-    ["a/b", "..", ".", "zarr.json", "NAME", "_FillValue", "units", "coordinates", "x y"]
+    [
+        *("a/b", "..", ".", "zarr.json", "NAME", "_FillValue", "units", "coordinates"),
+        *("x y", "NAME_", "a%2Fb", "_FillValue_", "coordinates_"),
+    ]
 )
 scalars = (
     st.none()
@@ -134,6 +137,27 @@ def test_programs_hand_back_exactly_what_they_were_given(tmp_path):
         reader = {"nc": "netcdf", "zarr": "zarr"}[kind]
         with open_file(reader, tmp_path / f"a.{kind}") as reading:
             require_same(dataset, reading.content.load())
+
+
+def test_names_that_we_make_up_give_way_to_those_that_are_there(tmp_path):
+    clashing = {"NAME__": 3, "NAME": 1, "NAME_": 2, "grid_mapping_": "mine"}
+    dataset = xr.Dataset(
+        {
+            "v": ("a/b", [1], {**clashing, "grid_mapping": "crs"}),
+            "w": ("a%2Fb", [2, 3], {**clashing, "grid_mapping": "none"}),
+            "dT/dt": ("string2", [1, 2, 3]),
+            "dT%2Fdt": ("x", np.array([b"ab"])),
+        },
+        coords={"crs": 0},
+        attrs=clashing | {"ziggy": "mine", "ziggy_": 1},
+    )
+    write_netcdf(dataset, tmp_path / "a.nc")
+    write_zarr(dataset, tmp_path / "a.zarr")
+    for reader, name in (("netcdf", "a.nc"), ("zarr", "a.zarr")):
+        with open_file(reader, tmp_path / name) as reading:
+            require_same(dataset, reading.content.load())
+    with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as plain:
+        assert plain["v"].attrs["grid_mapping"] == "crs"
 
 
 def test_a_group_that_was_added_to_what_we_wrote_is_not_dropped(tmp_path):

@@ -5,6 +5,8 @@ import warnings
 
 import h5py
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import rasterio
 import tifffile
@@ -13,6 +15,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow import parquet
 from rasterio.transform import from_origin
 
 from ziggy_dask.datastore import FileItem, read_file
@@ -288,16 +291,23 @@ def test_netcdf_3_is_read(tmp_path):
     xr.testing.assert_identical(read_file("netcdf", tmp_path / "a.nc"), dataset)
 
 
-def test_large_whole_numbers_with_a_fill_value_are_not_rounded(tmp_path):
+@pytest.mark.parametrize("kind", ["netcdf", "zarr 2", "zarr 3"])
+def test_large_whole_numbers_with_a_fill_value_are_not_rounded(tmp_path, kind):
     dataset = xr.Dataset({"n": ("x", [2**53 + 1, -1]), "m": ("x", [1, -1])})
-    dataset.to_netcdf(
-        tmp_path / "a.nc",
-        engine="h5netcdf",
-        encoding={"n": {"_FillValue": -1}, "m": {"_FillValue": -1}},
-    )
+    encoding = {"n": {"_FillValue": -1}, "m": {"_FillValue": -1}}
+    path, reader = tmp_path / "a", kind.partition(" ")[0]
+    if reader == "netcdf":
+        dataset.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    else:
+        options = {"consolidated": False, "zarr_format": int(kind[-1])}
+        dataset.to_zarr(path, encoding=encoding, **options)
+    with pytest.raises(DeliveryError, match=rf"{reader}: {{unmasked: \[n\]}}"):
+        read_file(reader, path)
     with pytest.raises(DeliveryError, match=r"unmasked: \[n\]"):
-        read_file("netcdf", tmp_path / "a.nc")
-    found = read_file("netcdf", tmp_path / "a.nc", {"unmasked": ["n"]})
+        read_file(reader, path, {"groups": "all"})
+    with pytest.raises(DeliveryError, match="'unmasked' names k, which is not"):
+        read_file(reader, path, {"unmasked": "k"})
+    found = read_file(reader, path, {"unmasked": ["n"]})
     assert found["n"].values.tolist() == [2**53 + 1, -1]
     np.testing.assert_array_equal(found["m"].values, [1, np.nan])
 
@@ -430,3 +440,37 @@ def test_hdf5_of_a_filter_that_is_not_installed_is_refused_with_its_number(tmp_p
         DeliveryError, match=r"'/flux' is compressed by the filter 60001"
     ):
         read_file("netcdf", path)
+
+
+def test_the_rows_of_a_parquet_table_are_neither_more_nor_less(tmp_path):
+    table = pd.DataFrame({"n": [2**53 + 1, 2], "t": ["a", None]})
+    table.index = pd.MultiIndex.from_tuples([(1, "x"), (1, "x")], names=["k", "band"])
+    table.attrs = {"title": "sources"}
+    table.to_parquet(tmp_path / "a.parquet")
+    found = read_file("parquet", tmp_path / "a.parquet")
+    assert dict(found.sizes) == {"row": 2}
+    assert found.attrs == {"title": "sources"}
+    assert set(found.coords) == {"k", "band"}
+    assert found["n"].values.tolist() == [2**53 + 1, 2]
+    assert [found[name].values.tolist() for name in ("k", "band")] == [
+        [1, 1],
+        ["x", "x"],
+    ]
+    table.rename(columns={"t": "row"}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DeliveryError, match="'row', but a column has that name"):
+        read_file("parquet", tmp_path / "b.parquet")
+
+
+def test_what_a_parquet_file_says_of_its_columns_is_kept(tmp_path):
+    flux = pa.field("flux", pa.float64(), metadata={"unit": "Jy"})
+    schema = pa.schema([flux, pa.field("index", pa.int64())], {"mission": "ours"})
+    columns = [pa.array([1.5, None]), pa.array([5, 6])]
+    parquet.write_table(pa.table(columns, schema=schema), tmp_path / "a.parquet")
+    found = read_file("parquet", tmp_path / "a.parquet")
+    assert found.attrs == {"mission": "ours"}
+    assert found["flux"].attrs == {"unit": "Jy"}
+    assert found["index"].values.tolist() == [5, 6]
+    twice = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
+    parquet.write_table(twice, tmp_path / "b.parquet")
+    with pytest.raises(DeliveryError, match="several columns are called 'a'"):
+        read_file("parquet", tmp_path / "b.parquet")

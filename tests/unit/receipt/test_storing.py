@@ -253,6 +253,48 @@ def test_what_each_file_says_of_itself_is_kept_with_its_item(tmp_path, session):
         assert item["time"].values.tolist() == [str(number)]
 
 
+LEVELS = {"files": r"(.+)\.nc", "reader": "netcdf", "subtask": "time"}
+
+
+@pytest.mark.parametrize("as_dimension", [True, False])
+def test_what_a_file_says_of_its_own_label_is_kept_whatever_it_is(
+    tmp_path, session, as_dimension
+):
+    dims = ("time",) if as_dimension else ()
+    own = xr.Variable(dims, np.full((1,) * len(dims), 7), {"long_name": "orbit"})
+    content = xr.Dataset({"v": ((*dims, "x"), np.ones((1,) * len(dims) + (2,)))})
+    netcdf(tmp_path / "p" / "7.nc", content.assign_coords(time=own))
+    deliver(session, pipeline(**LEVELS), tmp_path)
+    found = stored(session, "time")
+    assert found["time"].values.tolist() == ["7"]
+    assert found["time_of_file"].values.tolist() == [7]
+    assert found["time_of_file"].attrs == {"long_name": "orbit"}
+    assert "time_of_file" in found.coords
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            {"time": ((), 5.0), "time_of_file": ("x", [1.0, 2.0])},
+            "would be kept as 'time_of_file', but it has one of that name, too",
+        ),
+        ({"time": ((), 5.0), "w": ("time_of_file", [1.0])}, "one of that name, too"),
+        ({"time": ("x", [1.0, 2.0])}, "a variable 'time' along 'x'"),
+        ({"time": ("x", [1.0])}, "a variable 'time' along 'x'"),
+    ],
+)
+def test_names_that_we_would_make_up_are_refused_where_a_file_has_them(
+    tmp_path, session, content, words
+):
+    netcdf(tmp_path / "p" / "a.nc", xr.Dataset({"v": ("y", [1.0]), **content}))
+    with pytest.raises(DeliveryError) as caught:
+        deliver(session, pipeline(**LEVELS), tmp_path)
+    assert "p/a.nc" in str(caught.value)
+    assert words in str(caught.value)
+    assert "p" not in zarr.open_group(session.store, mode="r")
+
+
 # Series of files
 
 

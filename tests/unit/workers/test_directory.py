@@ -4,7 +4,9 @@ import os
 from types import SimpleNamespace
 
 import pytest
+import xarray as xr
 
+from ziggy_dask.datastore import FileItem
 from ziggy_dask.definitions import Programs
 from ziggy_dask.definitions.access import Access
 from ziggy_dask.errors import TaskError
@@ -84,3 +86,27 @@ def test_only_what_is_ours_is_removed(tmp_path):
         "2026-11-images",
         "2026-11-images/raw",
     ]
+
+
+def test_a_model_called_as_what_tells_of_the_inputs_is_refused(tmp_path):
+    """It would be written over, even where other subtasks share it."""
+    programs = Programs(work=tmp_path, access=Access.OWNER)
+    work = SimpleNamespace(
+        programs=programs, instance=1, task=2, node="fit all", sources=()
+    )
+    model = FileItem(name="fit_all-inputs.json", data=b"{}")
+    with pytest.raises(TaskError, match="two of its files are called 'fit_all-inputs"):
+        directory.make_directory(work, 0, None, {"model": model})
+
+
+def test_items_with_slashes_are_files_in_the_working_directory(tmp_path):
+    place = tmp_path / "st-0"
+    place.mkdir()
+    one = xr.Dataset({"v": ("x", [1])})
+    for file_format, suffix in (("netcdf", ".nc"), ("zarr", ".zarr")):
+        source = SimpleNamespace(name="a", file_format=file_format)
+        given = dict.fromkeys(["../b", "n/o", "plain 1"], one)
+        names = list(directory._write_datasets(source, given, place))
+        assert names == [f"{n}{suffix}" for n in ("..%2Fb", "n%2Fo", "plain 1")]
+        assert all((place / name).exists() for name in names)
+    assert list(tmp_path.iterdir()) == [place]

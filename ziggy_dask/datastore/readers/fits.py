@@ -296,9 +296,10 @@ class _Made:
             }
             attrs = {key: one for key, one in said.items() if one is not None}
             if read.lengths is not None:
-                self._sizes[f"{name}_element"] = len(read.values)
-                self._variables[f"{name}_length"] = xr.Variable((row,), read.lengths)
-                dims: tuple[str, ...] = (f"{name}_element",)
+                lengths = self._free(f"{name}_length")
+                self._variables[lengths] = xr.Variable((row,), read.lengths)
+                shape = (len(read.values),)
+                dims = self._dims(name, (f"{name}_element",), shape)
             else:
                 shape = read.values.shape[1:]
                 dims = (row, *self._dims(name, _axes(len(shape)), shape))
@@ -322,8 +323,12 @@ class _Made:
         """Add a header; what an earlier one has said otherwise gets a name in front."""
         name = _name(unit.name) if unit.name else f"hdu_{self._images + self._tables}"
         for keyword, value in self._header(unit).items():
-            if not _is_same(self._attrs.setdefault(keyword, value), value):
-                self._attrs[f"{name}.{keyword}"] = value
+            number, key = 1, keyword
+            while not _is_same(self._attrs.setdefault(key, value), value):
+                key = (
+                    f"{name}.{keyword}" if number == 1 else f"{name}_{number}.{keyword}"
+                )
+                number += 1
 
     def _header(self, unit: Any) -> dict[str, Any]:
         values = header_values(unit.header, self.warnings)

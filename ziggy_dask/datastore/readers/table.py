@@ -8,7 +8,7 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -91,24 +91,62 @@ def read_csv(path: Path) -> xr.Dataset:
 
 
 def read_parquet(path: Path) -> xr.Dataset:
-    """Read a Parquet table; the columns that are its index give the dimension.
+    """Read a Parquet table.
+
+    Returns
+    -------
+    xarray.Dataset
+        A variable for each column, along the column that is the table's index; with an
+        index of several columns, along ``row``, with these as coordinates. What the file
+        says of columns, and of itself, is attributes.
 
     Raises
     ------
     DeliveryError
-        If pyarrow is missing.
+        If pyarrow is missing, or two columns have one name.
     """
     import pandas as pd
 
     try:
-        table = pd.read_parquet(path, engine="pyarrow", dtype_backend="numpy_nullable")
+        from pyarrow import parquet
     except ImportError as error:
         raise DeliveryError(
             f"{path}: Parquet files are read by pyarrow, which is not installed; "
             "install it with: pip install 'ziggy-dask[parquet]'"
         ) from error
+    schema = parquet.read_schema(path)
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise DeliveryError(
+            f"{path}: several columns are called {twice[0]!r}; names must differ"
+        )
+    table = pd.read_parquet(path, engine="pyarrow", dtype_backend="numpy_nullable")
+    along = [str(name) for name in table.index.names if name is not None]
+    if len(along) > 1:  # to_xarray would make a dimension of each, with holes
+        table = table.reset_index().rename_axis("row")
+    if "row" in table.columns and table.index.name == "row":
+        raise DeliveryError(
+            f"{path}: its index has several columns, so that its dimension would be "
+            "'row', but a column has that name, too; rename it"
+        )
     dataset: xr.Dataset = table.to_xarray()
+    if len(along) > 1:
+        dataset = dataset.drop_vars("row").set_coords(along)
+    dataset.attrs = {**_said_in(schema.metadata), **table.attrs}
+    for field in schema:
+        if field.name in dataset.variables:
+            dataset[field.name].attrs = _said_in(field.metadata)
     return dataset
+
+
+def _said_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    """Return what users wrote into the metadata of a Parquet file."""
+    ours = (b"pandas", b"ARROW:schema", b"PARQUET:field_id", b"PANDAS_ATTRS")
+    return {
+        key.decode(): value.decode()
+        for key, value in (metadata or {}).items()
+        if key not in ours
+    }
 
 
 def _rows(path: Path) -> list[_Row]:
