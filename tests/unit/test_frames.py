@@ -89,6 +89,7 @@ WORKER = """
 import gc, sys, tempfile, threading, time
 import ziggy_dask
 import icechunk, zarr
+icechunk.set_logs_filter("error")
 from distributed.gc import enable_gc_diagnosis
 enable_gc_diagnosis()
 gc.set_threshold(20, 1, 1)

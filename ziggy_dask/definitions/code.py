@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ziggy_dask.definitions.code_import import is_own, make_package
-from ziggy_dask.definitions.code_tree import read_code
+from ziggy_dask.definitions.code_tree import is_visible, read_code
 from ziggy_dask.definitions.names import argument_name, suggestion
 from ziggy_dask.definitions.pipeline import (
     DaskFunctionStep,
@@ -104,7 +104,7 @@ def use_code(root: Path, place: Path, digest: str, origin: Path | None = None) -
     algorithms find what lies beside them.
     """
     _places[root] = place, digest
-    if origin is not None and origin.is_dir():
+    if origin is not None and is_visible(origin):
         _origins[root] = origin
     code_package(root, "")
 

@@ -26,6 +26,8 @@ from importlib.machinery import (
 from pathlib import Path
 from typing import Any
 
+from ziggy_dask.definitions.code_tree import is_visible
+
 _PREFIX = "ziggy_code_"
 _origins: dict[str, Path] = {}
 """Where the modules of each package come from."""
@@ -105,7 +107,7 @@ class _Loader(SourceFileLoader):
         module.__dict__["__builtins__"] = own
         (place,) = sys.modules[package].__path__
         beside = _origins[package] / Path(self.path).relative_to(place)
-        if beside.parent.is_dir():
+        if is_visible(beside.parent):
             module.__file__ = str(beside)
         super().exec_module(module)
 

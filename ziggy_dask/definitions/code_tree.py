@@ -105,6 +105,11 @@ def read_code(root: Path) -> CodeTree:
     return CodeTree(files, _git_describe(root))
 
 
+def is_visible(directory: Path) -> bool:
+    """Tell whether a directory is there, and may be listed by this process."""
+    return os.access(directory, os.R_OK | os.X_OK) and directory.is_dir()
+
+
 def changed_files(old: CodeTree, new: CodeTree) -> list[str]:
     """Return what differs between two trees, a line per file."""
     before = {path: rest for path, *rest in old.listing}
@@ -188,7 +193,7 @@ def _links(tree: CodeTree, place: Path, root: Path) -> Iterator[tuple[Path, Path
     directories = {above for path in own for above in path.parents} | {PurePosixPath()}
     for directory in directories:
         there = root / directory
-        for entry in there.iterdir() if there.is_dir() else ():
+        for entry in there.iterdir() if is_visible(there) else ():
             path = directory / entry.name
             is_hidden = entry.name.startswith(".") or entry.name == "__pycache__"
             is_around = place.is_relative_to(entry.absolute())
