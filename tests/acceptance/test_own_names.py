@@ -5,6 +5,7 @@ import xarray as xr
 
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, states, store
+from ziggy_dask.interface.commands.records import show_ended
 from ziggy_dask.records import instances
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.recipes import extents_of
@@ -196,7 +197,7 @@ def test_an_item_of_another_subtask_is_refused(mission, client):
     assert "item 'i0' belongs to another subtask; this one has 'i1'" in message
 
 
-def test_a_rerun_that_makes_nothing_takes_nothing_away(mission, client):
+def test_a_rerun_that_makes_nothing_takes_nothing_away(mission, client, capsys):
     one_node(mission, "sometimes")
     assert mission.run("test", client=client).state.value == "COMPLETED"
     before = mission.datastore["set-1/group"]["i1"].to_dataset().load()
@@ -206,10 +207,10 @@ def test_a_rerun_that_makes_nothing_takes_nothing_away(mission, client):
     xr.testing.assert_identical(
         mission.datastore["set-1/group"]["i1"].to_dataset().load(), before
     )
+    assert show_ended([instance], as_json=False) == 0
+    assert "4 of 4 subtasks returned nothing" in capsys.readouterr().err
     told = [one for one in mission.alerts if one.instance == instance.id]
+    words = "returned nothing; what earlier instances may have stored there stays"
     assert [(one.severity, one.message.partition(": ")[2]) for one in told] == [
-        (
-            Severity.WARNING,
-            "4 of 4 subtasks returned nothing; what an earlier instance stored there stays",
-        )
+        (Severity.WARNING, f"4 of 4 subtasks {words}")
     ]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Content = xr.Dataset | xr.DataTree | Files
 _MOST_SHOWN = 50
 """So many items are shown in a notebook."""
+_COLOURS = ("channel", "band", "rgb", "rgba", "colour", "color")
+"""Names of dimensions along which the colours of pixels lie."""
 
 
 class StoredProduct:
@@ -151,7 +153,7 @@ class StoredProduct:
 
     def chosen(self, variable: str | None = None, item: int | str = 0) -> xr.DataArray:
         """Return what `plot` draws, not loaded yet."""
-        dataset = self._content
+        dataset = self.open_made()  # with its own types, not those of what is missing
         if isinstance(dataset, xr.DataTree):
             dataset = self._item(item)
         if not isinstance(dataset, xr.Dataset):
@@ -165,9 +167,10 @@ class StoredProduct:
             self._require_variable(dataset, variable)
         values = dataset[names[0] if variable is None else variable]
         dimension = self._product.dimension
-        if dimension not in values.dims or values.ndim < 2:
+        if dimension not in values.dims:
             return values
-        return values.isel({dimension: self._position(item)})
+        place = self._place_made(item)
+        return values if values.ndim < 2 else values.isel({dimension: place})
 
     def _item(self, item: int | str) -> xr.Dataset:
         """Return one item, as a Dataset of its own."""
@@ -178,8 +181,8 @@ class StoredProduct:
         dimension = self._product.dimension
         if not isinstance(content, xr.Dataset) or dimension not in content.dims:
             raise DatastoreError(f"{self.path}: has no items with attributes")
-        place = self._position(item)
-        return settled(content.isel({dimension: [place]}))
+        self._place_made(item)
+        return settled(content.isel({dimension: [self._position(item)]}))
 
     def _position(self, item: int | str) -> int:
         """Return the place of an item in the content, where some may be missing."""
@@ -195,6 +198,18 @@ class StoredProduct:
                 f"{self.path}: has no item {item}; it has {len(names)}, numbered from 0"
             )
         return item
+
+    def _place_made(self, item: int | str) -> int:
+        """Return the place of an item among those that were made."""
+        place = self._position(item)
+        if self._made is None:
+            return place
+        name = self._names()[place]
+        if name not in self.items:
+            raise DatastoreError(
+                f"{self.path}: item {name!r} was never made; 'items' lists those that were"
+            )
+        return self.items.index(name)
 
     def _names(self) -> list[str]:
         content, dimension = self._content, self._product.dimension
@@ -249,10 +264,13 @@ class StoredProduct:
 
 def _draw(values: xr.DataArray, axes: Axes, options: Mapping[str, Any]) -> None:
     """Draw values: colours and planes as images, lines, or how often each value is."""
-    is_colour = values.ndim == 3 and values.shape[-1] in (3, 4)
+    is_colour = (
+        values.ndim == 3 and values.dims[-1] in _COLOURS and values.shape[-1] in (3, 4)
+    )
     if is_colour or values.ndim == 2:
         kind = values.plot.imshow if is_colour or _is_even(values) else values.plot
-        kind(ax=axes, **options)
+        colours = {"rgb": values.dims[-1]} if is_colour else {}
+        kind(ax=axes, **{**colours, **options})
         if not {*values.dims[:2]} & {*values.coords} and not options.get("yincrease"):
             axes.set_ylim(values.shape[0] - 0.5, -0.5)  # An image without coordinates.
     elif values.ndim == 1:

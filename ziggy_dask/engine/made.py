@@ -67,7 +67,7 @@ def remarks_on(
     nothing = reasons.pop(NOTHING_RETURNED, 0)
     unread = sum(reasons.values())
     is_all = nothing + unread == count
-    stays = "; what an earlier instance stored there stays" if is_all else ""
+    stays = "; what earlier instances may have stored there stays" if is_all else ""
     found = []
     if nothing:
         found.append(f"{nothing} of {count} subtasks returned nothing{stays}")

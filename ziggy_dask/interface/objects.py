@@ -14,7 +14,7 @@ from ziggy_dask.interface.cards import instance_card, task_card
 from ziggy_dask.interface.live import Live
 from ziggy_dask.interface.plots import InstancePlots
 from ziggy_dask.interface.recorded import followed_instance_logs, followed_logs
-from ziggy_dask.records import InstanceState, instances, outcomes
+from ziggy_dask.records import InstanceState, alerts, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.jobs import JobRecord, jobs, worked_seconds
 from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
@@ -52,6 +52,19 @@ class Instance:
     def state(self) -> InstanceState:
         """How it stands."""
         return self.record.state
+
+    @property
+    def remarks(self) -> list[str]:
+        """What of its work should be known, though it is no failure; oldest first."""
+        found = [
+            one
+            for one in alerts.alerts(self._site.database, with_cleared=True)
+            if one.instance == self.id and one.severity is alerts.Severity.WARNING
+        ]
+        return [
+            one.message + (f" ({one.count} times)" if one.count > 1 else "")
+            for one in reversed(found)
+        ]
 
     @property
     def tasks(self) -> list[Task]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ziggy_dask.records.outcomes import SubtaskLog
     from ziggy_dask.records.overview import TaskLine
 
+_MOST_REMARKS = 10
+"""So many warnings are shown when a run ends."""
+
 
 @click.command()
 @watchable
@@ -254,6 +257,11 @@ def show_ended(ended: Sequence[Instance], *, as_json: bool) -> int:
     records = [one.record for one in ended]
     if records or as_json:
         show(instance_rows(records), as_json=as_json, empty="")
+    remarks = [text for one in ended for text in one.remarks]
+    for text in remarks[:_MOST_REMARKS] if not as_json else ():
+        click.secho(f"warning: {text}", fg="yellow", err=True)
+    if (others := len(remarks) - _MOST_REMARKS) > 0 and not as_json:
+        click.secho(f"and {others} more warnings; see: ziggy alerts", err=True)
     if all(one.state.value == "COMPLETED" for one in records):
         return 0
     failed = [task for one in ended for task in one.tasks if task.record.is_error]
