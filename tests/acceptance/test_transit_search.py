@@ -90,7 +90,7 @@ def test_planets_are_recovered_and_noise_is_not():
 
 @pytest.mark.slow
 def test_planets_are_recovered_and_noise_is_not_on_many_stars():
-    check_rates(200)
+    check_rates(100)
 
 
 @pytest.mark.shared_data
