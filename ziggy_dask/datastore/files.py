@@ -66,6 +66,17 @@ def keys_of(files: Iterable[StoredFile]) -> Labels:
     return Labels.of(list(dict.fromkeys(one.key for one in files)))
 
 
+def tasks_of_files(session: icechunk.Session, path: str) -> set[int]:
+    """Return the tasks that the files of a product say they are of."""
+    try:
+        group = zarr.open_group(session.store, path=path, mode="r")
+    except FileNotFoundError:
+        return set()
+    members = (one for _, one in group.members(max_depth=None))
+    said = (one.attrs.get("task") for one in members if isinstance(one, zarr.Array))
+    return {task for task in said if isinstance(task, int)}
+
+
 def _matching(group: zarr.Group, pattern: FilePattern) -> Iterator[StoredFile]:
     for directory, inner in _directories("", group, pattern.depth):
         for name, member in inner.members():

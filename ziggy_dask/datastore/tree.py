@@ -27,8 +27,11 @@ class Place:
     """How the product is stored; empty: it is a directory."""
     dimension: str = ""
     """Subtask dimension; empty if there is none."""
+    task: int | None = None
+    """Task that the product says it is of; None: it says nothing of one."""
 
 
+_FIELDS = ("kind", "dimension", "task")
 Places = Mapping[str, Place | None]
 """What is at some paths; None: nothing."""
 
@@ -107,10 +110,10 @@ def changed_in(session: icechunk.Session) -> set[str]:
     return {path.strip("/") for path in groups | holders} - {""}
 
 
-def places_to_json(places: Places) -> dict[str, list[str] | None]:
+def places_to_json(places: Places) -> dict[str, list[str | int] | None]:
     """Return plain values that `places_from_json` turns back into equal places."""
     return {
-        path: None if place is None else [place.kind, place.dimension]
+        path: None if place is None else _place_to_json(place)
         for path, place in places.items()
     }
 
@@ -118,7 +121,9 @@ def places_to_json(places: Places) -> dict[str, list[str] | None]:
 def places_from_json(content: Mapping[str, Any]) -> Places:
     """Return the places that `places_to_json` described."""
     return {
-        path: None if place is None else Place(kind=place[0], dimension=place[1])
+        path: None
+        if place is None
+        else Place(**dict(zip(_FIELDS, place, strict=False)))
         for path, place in content.items()
     }
 
@@ -127,7 +132,17 @@ def _place(group: zarr.Group) -> Place:
     origin: Any = group.attrs.get(ATTRIBUTE)
     if not isinstance(origin, dict) or "kind" not in origin:
         return Place()
-    return Place(kind=str(origin["kind"]), dimension=str(origin.get("dimension", "")))
+    task = origin.get("task")
+    return Place(
+        kind=str(origin["kind"]),
+        dimension=str(origin.get("dimension", "")),
+        task=task if isinstance(task, int) else None,
+    )
+
+
+def _place_to_json(place: Place) -> list[str | int]:
+    known = [] if place.task is None else [place.task]
+    return [place.kind, place.dimension, *known]
 
 
 def _above(path: str) -> list[str]:

@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+import icechunk
+
+from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.definitions import DataReceiptStep, Pipeline
 from ziggy_dask.engine.accepting import Accepted, accept, named, quarantines, sorted_out
 from ziggy_dask.engine.alerts import alert
@@ -34,8 +37,11 @@ from ziggy_dask.engine.quarantining import (
 from ziggy_dask.errors import ClusterError, DeliveryError, RecordsError, ZiggyError
 from ziggy_dask.planning import Holding, selected_nodes
 from ziggy_dask.receipt import (
+    ChecksumType,
     Delivery,
     Manifest,
+    ManifestFile,
+    SortedDelivery,
     acknowledge_refusal,
     acknowledgement_name,
     clean_up,
@@ -44,17 +50,21 @@ from ziggy_dask.receipt import (
     find_deliveries,
     manifest_path,
     manifest_to_xml,
+    model_path,
+    model_versions,
     read_acknowledgement,
     read_manifest,
     sort_files,
     store_delivery,
     write_acknowledgement,
 )
+from ziggy_dask.receipt.delivery import open_delivered
 from ziggy_dask.receipt.quarantine import move_in, read_quarantine
+from ziggy_dask.receipt.sorting import refusal
 from ziggy_dask.records import TaskStep, deliveries, instances, outcomes
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.catalogue import catch_up
-from ziggy_dask.records.deliveries import DeliveryRecord
+from ziggy_dask.records.deliveries import SEVERAL, DeliveredFile, DeliveryRecord
 from ziggy_dask.records.instances import NewTask, TaskRecord
 from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
 
@@ -192,7 +202,7 @@ def _receive(
         return False
     if task.step is TaskStep.COMPLETE:
         if delivery is not None and needs_manifest:
-            _record_late(site, task, delivery)
+            _record_late(site, pipeline, task, delivery)
             _clear_away(site, task, delivery)
         elif needs_manifest:
             _remove_empty(place / task.unit.strip("[]"))
@@ -317,7 +327,8 @@ def _store(
         return _store(site, pipeline, task, accepted.without(bad), began)
     if accepted.faults:
         note(site, task, accepted)
-    record = _delivery_record(task, accepted)
+    contents = _contents(pipeline, accepted, delivery, session)
+    record = _delivery_record(task, accepted, contents)
     snapshot = site.repository.finish_writing(
         tip,
         session,
@@ -351,7 +362,9 @@ def _warn(site: OpenCluster, task: TaskRecord, told: Sequence[str]) -> None:
     )
 
 
-def _record_late(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> None:
+def _record_late(
+    site: OpenCluster, pipeline: Pipeline, task: TaskRecord, delivery: Delivery
+) -> None:
     """Record a delivery whose commit was made just before the supervisor died."""
     path = manifest_path(delivery.directory)
     if path is None or deliveries.is_task_recorded(site.database, task.id):
@@ -362,10 +375,64 @@ def _record_late(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> Non
         accepted = accepted.without(quarantine.faults)
     if task.complete == 0:
         _record_outcome(site, task, time.time())
-    deliveries.record_delivery(site.database, _delivery_record(task, accepted))
+    files = sort_files(pipeline, [one.name for one in accepted.manifest.files])
+    contents = _contents(pipeline, accepted, files, site.repository.reading())
+    deliveries.record_delivery(
+        site.database, _delivery_record(task, accepted, contents)
+    )
 
 
-def _delivery_record(task: TaskRecord, accepted: Accepted) -> DeliveryRecord:
+def _contents(
+    pipeline: Pipeline,
+    accepted: Accepted,
+    delivery: SortedDelivery,
+    session: icechunk.Session,
+) -> tuple[DeliveredFile, ...]:
+    """Return each file of a delivery that is stored, with what became of it."""
+    manifest = accepted.manifest
+    series = {one.name for one in pipeline.data_types if one.subtask}
+    places = {
+        name: (one.path, one.item or (SEVERAL if one.data_type in series else ""))
+        for one in delivery.files
+        for name in one.files
+    }
+    for model in delivery.models:
+        original = model.name.rpartition("/")[2]
+        versions = reversed(model_versions(session, model.model_type))
+        stored = next((one.stored for one in versions if one.original == original), "")
+        places[model.name] = model_path(model.model_type), stored
+    return tuple(
+        DeliveredFile(
+            name=one.name,
+            bytes=one.size_bytes,
+            sha256=_sha256(accepted, one),
+            path=places[one.name][0],
+            item=places[one.name][1],
+        )
+        for one in manifest.files
+    )
+
+
+def _sha256(accepted: Accepted, file: ManifestFile) -> str:
+    """Return the SHA-256 of a file that is stored, which a manifest may have in another way."""
+    if accepted.manifest.checksum_type is ChecksumType.SHA256:
+        return file.checksum
+    descriptor = open_delivered(accepted.delivery.directory, file.name)
+    try:
+        checksum = ChecksumType.SHA256.of_open_file(descriptor)
+        identity = Identity.of(descriptor)
+    finally:
+        os.close(descriptor)
+    if accepted.identities and identity != accepted.identities[file.name]:
+        raise refusal(
+            {file.name: "was changed while it was taken in; deliver it again"}
+        )
+    return checksum
+
+
+def _delivery_record(
+    task: TaskRecord, accepted: Accepted, contents: tuple[DeliveredFile, ...]
+) -> DeliveryRecord:
     manifest = accepted.manifest
     return DeliveryRecord(
         dataset_id=manifest.dataset_id if manifest.dataset_id > 0 else None,
@@ -375,6 +442,7 @@ def _delivery_record(task: TaskRecord, accepted: Accepted) -> DeliveryRecord:
         bytes=sum(one.size_bytes for one in manifest.files),
         manifest=_text_of(accepted.path, manifest) if accepted.path else "",
         received=datetime.now(UTC),
+        contents=contents,
     )
 
 

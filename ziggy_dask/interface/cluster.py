@@ -7,20 +7,27 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ziggy_dask.definitions import read_cluster
-from ziggy_dask.errors import ClusterError
+from ziggy_dask.errors import ClusterError, DefinitionError
 from ziggy_dask.interface.cards import cluster_card
+from ziggy_dask.interface.lineage import history_of, lineage_of, which_depend
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.interface.report import write_report
 from ziggy_dask.interface.runs import Runs
+from ziggy_dask.interface.states_at import When, instance_of, number_at, snapshot_of
 from ziggy_dask.interface.why import Why, explain
 from ziggy_dask.receipt import ModelVersion, model_path, model_versions
-from ziggy_dask.records import instances, requests
+from ziggy_dask.records import instances, requests, tags
 from ziggy_dask.records.backup import write_backup
+from ziggy_dask.records.dependents import Dependent
+from ziggy_dask.records.lineage import Lineage
 from ziggy_dask.records.requests import RequestKind, RequestState
+from ziggy_dask.records.tags import Tag
+from ziggy_dask.records.versions import Version
 from ziggy_dask.supervisor import (
     Finding,
     OpenCluster,
@@ -76,7 +83,7 @@ class Cluster(Runs):
         """The products, as of now."""
         return InstanceDatastore(self._site)
 
-    def why(self, path: str, *, at: int | None = None, **where: object) -> Why:
+    def why(self, path: str, *, at: When | None = None, **where: object) -> Why:
         """Return who made a product, or an item of it, from what, and with which code.
 
         Parameters
@@ -84,7 +91,7 @@ class Cluster(Runs):
         path
             The product.
         at
-            As this instance left it; None: the newest one.
+            Instance, tag, date or snapshot, as `datastore.at` takes it; None: now.
         **where
             Dimension and label of an item, as in ``image=3``.
 
@@ -95,6 +102,109 @@ class Cluster(Runs):
         """
         datastore = self.datastore if at is None else self.datastore.at(at)
         return explain(self._site, datastore, path, where)
+
+    def history(self, path: str) -> list[Version]:
+        """Return the versions of a product, oldest first, each with why it was made.
+
+        Raises
+        ------
+        DatastoreError
+            If there never was such a product.
+        """
+        return history_of(self._site, path)
+
+    def lineage(
+        self,
+        path: str,
+        *,
+        way: str = "up",
+        at: When | None = None,
+        depth: int | None = None,
+    ) -> Lineage:
+        """Return what a product was made of, or what was made of it.
+
+        Parameters
+        ----------
+        path
+            The product.
+        way
+            ``"up"``: what it was made of; ``"down"``: what was made of it.
+        at
+            Instance, tag, date or snapshot, as `datastore.at` takes it; None: now.
+        depth
+            So many steps at most; None: all.
+
+        Raises
+        ------
+        DefinitionError
+            If `way` is another word.
+        DatastoreError
+            If there was no such product then.
+        """
+        if way not in ("up", "down"):
+            raise DefinitionError(f"way {way!r}: lineage goes 'up' or 'down'")
+        return lineage_of(self._site, path, at, is_up=way == "up", depth=depth)
+
+    def which(self, used: str, name: str) -> list[Dependent]:
+        """Return every version of a product that depends on something, oldest first.
+
+        Parameters
+        ----------
+        used
+            ``"model"``, ``"parameter"``, ``"code"``, ``"package"``, ``"delivery"`` or
+            ``"file"``.
+        name
+            As in ``flat@flat-7.txt``, ``Set.name=2``, ``10dc7fa1``, ``scipy<1.15``, ``4``
+            and ``night-1/raw/f0.png``.
+
+        Raises
+        ------
+        DefinitionError, RecordsError
+            If nothing of that name is on record.
+        """
+        return which_depend(self._site, used, name)
+
+    @property
+    def tags(self) -> dict[str, Tag]:
+        """The names of states of the datastore."""
+        return {one.name: one for one in tags.tags(self._site.database)}
+
+    def tag(
+        self, state: When, name: str, *, note: str = "", moves: bool = False
+    ) -> tuple[Tag, Tag | None]:
+        """Give a state of the datastore a name; return the tag, and what it was before.
+
+        Parameters
+        ----------
+        state
+            Instance, tag, date or snapshot, as `datastore.at` takes it.
+        name
+            Its name from now on.
+        note
+            What people should know of it.
+        moves
+            Whether a name that is taken may name this state instead.
+
+        Raises
+        ------
+        DefinitionError
+            If it can't be a name.
+        RecordsError, DatastoreError
+            If the name is taken, or there is no such state.
+        """
+        new = Tag(
+            name=name,
+            snapshot=snapshot_of(self._site, state),
+            number=number_at(self._site, state),
+            instance=instance_of(state),
+            note=note,
+            made=datetime.now(UTC),
+        )
+        return new, tags.set_tag(self._site.database, new, moves=moves)
+
+    def untag(self, name: str) -> Tag:
+        """Take a name of a state of the datastore away; the state stays."""
+        return tags.remove_tag(self._site.database, name)
 
     @property
     def instances(self) -> dict[int, Instance]:

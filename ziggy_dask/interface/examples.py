@@ -93,6 +93,25 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ziggy why set-1/L1", "who made a product, and with which code"),
         ("ziggy why set-1/L1 --where image=3", "who made one item of it"),
     ),
+    "history": (("ziggy history set-1/L1", "its versions, and why each was made"),),
+    "lineage": (
+        ("ziggy lineage set-1/L3", "what it was made of"),
+        ("ziggy lineage set-1/L0 --down", "what was made of it"),
+        ("ziggy lineage set-1/L3 --at dr1", "as it was under a tag"),
+    ),
+    "which": (
+        ("ziggy which model flat@flat-7.txt", "what a version of a model went into"),
+        ("ziggy which parameter Calibration.bias=90", "what was made with a value"),
+        ("ziggy which package 'scipy<1.15'", "what was made with old packages"),
+        ("ziggy which delivery 4 --now", "what a delivery is in, as of now"),
+        ("ziggy which file night-1/frames/frame-2.png", "what a file is in"),
+    ),
+    "tag": (
+        ("ziggy tag 3 dr1 --note 'first release'", "as instance 3 left it"),
+        ("ziggy tag 5 newest --move", "let a name go on"),
+    ),
+    "tags": (("ziggy tags", "all names"),),
+    "untag": (("ziggy untag newest", "the state itself stays"),),
     "code show": (
         ("ziggy code show 2", "the files of the code of instance 2"),
         ("ziggy code show 2 algorithms.py", "one of them, as it ran"),

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ziggy_dask.datastore import Datastore, Repository
+from ziggy_dask.datastore import Datastore
 from ziggy_dask.definitions import Pipeline
 from ziggy_dask.interface.cards import instance_card, task_card
 from ziggy_dask.interface.live import Live
 from ziggy_dask.interface.plots import InstancePlots
 from ziggy_dask.interface.recorded import followed_instance_logs, followed_logs
+from ziggy_dask.interface.states_at import When, snapshot_of
 from ziggy_dask.records import InstanceState, alerts, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.jobs import JobRecord, jobs, worked_seconds
@@ -267,18 +268,23 @@ class InstanceDatastore(Datastore):
         super().__init__(site.repository)
         self._site = site
 
-    def at(self, instance: Instance | int) -> Datastore:
-        """Return the datastore as an instance left it."""
-        number = instance.id if isinstance(instance, Instance) else instance
-        record = instances.instance(self._site.database, number)
-        return self.as_of(last_snapshot(self._site.repository, record))
+    def at(self, when: Instance | When) -> Datastore:
+        """Return the datastore as it was.
 
+        Parameters
+        ----------
+        when
+            As an instance left it: the instance, or its number; or the name of a tag, a
+            date or time, or a snapshot. Times without a zone are in UTC, and a date alone
+            stands for its end.
 
-def last_snapshot(repository: Repository, record: InstanceRecord) -> str:
-    """Return the last snapshot that an instance published, or the one it read."""
-    own = repository.history(record.base_snapshot, record.id)
-    newest = next(own, None)
-    return record.base_snapshot if newest is None else newest.snapshot
+        Raises
+        ------
+        DefinitionError, RecordsError, DatastoreError
+            If there is no such state.
+        """
+        chosen = when.id if isinstance(when, Instance) else when
+        return self.as_of(snapshot_of(self._site, chosen))
 
 
 def _frame(

@@ -27,6 +27,9 @@ from ziggy_dask.records.tables import (
     VersionRow,
 )
 
+_GONE = Place()
+"""What is left of a product that was removed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentPlace:
@@ -327,22 +330,29 @@ def _add(
         versions = _change(connection, number, places)
     else:
         return
+    attempts = commit.metadata.get("attempts", {})
     rows = [
-        {"path": path, "publication": number, "kind": kind}
-        for path, kind in versions.items()
+        {
+            "path": path,
+            "publication": number,
+            "kind": place.kind,
+            "task": place.task,
+            "attempt": attempts.get(str(place.task)),
+        }
+        for path, place in versions.items()
     ]
     if rows:
         connection.execute(insert(VersionRow), rows)
 
 
-def _replace(connection: Connection, number: int, tree: Places) -> dict[str, str]:
-    """Take all places from a tree; return the kinds of its products, and what is gone."""
+def _replace(connection: Connection, number: int, tree: Places) -> dict[str, Place]:
+    """Take all places from a tree; return its products, and what is gone."""
     known = select(VersionRow.path).distinct()
     gone = set(connection.execute(known).scalars())
     connection.execute(delete(PlaceRow))
     _put(connection, number, tree)
-    held = {path: place.kind for path, place in tree.items() if place and place.kind}
-    return {**dict.fromkeys(sorted(gone), ""), **held}
+    held = {path: place for path, place in tree.items() if place and place.kind}
+    return {**dict.fromkeys(sorted(gone), _GONE), **held}
 
 
 def _put(connection: Connection, number: int, tree: Places) -> None:
@@ -355,24 +365,24 @@ def _put(connection: Connection, number: int, tree: Places) -> None:
         connection.execute(insert(PlaceRow), rows)
 
 
-def _change(connection: Connection, number: int, places: Places) -> dict[str, str]:
-    """Bring the places up to date; return the kinds of the products that are new or gone."""
-    versions: dict[str, str] = {}
+def _change(connection: Connection, number: int, places: Places) -> dict[str, Place]:
+    """Bring the places up to date; return the products that are new or gone."""
+    versions: dict[str, Place] = {}
     touched: set[str] = set()
     for path, place in sorted(places.items()):
         before = _kinds(connection, [path])
         below = _below(connection, path)
         if place is None or place.kind in CLOSED:
-            versions.update({one: "" for one, kind in below.items() if kind})
+            versions.update({one: _GONE for one, kind in below.items() if kind})
             _remove(connection, [*below, *([path] if place is None else [])])
         else:
             touched.update(below)
         if place is not None:
             _set(connection, number, path, place)
         if place is not None and place.kind:
-            versions[path] = place.kind
+            versions[path] = place
         elif before.get(path):
-            versions[path] = ""
+            versions[path] = _GONE
         touched.update(_parents(path))
     known = _kinds(connection, sorted(touched))
     for path in sorted(touched - known.keys()):

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select
 
 from ziggy_dask.records.database import Database, patiently
-from ziggy_dask.records.tables import DeliveryRow
+from ziggy_dask.records.tables import DeliveredRow, DeliveryRow
+
+SEVERAL = "*"
+"""Stands for the items of a delivered file that brings labels of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveredFile:
+    """A file of a delivery, and where it went."""
+
+    name: str
+    """Path relative to the delivery."""
+    bytes: int
+    """Its size."""
+    sha256: str
+    """Its SHA-256."""
+    path: str
+    """Product that it went into."""
+    item: str
+    """Item that it became; empty: it is the whole product; `SEVERAL`: it brought some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +49,8 @@ class DeliveryRecord:
     """Text of the manifest; empty if there was none."""
     received: datetime
     """When."""
+    contents: tuple[DeliveredFile, ...] = field(default=(), repr=False)
+    """Its files, where it is about to go on record."""
 
 
 @patiently
@@ -41,17 +62,19 @@ def record_delivery(database: Database, delivery: DeliveryRecord) -> None:
 
 def insert_delivery(connection: Connection, delivery: DeliveryRecord) -> None:
     """Record a delivery in a transaction that records more."""
-    connection.execute(
-        insert(DeliveryRow).values(
-            dataset_id=delivery.dataset_id,
-            name=delivery.name,
-            task_id=delivery.task,
-            files=delivery.files,
-            bytes=delivery.bytes,
-            manifest=delivery.manifest,
-            received=delivery.received,
-        )
+    made = insert(DeliveryRow).values(
+        dataset_id=delivery.dataset_id,
+        name=delivery.name,
+        task_id=delivery.task,
+        files=delivery.files,
+        bytes=delivery.bytes,
+        manifest=delivery.manifest,
+        received=delivery.received,
     )
+    number = connection.execute(made.returning(DeliveryRow.id)).scalar_one()
+    rows = [{"delivery_id": number, **asdict(one)} for one in delivery.contents]
+    if rows:
+        connection.execute(insert(DeliveredRow), rows)
 
 
 @patiently

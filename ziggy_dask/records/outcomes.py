@@ -28,7 +28,7 @@ from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.deliveries import DeliveryRecord, insert_delivery
 from ziggy_dask.records.instances import complete_tasks
 from ziggy_dask.records.items import TaskItems, items_of_tasks
-from ziggy_dask.records.recipes import Recipe, save_recipes
+from ziggy_dask.records.recipes import Recipe, keep_makings, save_recipes
 from ziggy_dask.records.states import TaskStep
 from ziggy_dask.records.tables import (
     ChangeSetRow,
@@ -294,6 +294,7 @@ def publish(
     """
     with database.writing() as connection:
         complete_tasks(connection, snapshot, inputs)
+        keep_makings(connection, inputs)
         if delivery is not None:
             insert_delivery(connection, delivery)
         for some in pieces(inputs):

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from ziggy_dask.definitions import CodeTree
 from ziggy_dask.records.code import Kind, digest_of, save_ingredients, save_tree
-from ziggy_dask.records.database import Database, patiently
+from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.tables import (
     IngredientRow,
     InstanceRow,
+    MakingRow,
     PartRow,
     RecipeRow,
     RecipeUseRow,
@@ -127,6 +128,30 @@ def _keep_version(connection: Connection, instance: int, version: str) -> None:
     recipe = Recipe(node="", ingredients=(code,))
     key = save_recipes(connection, [recipe])[recipe.digest]
     connection.execute(update(PartRow).where(of_old).values(recipe_id=key))
+
+
+def keep_makings(connection: Connection, tasks: Iterable[int]) -> None:
+    """Note by which recipes tasks that are being stored made something."""
+    known = exists().where(
+        MakingRow.recipe_id == PartRow.recipe_id,
+        MakingRow.task_id == TaskRow.id,
+        MakingRow.attempt == TaskRow.attempt,
+    )
+    for some in pieces(tasks):
+        made = (
+            select(PartRow.recipe_id, TaskRow.id, TaskRow.attempt)
+            .join(SubtaskRow, SubtaskRow.task_id == TaskRow.id)
+            .join(PartRow, PartRow.id == SubtaskRow.part_id)
+            .where(
+                TaskRow.id.in_(some),
+                SubtaskRow.state == SubtaskState.COMPLETE.value,
+                PartRow.recipe_id.is_not(None),
+                ~known,
+            )
+            .distinct()
+        )
+        columns = ["recipe_id", "task_id", "attempt"]
+        connection.execute(insert(MakingRow).from_select(columns, made))
 
 
 def _save(connection: Connection, one: Ingredient) -> int:

@@ -224,6 +224,17 @@ class RecipeUseRow(Table):
     )
 
 
+class MakingRow(Table):
+    """A recipe by which an attempt of a stored task made something."""
+
+    __tablename__ = "makings"
+    recipe_id: Mapped[int] = mapped_column(ForeignKey("recipes.id"), primary_key=True)
+    task_id: Mapped[int] = mapped_column(
+        ForeignKey("tasks.id"), primary_key=True, index=True
+    )
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
 class ChangeSetRow(Table):
     """Unpublished data of a part; removed when its task is published."""
 
@@ -328,7 +339,7 @@ class DeliveredRow(Table):
     __table_args__ = (Index(None, "path", "item"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     delivery_id: Mapped[int] = mapped_column(ForeignKey("deliveries.id"), index=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(index=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     path: Mapped[str]
@@ -456,6 +467,19 @@ class VersionRow(Table):
         primary_key=True, autoincrement=False, index=True
     )
     kind: Mapped[str]
+    task: Mapped[int | None] = mapped_column(index=True)
+    attempt: Mapped[int | None]
+
+
+class TagRow(Table):
+    """A name for a state of the datastore."""
+
+    __tablename__ = "tags"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    snapshot: Mapped[str] = mapped_column(index=True)
+    instance: Mapped[int | None]
+    note: Mapped[str]
+    made: Mapped[datetime]
 
 
 class PlaceRow(Table):

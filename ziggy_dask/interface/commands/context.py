@@ -120,4 +120,10 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+at_option = click.option(
+    "--at",
+    "at",
+    metavar="INSTANCE|TAG|DATE|SNAPSHOT",
+    help="As it was then. A date stands for its end, in UTC.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ziggy_dask.interface.commands.context import Commands, json_option, opened_cluster
+from ziggy_dask.interface.commands.context import (
+    Commands,
+    at_option,
+    json_option,
+    opened_cluster,
+)
 from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:
@@ -25,33 +30,26 @@ def datastore() -> None:
     """Look at products."""
 
 
-_at_option = click.option(
-    "--at", "instance", type=int, help="As this instance left it."
-)
-
-
 @datastore.command("ls")
 @click.argument("path", required=False)
-@_at_option
+@at_option
 @json_option
 @click.pass_context
-def list_(
-    ctx: click.Context, path: str | None, instance: int | None, as_json: bool
-) -> None:
+def list_(ctx: click.Context, path: str | None, at: str | None, as_json: bool) -> None:
     """List the products, or the files or items of the product at PATH."""
-    store = _opened(ctx, instance)
+    store = _opened(ctx, at)
     names = list(store) if path is None else store.items(path)
     click.echo(json.dumps(names, indent=2) if as_json else "\n".join(names))
 
 
 @datastore.command()
 @click.argument("path")
-@_at_option
+@at_option
 @click.pass_context
-def cat(ctx: click.Context, path: str, instance: int | None) -> None:
+def cat(ctx: click.Context, path: str, at: str | None) -> None:
     """Write the file at PATH, a product and the name of a file in it, byte for byte."""
     product, _, name = path.strip("/").rpartition("/")
-    item = _opened(ctx, instance).file(product, name)
+    item = _opened(ctx, at).file(product, name)
     for piece in item.pieces():
         sys.stdout.buffer.write(piece)
 
@@ -59,28 +57,28 @@ def cat(ctx: click.Context, path: str, instance: int | None) -> None:
 @datastore.command("export")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
-@_at_option
+@at_option
 @click.pass_context
 def export_(
-    ctx: click.Context, directory: Path, paths: tuple[str, ...], instance: int | None
+    ctx: click.Context, directory: Path, paths: tuple[str, ...], at: str | None
 ) -> None:
     """Write the products at PATHs, or all, into DIRECTORY.
 
     Files come out byte for byte; arrays and collections as NetCDF.
     """
-    written = _opened(ctx, instance).export(directory, paths or None)
+    written = _opened(ctx, at).export(directory, paths or None)
     click.echo(f"{len(written)} files in {directory}")
 
 
 @datastore.command()
 @click.argument("path")
-@_at_option
+@at_option
 @click.pass_context
-def show(ctx: click.Context, path: str, instance: int | None) -> None:
+def show(ctx: click.Context, path: str, at: str | None) -> None:
     """Show the product at PATH; of a small one also the values."""
     from ziggy_dask.datastore.items import Files
 
-    product = _opened(ctx, instance)[path]
+    product = _opened(ctx, at)[path]
     if isinstance(product, Files):
         for name in product:
             click.echo(f"{name}  {product.item(name).size} bytes")
@@ -104,6 +102,6 @@ def history(ctx: click.Context, as_json: bool) -> None:
     show(rows, as_json=as_json, empty="nothing yet")
 
 
-def _opened(ctx: click.Context, instance: int | None) -> Datastore:
+def _opened(ctx: click.Context, at: str | None) -> Datastore:
     store = opened_cluster(ctx).datastore
-    return store if instance is None else store.at(instance)
+    return store if at is None else store.at(at)

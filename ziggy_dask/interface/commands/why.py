@@ -11,6 +11,7 @@ import click
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.commands.context import (
     Commands,
+    at_option,
     json_option,
     opened_cluster,
     opened_records,
@@ -24,14 +25,14 @@ from ziggy_dask.interface.commands.context import (
     metavar="DIMENSION=LABEL",
     help="One item of the product, such as image=3.",
 )
-@click.option("--at", "instance", type=int, help="As this instance left it.")
+@at_option
 @json_option
 @click.pass_context
 def why(
     ctx: click.Context,
     path: str,
     where: str | None,
-    instance: int | None,
+    at: str | None,
     as_json: bool,
 ) -> None:
     """Say who made the product at PATH, from what, and with which code."""
@@ -41,7 +42,7 @@ def why(
             f"--where {where!r}: write DIMENSION=LABEL, as in image=3"
         )
     chosen = {name: label} if sign else {}
-    found = opened_cluster(ctx).why(path, at=instance, **chosen)
+    found = opened_cluster(ctx).why(path, at=at, **chosen)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=2, default=str))
         return
