@@ -472,7 +472,9 @@ def _create(
             compressors=_compressors(storage.compression),
             fill_value=room.form.fill_value,
             dimension_names=[stored_name(name) for name in room.dims],
-            attributes=describe_array(room.name, room.attrs, room.form),
+            attributes=describe_array(
+                room.name, room.attrs, room.form, is_empty=0 in room.shape
+            ),
         )
 
 

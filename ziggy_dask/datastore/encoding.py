@@ -109,11 +109,12 @@ def read_group(stored: Mapping[str, Any]) -> Described | None:
 
 
 def describe_array(
-    name: Hashable, attrs: Mapping[Hashable, Any], form: Form
+    name: Hashable, attrs: Mapping[Hashable, Any], form: Form, *, is_empty: bool = False
 ) -> dict[str, Any]:
     """Return the attributes of an array that stands for a variable."""
     ours = form.attrs
-    seen, exact = _split(attrs, {ENCODING, _NAME, *ours, *misleading(attrs, form)})
+    hidden = misleading(attrs, form, is_empty)
+    seen, exact = _split(attrs, {ENCODING, _NAME, *ours, *hidden})
     if form.stored_dtype.kind in "iuf" and "_FillValue" in seen:
         seen["_FillValue"] = _fill_value(seen["_FillValue"], form.stored_dtype)
         exact["_FillValue"] = to_json(attrs["_FillValue"])
@@ -177,7 +178,7 @@ def _joined(
     return attrs
 
 
-def misleading(attrs: Mapping[Hashable, Any], form: Form) -> set[str]:
+def misleading(attrs: Mapping[Hashable, Any], form: Form, is_empty: bool) -> set[str]:
     """Return attributes that would keep plain xarray from opening the array."""
     is_number = form.stored_dtype.kind in "iuf"
     hidden = {"dtype", "_Encoding", "_ARRAY_DIMENSIONS"}
@@ -194,7 +195,7 @@ def misleading(attrs: Mapping[Hashable, Any], form: Form) -> set[str]:
     if not isinstance(attrs.get("coordinates", ""), str):
         hidden.add("coordinates")
     if "since" in str(attrs.get("units", "")) and not (
-        is_number and _is_time(attrs, form.stored_dtype)
+        is_number and _is_time(attrs, form.stored_dtype, is_empty)
     ):
         hidden |= {"units"}
     return hidden
@@ -222,11 +223,14 @@ def _fits(attrs: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> bool:
     )
 
 
-def _is_time(attrs: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> bool:
+def _is_time(
+    attrs: Mapping[Hashable, Any], dtype: np.dtype[Any], is_empty: bool
+) -> bool:
     """Tell whether plain xarray makes times of these units, or fails at it."""
     told = {key: attrs[key] for key in ("units", "calendar") if key in attrs}
     try:
-        xr.decode_cf(xr.Dataset({"t": ("t_", np.zeros(1, dtype), told)})).load()
+        zeros = np.zeros(0 if is_empty else 1, dtype)  # cftime makes nothing of nothing
+        xr.decode_cf(xr.Dataset({"t": ("t_", zeros, told)})).load()
     except Exception:  # noqa: BLE001 - whatever it raises, it can't open such an array
         return False
     return True

@@ -235,7 +235,7 @@ def datasets(draw, sizes=None):
         dims = draw(st.permutations(list(sizes)))[: draw(st.integers(0, len(sizes)))]
         dims = [name] if name in sizes else dims
         dataset = _with(draw, dataset, name, dims, sizes)
-    if may_stack and len(dataset.dims) > 1:
+    if may_stack and len(dataset.dims) > 1 and all(dataset.sizes.values()):
         return dataset.stack(levels=list(dataset.dims)[:2])
     return dataset
 

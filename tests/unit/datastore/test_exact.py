@@ -15,6 +15,9 @@ import pytest
 import xarray as xr
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.buffer.cpu import Buffer
+from zarr.core.sync import sync
 
 from tests.unit.datastore import whole_way
 from tests.unit.datastore.datasets import ATTRS, LABELS, NAMES, arrays, datasets
@@ -23,6 +26,7 @@ from ziggy_dask.datastore import (
     Labels,
     Storage,
     allocate,
+    allocation,
     misfit,
     open_dataset,
     read_layout,
@@ -35,6 +39,7 @@ from ziggy_dask.datastore.netcdf import open_exported, write_netcdf
 from ziggy_dask.datastore.readers import opening
 from ziggy_dask.datastore.repository import create_repository
 from ziggy_dask.definitions import ProductKind
+from ziggy_dask.errors import DatastoreError
 
 EXAMPLES = int(os.environ.get("ZIGGY_EXAMPLES", "500"))
 """How many Datasets are tried in all; 20,000 before a release."""
@@ -100,13 +105,23 @@ def lazy(dataset: xr.Dataset) -> xr.Dataset:
 
 
 @searched(0.4)
-@given(dataset=datasets(), storage=storages, is_lazy=st.booleans())
+@given(
+    dataset=datasets(),
+    storage=storages,
+    is_lazy=st.booleans(),
+    is_large=st.booleans(),
+    also=st.sampled_from(["", "", "program", "damage"]),
+)
 def test_a_whole_dataset_comes_back_as_it_was(
-    session, folder, dataset, storage, is_lazy
+    session, folder, dataset, storage, is_lazy, is_large, also
 ):
     path, reason = f"whole/{next(numbers)}", ""
     try:
-        write_whole(session, path, lazy(dataset) if is_lazy else dataset, storage)
+        with pytest.MonkeyPatch.context() as patched:
+            if is_large:  # for what is written block by block
+                patched.setattr(allocation, "_LARGEST_CHUNK_BYTES", 8)
+                patched.setattr(allocation, "_SMALL_BLOCK_BYTES", 0)
+            write_whole(session, path, lazy(dataset) if is_lazy else dataset, storage)
     except Unstorable as error:
         reason = str(error)
     if reason:
@@ -120,6 +135,50 @@ def test_a_whole_dataset_comes_back_as_it_was(
     assert differences(dataset, open_exported(file).load()) == []
     with xr.open_dataset(file, engine="h5netcdf", decode_times=False) as opened:
         assert len(opened.variables) == len(dataset.variables)
+    if also == "program":
+        for given_back in whole_way.through_files(dataset, folder).values():
+            assert differences(dataset, given_back.load()) == []
+    if also == "damage":
+        assert_damage_is_seen(session, path, dataset)
+
+
+def assert_damage_is_seen(session, path, dataset):
+    """Flip bits of a stored chunk: reading it is an error, or they mean nothing."""
+    keys = [
+        key
+        for key in sync(listed(session.store, path))
+        if not key.endswith("zarr.json")
+    ]
+    if not keys:
+        return
+    chunk = sync(session.store.get(keys[0], default_buffer_prototype())).to_bytes()
+    for bit in range(0, 8 * len(chunk), 1 + 3 * len(chunk)):
+        damaged = bytearray(chunk)
+        damaged[bit // 8] ^= 1 << bit % 8
+        sync(session.store.set(keys[0], Buffer.from_bytes(bytes(damaged))))
+        try:
+            found = open_dataset(session, path).load()
+        except DatastoreError as error:
+            assert path in str(error)  # noqa: PT017
+        else:
+            assert differences(dataset, found) == []
+
+
+@pytest.mark.parametrize("calendar", ["noleap", "standard"])
+@pytest.mark.parametrize("size", [0, 1])
+def test_plain_xarray_opens_empty_arrays_with_units_of_times(session, calendar, size):
+    units = {"units": "hours since 1858-11-17", "calendar": calendar}
+    dataset = xr.Dataset({"v": ("x", np.ones(size), units)})
+    path = f"empty/{next(numbers)}"
+    storage = Storage(dimension="", chunk=1, chunks=(), compression="zstd")
+    write_whole(session, path, dataset, storage)
+    assert differences(dataset, open_dataset(session, path).load()) == []
+    plain = xr.open_zarr(session.store, group=path, consolidated=False, chunks=None)
+    assert plain["v"].size == size
+
+
+async def listed(store, path):
+    return [key async for key in store.list_prefix(f"{path}/")]
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +225,12 @@ def ways(draw):
         one = st.one_of(datasets(), datasets(), trees())
         items = draw(st.dictionaries(labels, one, min_size=1, max_size=3))
     is_taken = not is_array and not is_delivered and draw(st.integers(0, 3)) == 0
+    is_series = kind == "cut" and is_delivered and draw(st.booleans())
+    if is_series:
+        items = {
+            name: piece.assign_coords({dimension: [name]})
+            for name, piece in items.items()
+        }
     is_published = is_delivered or draw(st.booleans())
     passing = draw(st.sampled_from(["items", "whole"]))
     if is_array and is_published and draw(st.integers(0, 4)) == 0:
@@ -180,6 +245,7 @@ def ways(draw):
         is_published=is_published,
         is_one=not is_array and not is_delivered and not is_taken,
         is_taken=is_taken,
+        is_series=is_series,
     )
     return way, items
 

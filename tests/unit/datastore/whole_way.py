@@ -71,6 +71,8 @@ class Way:
     """Whether one function returns all items of a collection."""
     is_taken: bool = False
     """Whether every subtask returns its item under the name of the first one."""
+    is_series: bool = False
+    """Whether the files bring the labels of their items, and their names do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +224,7 @@ def _deliver(
         name="made",
         location=z.Location("{set}/made"),
         kind=way.kind,
-        files=r"(?s:item(.*))",
+        files=r"(?s:item.*)" if way.is_series else r"(?s:item(.*))",
         reader="given",
         subtask=way.dimension,
         chunk=way.storage.chunk,
