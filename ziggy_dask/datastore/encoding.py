@@ -179,11 +179,16 @@ def _joined(
 
 
 def misleading(attrs: Mapping[Hashable, Any], form: Form, is_empty: bool) -> set[str]:
-    """Return attributes that would keep plain xarray from opening the array."""
+    """Return attributes that plain xarray would take for what they are not.
+
+    It could not open the array, or would scale what we made numbers, such as times.
+    """
     is_number = form.stored_dtype.kind in "iuf"
     hidden = {"dtype", "_Encoding", "_ARRAY_DIMENSIONS"}
     for name in (*_PACKING, "_FillValue"):
-        if name in attrs and not (is_number and _is_number(attrs[name])):
+        if name in attrs and (
+            form.attrs or not (is_number and _is_number(attrs[name]))
+        ):
             hidden.add(name)
     if form.stored_dtype.kind in "iu" and not _fits(attrs, form.stored_dtype):
         hidden |= {"_FillValue", "missing_value"}

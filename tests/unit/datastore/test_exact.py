@@ -181,6 +181,27 @@ async def listed(store, path):
     return [key async for key in store.list_prefix(f"{path}/")]
 
 
+def test_attributes_of_times_do_not_scale_them_for_plain_xarray(session):
+    attrs = {"scale_factor": 2.0, "add_offset": 1, "missing_value": 0, "_FillValue": 0}
+    dataset = xr.Dataset(
+        {
+            "t": ("x", np.array([0, 1, "NaT"], "M8[s]"), attrs),
+            "d": ("x", np.array([0, 1, "NaT"], "m8[s]"), attrs),
+        }
+    )
+    path = f"scaled/{next(numbers)}"
+    write_whole(
+        session,
+        path,
+        dataset,
+        Storage(dimension="", chunk=1, chunks=(), compression="zstd"),
+    )
+    assert differences(dataset, open_dataset(session, path).load()) == []
+    plain = xr.open_zarr(session.store, group=path, consolidated=False, chunks=None)
+    for name, variable in dataset.variables.items():
+        np.testing.assert_array_equal(plain[name].values, variable.values)
+
+
 @pytest.fixture(scope="module")
 def repository():
     return create_repository("memory://whole-way")
@@ -325,6 +346,9 @@ def test_text_of_pandas_is_refused_by_name_and_not_made_objects(
     text = pd.array(["a", None], dtype="string")
     items = {"": xr.Dataset({"v": ("x", text), "n": ("x", [1, 2])})}
     way = plainly(is_delivered=is_delivered, is_lazy=is_lazy)
+    if items[""]["v"].dtype == object:  # xarray made it so, with an older pandas
+        assert faults(repository, scaffold, folder, client, way, items) == []
+        return
     went = whole_way.go(repository, scaffold, items, way, folder, client)
     assert "variable 'v' is of pandas' type string" in went.refused[""]
 
