@@ -16,9 +16,10 @@ from ziggy_dask.interface.main import ziggy
 NOBODY = 65534
 MAKE = """
 import os, sys
-os.umask(int(sys.argv[2], 8))
 from ziggy_dask.interface.cluster import create_cluster
-create_cluster(sys.argv[1])
+for file in sys.argv[2:]:
+    os.umask(int(sys.argv[1], 8))
+    create_cluster(file)
 """
 
 
@@ -46,24 +47,17 @@ def modes(home: Path) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize(
-    ("access", "forbidden", "needed"),
-    [("owner", 0o077, 0), ("group", 0o007, 0o060), ("", 0o002, 0)],
-)
 @pytest.mark.parametrize("umask", ["000", "022", "077"])
-def test_a_cluster_is_made_for_whom_its_file_says(
-    access, forbidden, needed, umask, tmp_path
-):
-    file = cluster_file(tmp_path / "mission", access)
-    subprocess.run([sys.executable, "-c", MAKE, file, umask], check=True)
-    found = modes(tmp_path / "mission" / "home")
-    assert "home/ziggy.db" in found
-    wrong = {name: oct(mode) for name, mode in found.items() if mode & forbidden}
-    assert wrong == {}
-    if needed:
-        lacking = {
-            name: oct(mode) for name, mode in found.items() if ~mode & needed & 0o060
-        }
+def test_a_cluster_is_made_for_whom_its_file_says(umask, tmp_path):
+    wanted = {"owner": (0o077, 0), "group": (0o007, 0o060), "": (0o002, 0)}
+    files = [cluster_file(tmp_path / f"for-{one}", one) for one in wanted]
+    subprocess.run([sys.executable, "-c", MAKE, umask, *files], check=True)
+    for file, (forbidden, needed) in zip(files, wanted.values(), strict=True):
+        found = modes(file.parent / "home")
+        assert "home/ziggy.db" in found
+        wrong = {name: oct(mode) for name, mode in found.items() if mode & forbidden}
+        assert wrong == {}
+        lacking = {name: oct(mode) for name, mode in found.items() if ~mode & needed}
         assert lacking == {}
 
 
