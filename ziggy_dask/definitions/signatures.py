@@ -77,7 +77,12 @@ def _yields(function: Any) -> bool:
 
 
 def _wrapped_by(function: Callable[..., object]) -> list[Callable[..., object]]:
-    """Return the functions that a decorator without `functools.wraps` has wrapped."""
+    """Return what a decorator without `functools.wraps` has wrapped.
+
+    A decorator that is a function has it in a closure, one that is a class in an attribute.
+    """
     cells = getattr(function, "__closure__", None) or ()
     contents = [cell.cell_contents for cell in cells if cell != type(cell)()]
+    if not inspect.isroutine(function):
+        contents += getattr(function, "__dict__", {}).values()
     return [one for one in contents if inspect.isroutine(one)]

@@ -46,6 +46,20 @@ def logged(function, log):
     return inner
 
 
+class Decorated:
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, *args, **kwargs):
+        return self.function(*args, **kwargs)
+
+
+class Twofold(Decorated):
+    def __init__(self, function, log):
+        super().__init__(function)
+        self.log = log
+
+
 def generator(raw):
     yield raw
 
@@ -70,15 +84,17 @@ class Yielding:
         bare(plain),
         bare(bare(plain)),
         bare(later),
+        Decorated(plain),
+        functools.lru_cache(plain),
         functools.wraps(plain)(bare(plain)),
         functools.partial(lambda scale, raw, parameters=None: raw * scale, 1),
         functools.partial(later, parameters=1),
     ],
-    ids=map(str, range(11)),
+    ids=map(str, range(13)),
 )
 def test_kinds_that_can_be_called(function):
     assert list(arguments_of(function)) == ["raw", "parameters"]
-    assert as_function(function)(raw=5, parameters={}) == 5
+    assert as_function(function)(raw=5, parameters=()) == 5
     assert as_function(function)(raw=6) == 6
 
 
@@ -93,8 +109,10 @@ def test_kinds_that_can_be_called(function):
         (bare(generator), "it is a generator"),
         (max, "Python can't tell its arguments"),
         (logged(plain, print), "use functools.wraps"),
+        (Twofold(plain, print), "use functools.wraps"),
+        (Decorated(generator), "it is a generator"),
     ],
-    ids=map(str, range(8)),
+    ids=map(str, range(10)),
 )
 def test_kinds_that_are_refused_with_the_reason(function, reason):
     with pytest.raises(DefinitionError, match=reason):
