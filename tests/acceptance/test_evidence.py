@@ -53,8 +53,44 @@ def test_the_item_is_named_everywhere(failed):
     log = command(failed, "logs", "1", "--item", "i1")
     assert "working on i1" in log
     assert "i2" not in log
+    assert "work [set-1]: subtask 2 (i2): ValueError: bad weather" in command(
+        failed, "status"
+    )
+    assert repr(failed.task(1).open(2)).startswith(
+        "<ziggy_dask.OpenedSubtask 2 (i2) of task 1: work [set-1]"
+    )
     rows = json.loads(command(failed, "subtasks", "1", "--item", "i3", "--json"))
     assert [(row["subtask"], row["items"]) for row in rows] == [(3, ["i3"])]
+
+
+def test_an_alert_names_what_a_task_was_stored_without(failed, client):
+    failed.register(work_pipeline(failed.root, max_failed_subtasks=1))
+    assert failed.run("test", client=client).state.value == "COMPLETED"
+    words = "work [set-1]: stored without 1 subtask that failed: i2"
+    assert words in [one.message for one in failed.alerts]
+
+
+ABSENT = {
+    ("logs", "1", "--item", "i22"): "no subtask of task 1 has the item 'i22'",
+    ("logs", "--instance", "1", "--item", "x"): "has the item 'x'",
+    ("subtasks", "1", "--item", "x"): "has the item 'x'",
+    ("debug", "1", "--item", "x"): "has the item 'x'",
+    ("logs", "1", "--subtask", "4"): "task 1 has no subtask 4; it has 4",
+}
+
+
+def test_what_no_subtask_has_is_refused(failed):
+    file = str(failed._site.cluster.path)
+    for arguments, says in ABSENT.items():
+        done = CliRunner().invoke(ziggy, ["--cluster", file, *arguments])
+        assert says in str(done.exception), arguments
+        assert done.exception.exit_code == 4
+
+
+def test_what_is_empty_says_of_what(failed):
+    assert "item 'i1' of task 1 did not fail" in command(
+        failed, "logs", "1", "--item", "i1", "--errors"
+    )
 
 
 def test_failures_of_earlier_attempts_are_kept_and_shown(failed, client):

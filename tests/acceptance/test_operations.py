@@ -229,7 +229,7 @@ def test_resuming_stores_what_is_good_and_runs_nothing_again(mission, client):
         one.message for one in mission.alerts if one.severity.value == "WARNING"
     ]
     without, unread = sorted(warnings)
-    assert without.startswith("scale [set-2]: stored without 1 subtasks that failed")
+    assert without.startswith("scale [set-2]: stored without 1 subtask that failed")
     assert unread.startswith("shift [set-2]: 1 of 4 subtasks had nothing to read")
 
 

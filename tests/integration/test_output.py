@@ -2,9 +2,11 @@
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from tests.conftest import data_type, images, node, pipeline, store
 from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.interface.main import ziggy
 
 pytestmark = pytest.mark.integration
 
@@ -215,3 +217,15 @@ def test_no_process_is_left(ran):
         for process in psutil.process_iter(["cmdline"])
         if process.info["cmdline"] == ["sleep", "777.5"]
     ]
+
+
+def test_the_logs_of_workers_are_found(ran):
+    file = ["--cluster", str(ran["say"]._site.cluster.path)]
+    task = str(ran["say"].id)
+    for words in (["--worker", "1"], [task, "--subtask", "0", "--worker"]):
+        done = CliRunner().invoke(ziggy, [*file, "logs", *words])
+        assert done.exit_code == 0, done.output
+        assert done.output.startswith("── worker ")
+        assert "begins" in done.output
+    done = CliRunner().invoke(ziggy, [*file, "logs", "--worker", "far:7"])
+    assert "no log of worker 'far:7'" in str(done.exception)

@@ -15,6 +15,7 @@ from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.work_orders import work_of
 from ziggy_dask.errors import RecordsError, TaskError
 from ziggy_dask.records import instances
+from ziggy_dask.records.items import items_of_subtask, shown_items
 from ziggy_dask.workers import (
     Inputs,
     Work,
@@ -37,6 +38,8 @@ class OpenedSubtask:
     """Number of its task."""
     number: int
     """Number of the subtask."""
+    items: tuple[str, ...]
+    """Its items by name; empty: it has everything."""
     inputs: Mapping[str, Any]
     """The inputs by argument name; of a program, they are read when they are needed."""
     parameters: Mapping[str, Mapping[str, object]]
@@ -87,8 +90,9 @@ class OpenedSubtask:
     def __repr__(self) -> str:
         """Say what it is, and what it has."""
         changed = "; the code has changed since" if self.is_code_changed else ""
+        items = f" ({shown_items(self.items)})" if self.items else ""
         return (
-            f"<ziggy_dask.OpenedSubtask {self.number} of task {self.task}: "
+            f"<ziggy_dask.OpenedSubtask {self.number}{items} of task {self.task}: "
             f"{self._work.node} {self._work.unit_name}, "
             f"inputs {', '.join(self.inputs) or '-'}{changed}>"
         )
@@ -147,6 +151,7 @@ def open_subtask(site: OpenCluster, task: int, number: int) -> OpenedSubtask:
     return OpenedSubtask(
         task=task,
         number=number,
+        items=items_of_subtask(site.database, task, number),
         inputs=_inputs(work, number),
         parameters={one.name: dict(one.values) for one in work.sets},
         models=models_of(work),

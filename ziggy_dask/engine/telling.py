@@ -21,6 +21,8 @@ from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.outliers import unusual
 from ziggy_dask.engine.progress import Progress, Standing, TaskProgress
 from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.items import shown_items
+from ziggy_dask.records.outcomes import subtasks
 from ziggy_dask.records.usage import usage_of_nodes, usage_of_tasks
 from ziggy_dask.workers import BatchResult, SubtaskState
 
@@ -105,8 +107,7 @@ class Telling:
         for task in tasks:
             self._ended(task, "", is_error=False)
             if task.failed:
-                lost = f"stored without {len(task.failed)} subtasks that failed"
-                self._alert(Severity.WARNING, task, lost)
+                self._alert(Severity.WARNING, task, self._left_out(task))
             collections = self._collections[task.index]
             for remark in remarks_on(
                 self._site.database, task.number, task.count, collections
@@ -118,6 +119,14 @@ class Telling:
             before = self._usual[task.node]
             if words := unusual(used, before, self._site.cluster.alerts):
                 self._alert(Severity.WARNING, task, words)
+
+    def _left_out(self, task: TaskProgress) -> str:
+        """Return in words, with their items, which subtasks a task was stored without."""
+        failures = subtasks(self._site.database, task.number, SubtaskState.FAILED)
+        names = shown_items([name for one in failures for name in one.items])
+        plural = "s" if len(failures) > 1 else ""
+        words = f"stored without {len(failures)} subtask{plural} that failed"
+        return f"{words}: {names}" if names else words
 
     def _alert(self, severity: Severity, task: TaskProgress, message: str) -> None:
         alert(

@@ -83,6 +83,8 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ziggy logs 3 --errors", "tracebacks of what failed in task 3"),
         ("ziggy logs 3 --follow", "as subtasks end"),
         ("ziggy logs --instance 2 --errors", "of all tasks of an instance"),
+        ("ziggy logs 3 --item EPIC201367065", "of the subtask with this item"),
+        ("ziggy logs 3 --subtask 4 --worker", "what else its worker wrote"),
     ),
     "stats": (
         ("ziggy stats 2", "times and memory by node"),

@@ -17,6 +17,7 @@ from ziggy_dask.interface.recorded import followed_instance_logs, followed_logs
 from ziggy_dask.interface.states_at import When, snapshot_of
 from ziggy_dask.records import InstanceState, alerts, instances, outcomes
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
+from ziggy_dask.records.items import find_item
 from ziggy_dask.records.jobs import JobRecord, jobs, worked_seconds
 from ziggy_dask.records.outcomes import FailureGroup, SubtaskLog, SubtaskRecord
 from ziggy_dask.records.replay import Moment, moment
@@ -189,6 +190,17 @@ class Task:
         """Return its subtasks that have ended as a table, indexed by their numbers."""
         records = outcomes.subtasks(self._site.database, self.id)
         return _frame(SubtaskRecord, records, "number")
+
+    def subtask_of(self, item: str) -> int:
+        """Return the number of the subtask that has an item.
+
+        Raises
+        ------
+        RecordsError
+            If none has it.
+        """
+        ((_, number),) = find_item(self._site.database, item, self.id)
+        return number
 
     def open(self, subtask: int = 0) -> OpenedSubtask:
         """Return a subtask with its very inputs, to look at and run here."""

@@ -177,6 +177,10 @@ class Records:
         """Return what is on record of the subtasks of a task that have ended."""
         return records.outcomes.subtasks(self._database, task)
 
+    def find_item(self, item: str, *tasks: int) -> list[tuple[int, int]]:
+        """Return the numbers of tasks, and of the subtask of each, that have an item."""
+        return records.items.find_item(self._database, item, *tasks)
+
     def earlier_subtasks(self, task: int) -> list[EarlierSubtask]:
         """Return how the subtasks of a task ended in earlier attempts."""
         return records.attempts.earlier_subtasks(self._database, task)
@@ -201,6 +205,37 @@ class Records:
     def followed_instance_logs(self, instance: int) -> Iterator[SubtaskLog]:
         """Yield what all subtasks of an instance print, until it has ended."""
         return followed_instance_logs(self._database, instance)
+
+    def worker_logs(self, worker: str) -> list[Path]:
+        """Return the logs of a worker, older ones first.
+
+        Parameters
+        ----------
+        worker
+            Its name, or host and name, as listings of subtasks have them.
+
+        Raises
+        ------
+        RecordsError
+            If there is none in the cluster's home.
+        """
+        from ziggy_dask.compute.job_log import log_files
+        from ziggy_dask.workers.worker_log import logged_workers, worker_log
+
+        logs = self.home / "logs"
+        for name in (worker, worker.partition(":")[2]):
+            newest = worker_log(logs / "workers", name)
+            found = [newest.with_suffix(".log.1"), newest]
+            for job in self.jobs():
+                if name.startswith(job.name):
+                    found += log_files(logs / "jobs", job.name, job.number)
+            if there := [one for one in found if one.is_file()]:
+                return there
+        known = logged_workers(logs / "workers")
+        raise RecordsError(
+            f"no log of worker {worker!r} is in {logs}{suggestion(worker, known)}; workers "
+            "that this cluster did not start have their logs where they run"
+        )
 
     def statistics(self, instance: int) -> list[NodeStatistics]:
         """Return the nodes of an instance in numbers: counts, times, memory."""

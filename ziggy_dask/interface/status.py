@@ -11,7 +11,13 @@ from ziggy_dask.records.database import Database
 from ziggy_dask.records.deliveries import DeliveryRecord
 from ziggy_dask.records.instances import InstanceRecord
 from ziggy_dask.records.lease import Lease, current_lease
-from ziggy_dask.records.overview import NodeScore, scoreboard
+from ziggy_dask.records.overview import (
+    Doing,
+    NodeScore,
+    TaskQuery,
+    scoreboard,
+    task_page,
+)
 
 if TYPE_CHECKING:
     from ziggy_dask.definitions import ClusterFile
@@ -28,6 +34,8 @@ class Progress:
     """What is on record of it."""
     nodes: tuple[NodeScore, ...]
     """Its nodes, in the order of the plan."""
+    first_failure: str
+    """Which of its tasks failed first, and why; empty: none."""
 
     @property
     def failed(self) -> int:
@@ -83,7 +91,11 @@ def cluster_status(file: ClusterFile, database: Database) -> Status:
     lying = file.receipt.iterdir() if file.receipt.is_dir() else ()
 
     def progress(record: InstanceRecord) -> Progress:
-        return Progress(instance=record, nodes=scoreboard(database, record.id))
+        return Progress(
+            instance=record,
+            nodes=scoreboard(database, record.id),
+            first_failure=_first_failure(database, record.id),
+        )
 
     return Status(
         cluster=file.name,
@@ -98,3 +110,10 @@ def cluster_status(file: ClusterFile, database: Database) -> Status:
         waiting=tuple(sorted(p.name for p in lying if not p.name.startswith("."))),
         received=taken[-1] if taken else None,
     )
+
+
+def _first_failure(database: Database, instance: int) -> str:
+    query = TaskQuery(instance=instance, doing=Doing.FAILED, limit=1)
+    for one in task_page(database, query).tasks:
+        return f"{one.node} {one.unit}: {one.message}"
+    return ""

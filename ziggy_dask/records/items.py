@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from ziggy_dask.records.database import pieces
+from ziggy_dask.definitions.names import suggestion
+from ziggy_dask.errors import RecordsError
+from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.tables import TaskRow
 
 _MOST_SHOWN = 3
@@ -26,6 +28,37 @@ class TaskItems:
     def of(self, subtask: int) -> tuple[str, ...]:
         """Return the items of a subtask."""
         return self.names[subtask * self.chunk : (subtask + 1) * self.chunk]
+
+
+@patiently
+def find_item(database: Database, item: str, *tasks: int) -> list[tuple[int, int]]:
+    """Return the numbers of tasks, and of the subtask of each, that have an item.
+
+    Raises
+    ------
+    RecordsError
+        If no subtask of these tasks has it.
+    """
+    with database.reading() as connection:
+        items = items_of_tasks(connection, tasks)
+    found = [
+        (task, one.names.index(item) // one.chunk)
+        for task, one in items.items()
+        if item in one.names
+    ]
+    if not found:
+        of = f"task {tasks[0]}" if len(tasks) == 1 else "these tasks"
+        known = {name for one in items.values() for name in one.names}
+        hint = suggestion(item, known) if known else "; their inputs have no items"
+        raise RecordsError(f"no subtask of {of} has the item {item!r}{hint}")
+    return found
+
+
+@patiently
+def items_of_subtask(database: Database, task: int, subtask: int) -> tuple[str, ...]:
+    """Return the items of a subtask by name; empty if it has everything."""
+    with database.reading() as connection:
+        return items_of_tasks(connection, [task])[task].of(subtask)
 
 
 def items_of_tasks(

@@ -183,7 +183,8 @@ def _measured(work: Work, number: int, attempt: Callable[[], Outcome]) -> Outcom
     started = time.time()
     wall, cpu = time.perf_counter(), time.thread_time()
     reset_peak()
-    with captured(f"{work.token} {number}") as tail:
+    title = f"task {work.task}, subtask {number}"
+    with captured(f"{work.token} {number}", title) as tail:
         outcome = attempt()
     return replace(
         outcome,

@@ -25,6 +25,7 @@ from distributed import get_worker
 
 from ziggy_dask.workers.children import allow_children, children_ended
 from ziggy_dask.workers.descriptors import ProcessOutput, output_path
+from ziggy_dask.workers.worker_log import stamped
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -76,13 +77,15 @@ class Tail:
 
 
 @contextmanager
-def captured(about: str = "") -> Iterator[Tail]:
+def captured(about: str = "", title: str = "") -> Iterator[Tail]:
     """Keep what is printed, logged and warned in this block.
 
     Parameters
     ----------
     about
         What the block does, in one line, for the case that the process dies in it.
+    title
+        What it does in words, for the log of the worker where others run beside it.
     """
     output = _process_output()
     tail = Tail()
@@ -100,7 +103,8 @@ def captured(about: str = "") -> Iterator[Tail]:
         before = getattr(_threads, "tail", None)
         _threads.tail = tail
         try:
-            yield tail
+            with stamped(title):
+                yield tail
         finally:
             _threads.tail = before
             tail.is_open = False

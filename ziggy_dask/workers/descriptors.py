@@ -48,7 +48,7 @@ class ProcessOutput:
 
     def begin(self, about: str) -> None:
         """Send both descriptors to the file, of which `about` is the first line."""
-        _flush()
+        flush_output()
         os.ftruncate(self._file, 0)
         os.write(self._file, about.encode() + b"\n")
         self._before = [(fd, _duplicate(fd)) for fd in self._usual if self._is_ours(fd)]
@@ -60,7 +60,7 @@ class ProcessOutput:
 
     def end(self) -> str:
         """Send both descriptors back; return the end of what was written."""
-        _flush()
+        flush_output()
         self._at_work.clear()
         for fd, before in self._before:
             if self._is_ours(fd):
@@ -159,7 +159,7 @@ def _write_lines_at_once(stream: object) -> None:
             )
 
 
-def _flush() -> None:
+def flush_output() -> None:
     """Write out what Python and the C library still hold back."""
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         with suppress(OSError, ValueError, AttributeError):

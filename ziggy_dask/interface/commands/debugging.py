@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.commands import completion as complete
 from ziggy_dask.interface.commands.context import opened_cluster
 
@@ -37,12 +36,11 @@ def debug(
     It gets the very inputs, parameters and models that it had; nothing is stored. No
     compute environment is needed.
     """
+    if item and subtask is not None:
+        raise click.UsageError("give either --subtask or --item")
     found = opened_cluster(ctx).task(task)
-    if item and subtask is None:
-        numbers = [one.record.number for one in found.subtasks if item in one.items]
-        if not numbers:
-            raise DefinitionError(f"no subtask of task {task} has the item {item!r}")
-        subtask = numbers[0]
+    if item:
+        subtask = found.subtask_of(item)
     if subtask is None:
         failed = [one.record.number for one in found.subtasks if one.record.cause.value]
         subtask = failed[0] if failed else 0

@@ -24,6 +24,10 @@ _MOST_REMARKS = 10
 """So many warnings are shown when a run ends."""
 
 
+_ITS = "of the task"
+"""Stands for the workers of a task where none is named."""
+
+
 @click.command()
 @watchable
 @click.pass_context
@@ -64,6 +68,8 @@ def subtasks(ctx: click.Context, task: int, item: str, as_json: bool) -> bool:
 
     records = opened_records(ctx)
     is_over = records.task_record(task).has_ended
+    if item:
+        records.find_item(item, task)
     current = records.task_record(task).attempt
     earlier = records.earlier_subtasks(task)
     ended: list[Any] = [*earlier, *records.subtask_records(task)]
@@ -102,6 +108,13 @@ def subtasks(ctx: click.Context, task: int, item: str, as_json: bool) -> bool:
 @click.option("--item", default="", help="Only subtasks with this item.")
 @click.option("--errors", is_flag=True, help="Only subtasks that failed.")
 @click.option("--follow", is_flag=True, help="Go on as subtasks end, until all have.")
+@click.option(
+    "--worker",
+    is_flag=False,
+    flag_value=_ITS,
+    help="The log of this worker: what was written outside of subtasks, or beside others. "
+    "With TASK and no name: of the workers that ran it.",
+)
 @json_option
 @click.pass_context
 def logs(
@@ -112,6 +125,7 @@ def logs(
     item: str,
     errors: bool,
     follow: bool,
+    worker: str | None,
     as_json: bool,
 ) -> None:
     """Show what the subtasks of TASK printed, and the tracebacks of those that failed."""
@@ -119,11 +133,20 @@ def logs(
     from ziggy_dask.interface.outside import harmless
     from ziggy_dask.records.items import shown_items
 
+    if worker is not None:
+        if instance is not None or errors or follow or as_json:
+            raise click.UsageError("--worker goes with TASK, --subtask and --item only")
+        _show_worker(opened_records(ctx), worker, task, subtask, item)
+        return
     if (task is None) == (instance is None) or None not in (instance, subtask):
         raise click.UsageError("give TASK, if you like with --subtask, or --instance")
     if as_json and follow:
         raise click.UsageError("give either --follow or --json")
     records = opened_records(ctx)
+    if task is not None and subtask is not None:
+        _require_subtask(records, task, subtask)
+    if item:
+        records.find_item(item, *_tasks_of(records, task, instance))
     wanted = (
         one
         for one in _entries(records, task, instance, follow=follow)
@@ -155,7 +178,57 @@ def logs(
             said = f"{earlier.log}{earlier.traceback}".rstrip() or earlier.message
             click.echo(harmless(said))
     if is_empty:
-        click.echo(_why_empty(records, task, instance, errors=errors))
+        chosen = f"item {item!r}" if item else ""
+        chosen = f"subtask {subtask}" if subtask is not None else chosen
+        click.echo(_why_empty(records, task, instance, chosen, errors=errors))
+
+
+def _show_worker(
+    records: Records, worker: str, task: int | None, subtask: int | None, item: str
+) -> None:
+    """Print the logs of a worker, or of those that ran a task."""
+    from ziggy_dask.interface.outside import harmless
+
+    if (worker == _ITS) == (task is None):
+        raise click.UsageError("give either the name of a worker, or TASK")
+    names = [worker]
+    if task is not None:
+        if item:
+            ((_, subtask),) = records.find_item(item, task)
+        if subtask is not None:
+            _require_subtask(records, task, subtask)
+        ran = [
+            one
+            for one in records.subtask_records(task)
+            if subtask in (None, one.number)
+        ]
+        names = sorted({f"{one.host}:{one.worker}" for one in ran})
+        if not ran:
+            click.echo(f"no such subtask of task {task} has ended yet")
+    for name in names:
+        for path in records.worker_logs(name):
+            click.secho(f"── worker {name}: {path}", bold=True)
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    click.echo(harmless(line.rstrip("\n")))
+
+
+def _require_subtask(records: Records, task: int, subtask: int) -> None:
+    from ziggy_dask.errors import RecordsError
+
+    total = records.task_record(task).total
+    if not 0 <= subtask < total:
+        raise RecordsError(
+            f"task {task} has no subtask {subtask}; it has {total}, numbered from 0"
+        )
+
+
+def _tasks_of(records: Records, task: int | None, instance: int | None) -> list[int]:
+    """Return the numbers of the tasks that are meant."""
+    if task is not None:
+        return [records.task_record(task).id]
+    number = records.instance_record(instance).id
+    return [one.id for one in records.task_lines(number)]
 
 
 def _entries(
@@ -187,14 +260,22 @@ def _earlier(
 
 
 def _why_empty(
-    records: Records, task: int | None, instance: int | None, *, errors: bool
+    records: Records,
+    task: int | None,
+    instance: int | None,
+    chosen: str,
+    *,
+    errors: bool,
 ) -> str:
+    """Say why there is nothing to show of a task, of an instance, or of what is chosen."""
     if task is not None:
         what, record = f"task {task}", records.task_record(task)
         message, state = record.message, record.state
     else:
         what, whole = f"instance {instance}", records.instance_record(instance)
         message, state = whole.message, whole.state.value
+    if chosen:
+        return f"{chosen} of {what} {'did not fail' if errors else 'printed nothing'}"
     empty = f"no subtask of {what} failed" if errors else f"{what} printed nothing"
     return message or f"{empty} ({state})"
 

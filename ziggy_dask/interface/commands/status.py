@@ -83,6 +83,7 @@ def _lines(found: Status) -> Iterator[Any]:
     yield _line("ended", str(found.ended_count) if found.ended_count else "none yet")
     for one in found.ended:
         yield _headline(one)
+        yield from _first_failure(one)
     what = f"{found.alert_count} not seen" if found.alert_count else "none"
     yield _line("alerts", what, style="red" if found.alert_count else "")
     for alert in found.alerts:
@@ -117,6 +118,12 @@ def _progress(one: Progress) -> Iterator[Any]:
     width = max((len(node.node) for node in one.nodes), default=0)
     for node in one.nodes:
         yield _bar(node, width)
+    yield from _first_failure(one)
+
+
+def _first_failure(one: Progress) -> Iterator[Any]:
+    if one.first_failure:
+        yield _line("", f"   {' '.join(one.first_failure.split())}", style="red")
 
 
 def _bar(node: NodeScore, width: int) -> Any:
