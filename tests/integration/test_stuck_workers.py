@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from textwrap import dedent
 
@@ -9,7 +11,8 @@ import pytest
 from distributed.core import Status
 
 from tests.conftest import images, store, work_pipeline
-from ziggy_dask.compute import local_workers
+from ziggy_dask.compute import local_workers, open_client
+from ziggy_dask.errors import ClusterError
 from ziggy_dask.interface.cluster import create_cluster
 from ziggy_dask.pools.autoscaler import opened_compute
 from ziggy_dask.records.alerts import alerts
@@ -168,3 +171,80 @@ def test_workers_that_were_lost_are_told_of(mission):
     assert any("said nothing for" in one for one in said)
     assert any("was ended by SIGKILL" in one for one in said)
     assert any("ended with exit code 3" in one for one in said)
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """A file; while it is there, no worker process gets beyond its first steps."""
+    file = tmp_path / "broken"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if any('spawn_main' in word for word in sys.orig_argv):\n"
+        f"    if os.path.exists({str(file)!r}): os._exit(7)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return file
+
+
+REASON = "a worker's process ended with exit code 7"
+
+
+def test_workers_that_can_not_be_started_any_more_are_told_of_once(
+    mission, broken, monkeypatch
+):
+    cluster, client = mission
+    client.wait_for_workers(2, timeout=120)
+    monkeypatch.setattr(local_workers, "_PAUSE_S", 1.0)
+    site = cluster._site
+    before = {one.id for one in alerts(site.database)}
+    broken.touch()
+    for nanny in client.cluster.workers.values():
+        os.kill(nanny.pid, signal.SIGKILL)
+    store(cluster, {"set-1/L0": images(2)})
+    done = cluster.run("test", client=client)
+    assert done.state.value == "ERRORS_STALLED"
+    assert REASON in done.tasks[0].record.message
+    new = [one for one in alerts(site.database) if one.id not in before]
+    (told,) = (one for one in new if one.severity.value == "INFRASTRUCTURE")
+    assert REASON in told.message
+    broken.unlink()
+    until = time.monotonic() + 300
+    while told.cause in {one.cause for one in alerts(site.database)}:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert cluster.run("test", client=client).state.value == "COMPLETED"
+
+
+def test_workers_that_can_not_be_started_at_first_are_one_message(
+    tmp_path, cluster, broken
+):
+    broken.touch()
+    with (
+        pytest.raises(ClusterError, match=f"local' can't be started: {REASON}"),
+        open_client(cluster._site.cluster.compute, tmp_path / "scratch"),
+    ):
+        pass
+
+
+SCRIPT = """
+import ziggy_dask as z
+
+print("the script begins", flush=True)
+instance = z.open("cluster.yaml").run("test")
+print(instance.state.value)
+"""
+
+
+def test_a_script_needs_no_guard(tmp_path, cluster, code):
+    cluster.register(work_pipeline(code("def work(raw):\n    return raw\n")))
+    store(cluster, {"set-1/L0": images(2)})
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["the script begins", "COMPLETED"], done.stderr
+    assert "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ from ziggy_dask.compute.hosted import open_hosted, unwatched
 from ziggy_dask.compute.reached import reached
 from ziggy_dask.compute.script import STEADY
 from ziggy_dask.compute.security import certificates
+from ziggy_dask.compute.spawning import without_script
 from ziggy_dask.definitions import (
     AddressCompute,
     Compute,
@@ -22,6 +23,7 @@ from ziggy_dask.definitions import (
 )
 from ziggy_dask.definitions.compute import EVERYWHERE
 from ziggy_dask.errors import ClusterError
+from ziggy_dask.workers import worker_log
 
 if TYPE_CHECKING:
     from distributed import Client, Security
@@ -73,6 +75,7 @@ def open_client(
     environments: Sequence[Environment] = (),
     waiting: Callable[[float], None] = unwatched,
     lost: Callable[[str], None] = untold,
+    despair: Callable[[str], None] = untold,
 ) -> Iterator[Client]:
     """Start or reach a compute environment; what was started ends with the block.
 
@@ -81,13 +84,17 @@ def open_client(
     compute
         From the cluster file.
     scratch
-        Directory for files of workers, and for the certificates of this run.
+        Directory for files of workers, and for the certificates of this run. Logs of
+        workers on this machine are in ``logs/workers`` beside it.
     environments
         Batch systems whose jobs are to reach the scheduler.
     waiting
         Is told how long the first worker has been waited for, as in `open_hosted`.
     lost
         Is told, on another thread, of each worker on this machine that was lost.
+    despair
+        Is told, likewise, why no worker can be started on this machine any more; and
+        nothing, as empty text, when one could.
 
     Raises
     ------
@@ -113,7 +120,7 @@ def open_client(
         ) from error
     with (
         certificates(scratch / "certificates") as security,
-        _started(compute, scratch, security, environments, lost) as client,
+        _started(compute, scratch, security, environments, lost, despair) as client,
     ):
         yield client
 
@@ -125,25 +132,32 @@ def _started(
     security: Security,
     environments: Sequence[Environment],
     lost: Callable[[str], None],
+    despair: Callable[[str], None],
 ) -> Iterator[Client]:
     import dask
     from distributed import Client, SpecCluster
 
     from ziggy_dask.compute.dashboard_access import guard_dashboards
-    from ziggy_dask.compute.local_workers import end_workers, kept
+    from ziggy_dask.compute.local_workers import end_workers, first_cause, kept
 
     spec = _spec(compute, scratch, security, environments)
     settings = {
         _SPAWNED_WITH: {**dask.config.get(_SPAWNED_WITH), **_MALLOC},
         _LOST_AFTER: "1 d",
     }
-    with dask.config.set(settings):  # all the while: lost workers are replaced
-        cluster = SpecCluster(**spec)
+    # All the while, since lost workers are replaced.
+    with dask.config.set(settings), without_script():
+        try:
+            cluster = SpecCluster(**spec)
+        except Exception as error:  # anything that a start of processes can come to
+            raise ClusterError(
+                f"'compute: local' can't be started: {first_cause(error)}"
+            ) from error
         try:
             client = Client(cluster, set_as_default=False)
             try:
                 guard_dashboards(client)
-                with kept(cluster, lost):
+                with kept(cluster, lost, despair):
                     yield client
             finally:
                 client.close(timeout=_CLOSING_S)
@@ -192,7 +206,8 @@ def _spec(
             "memory_limit": memory,
             "resources": resources,
             "local_directory": str(scratch),
-            "preload": STEADY,
+            "preload": [STEADY, worker_log.__name__],
+            "env": {worker_log.VARIABLE: str(scratch.parent / "logs" / "workers")},
             "death_timeout": STARTING_S,
             "silence_logs": logging.CRITICAL,
         },

@@ -15,14 +15,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 from distributed import Nanny
+from distributed.core import Status
 
 if TYPE_CHECKING:
     from distributed import Scheduler, SpecCluster
 
+T = TypeVar("T")
 SILENT_S = 60.0
 """A worker that says nothing for so long and uses no processor is lost, in seconds."""
 BUSY_S = 300.0
@@ -39,6 +41,10 @@ _ENDING_S = 15.0
 """Time after which a process that was killed is given up, in seconds."""
 _RESTARTING_S = 30.0
 """Time after which a nanny without a process is given up, in seconds."""
+_MOST_FAILED = 5
+"""So many starts that fail in a row, while no worker is left, count as hopeless."""
+_PAUSE_S = 60.0
+"""Time between two tries from then on, in seconds."""
 logger = logging.getLogger(__name__)
 
 
@@ -95,21 +101,75 @@ class Silence:
 
 
 class LocalNanny(Nanny):
-    """A nanny that notes how the processes of its worker ended by themselves."""
+    """A nanny that notes how the processes of its worker began, and ended by themselves."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.ends: list[int] = []
         """Exit codes of processes that nobody here had told to end; minus a signal."""
+        self.starts: list[str] = []
+        """What became of starts: why they failed, or nothing if a worker joined."""
+        self._is_starting = False
+        self.is_down = False
+        """Whether it tried to start a worker, and could not."""
+        self._exit_of_start: int | None = None
         super().__init__(*arguments, **options)
 
+    async def start_unsafe(self) -> LocalNanny:
+        """Start; if the worker can't, say why."""
+        try:
+            await super().start_unsafe()
+        except Exception:
+            if not self.starts:
+                raise
+            raise RuntimeError(self.starts[-1]) from None
+        return self
+
+    async def instantiate(self) -> Status:
+        """Start a worker, at first or in place of one that ended."""
+        self.is_down, self._is_starting, self._exit_of_start = False, True, None
+        try:
+            status = await super().instantiate()
+        except Exception as error:
+            self._note_failure(first_cause(error))
+            raise
+        finally:
+            self._is_starting = False
+        if status is Status.running:
+            self.starts.append("")
+        else:
+            self._note_failure(f"a worker's process {self._how_start_ended()}")
+        return status
+
+    def _how_start_ended(self) -> str:
+        code = self._exit_of_start
+        return "did not join" if code is None else _how(code)
+
+    def _note_failure(self, reason: str) -> None:
+        self.is_down = True
+        self.starts.append(reason)
+
     def _on_worker_exit_sync(self, exitcode: int) -> None:
-        if exitcode:
+        if self._is_starting:
+            self._exit_of_start = exitcode
+        elif exitcode:
             self.ends.append(exitcode)
         super()._on_worker_exit_sync(exitcode)
 
 
+def first_cause(error: BaseException) -> str:
+    """Return the first cause of an error in one line; Dask's own errors tell little."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    words = " ".join(str(error).split())
+    return words if type(error) is RuntimeError else f"{type(error).__name__}: {words}"
+
+
 @contextmanager
-def kept(cluster: SpecCluster, tell: Callable[[str], None]) -> Iterator[None]:
+def kept(
+    cluster: SpecCluster,
+    tell: Callable[[str], None],
+    despair: Callable[[str], None],
+) -> Iterator[None]:
     """Keep as many workers as a cluster was started with, for the length of a block.
 
     Parameters
@@ -118,8 +178,11 @@ def kept(cluster: SpecCluster, tell: Callable[[str], None]) -> Iterator[None]:
         Scheduler and workers in this process and below it, the workers of `LocalNanny`.
     tell
         Is told, on another thread, of each worker that was lost.
+    despair
+        Is told why no worker can be started, when that was tried several times, and again
+        after each further try; is told nothing, as empty text, when one could.
     """
-    keeper = _Keeper(cluster, tell)
+    keeper = _Keeper(cluster, tell, despair)
     thread = threading.Thread(target=keeper.keep, name="ziggy-workers", daemon=True)
     thread.start()
     try:
@@ -146,9 +209,17 @@ def end_workers(cluster: SpecCluster, limit_s: float) -> None:
 class _Keeper:
     """Looks at the workers, again and again."""
 
-    def __init__(self, cluster: SpecCluster, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        cluster: SpecCluster,
+        tell: Callable[[str], None],
+        despair: Callable[[str], None],
+    ) -> None:
         self._cluster: Any = cluster  # has a scheduler and a loop while it is open
         self._tell = tell
+        self._despair = despair
+        self._failed = 0
+        self._next_try = 0.0
         self._silences: dict[object, Silence] = {}
         self._killed: dict[object, tuple[int, float]] = {}
         self._bare: dict[object, tuple[LocalNanny, float]] = {}
@@ -173,6 +244,7 @@ class _Keeper:
         self._looked = now
         nannies: dict[object, LocalNanny] = dict(self._cluster.workers)
         beats = self._cluster.sync(self._beats, nannies, callback_timeout=_ANSWER_S)
+        self._note_starts(nannies, now)
         for name, nanny in nannies.items():
             for code in _taken(nanny.ends):
                 self._tell(f"a worker on this machine {_how(code)}; it is replaced")
@@ -186,6 +258,20 @@ class _Keeper:
             if self._silences[name].is_lost:
                 self._end(name, pid, self._silences.pop(name))
         self._replace(nannies, now)
+
+    def _note_starts(self, nannies: dict[object, LocalNanny], now: float) -> None:
+        """Count starts that failed in a row; tell when there is no hope, or is again."""
+        starts = [what for nanny in nannies.values() for what in _taken(nanny.starts)]
+        if "" in starts:
+            if self._failed >= _MOST_FAILED:
+                self._despair("")
+            self._failed = 0
+            return
+        self._failed += len(starts)
+        is_empty = all(nanny.pid is None for nanny in nannies.values())
+        if starts and self._failed >= _MOST_FAILED and is_empty:
+            self._next_try = now + _PAUSE_S
+            self._despair(starts[-1])
 
     async def _beats(self, nannies: dict[object, LocalNanny]) -> dict[object, float]:
         """Return when workers that have joined said something last."""
@@ -209,21 +295,25 @@ class _Keeper:
 
     def _replace(self, nannies: dict[object, LocalNanny], now: float) -> None:
         """Start workers in place of those whose nannies have ended, or can't end them."""
-        from distributed.core import Status
-
+        if now < self._next_try:
+            return
+        for nanny in nannies.values():
+            if nanny.is_down and nanny.status is not Status.closed:
+                nanny.status = Status.failed  # it starts no process any more
         gone = [
             name
             for name, nanny in nannies.items()
             if nanny.status in (Status.closed, Status.failed)
         ]
         for name, (pid, since) in list(self._killed.items()):
-            nanny = nannies.get(name)
-            if nanny is None or nanny.pid != pid:
+            if name not in nannies or nannies[name].pid != pid:
                 del self._killed[name]
             elif now - since > _ENDING_S:  # e.g. it waits for a dead file system
                 del self._killed[name]
                 gone.append(name)
-                self._cluster.loop.add_callback(self._forget, nanny.worker_address)
+                self._cluster.loop.add_callback(
+                    self._forget, nannies[name].worker_address
+                )
         gone += self._given_up(nannies, now)
         for name in gone:
             self._cluster.workers.pop(name, None)
@@ -232,8 +322,6 @@ class _Keeper:
 
     def _given_up(self, nannies: dict[object, LocalNanny], now: float) -> list[object]:
         """Return names of nannies that have had no process for too long, and stop them."""
-        from distributed.core import Status
-
         bare = {
             name: nanny
             for name, nanny in nannies.items()
@@ -259,8 +347,8 @@ class _Keeper:
         )
 
 
-def _taken(ends: list[int]) -> list[int]:
-    return [ends.pop(0) for _ in range(len(ends))]
+def _taken(noted: list[T]) -> list[T]:
+    return [noted.pop(0) for _ in range(len(noted))]
 
 
 def _how(code: int) -> str:

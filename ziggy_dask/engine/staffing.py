@@ -25,6 +25,8 @@ LONG_S = 60.0
 """Time after which operators are told, in seconds."""
 CAUSE = "no-worker"
 """Cause of the alert, by which it is cleared."""
+_NO_START = "no-worker-starts"
+"""Likewise of the one that no worker can be started."""
 _LOOK_S = 5.0
 """Time between two looks at the scheduler, in seconds."""
 logger = logging.getLogger(__name__)
@@ -65,6 +67,30 @@ def staffed(site: OpenCluster, client: Client) -> Iterator[None]:
     finally:
         ended.set()
         site.refusals.pop(HERE, None)
+
+
+def note_despair(site: OpenCluster, reason: str) -> None:
+    """End what waits for workers of this machine, as none can be started.
+
+    Parameters
+    ----------
+    site
+        The open cluster.
+    reason
+        Why not; empty: one could be started again.
+    """
+    if not reason:
+        site.refusals.pop(HERE, None)
+        cleared(site, _NO_START)
+        return
+    site.refusals[HERE] = f"no worker can be started on this machine: {reason}"
+    alert(
+        site,
+        Severity.INFRASTRUCTURE,
+        f"{site.refusals[HERE]}; it is tried again every minute",
+        source="compute",
+        cause=_NO_START,
+    )
 
 
 def _watch(site: OpenCluster, client: Client, ended: threading.Event) -> None:

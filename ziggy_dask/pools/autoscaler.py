@@ -33,7 +33,7 @@ from ziggy_dask.definitions.compute import kind_of
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.demand import missing_jobs, needed_by, surplus_jobs
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.engine.staffing import staffed
+from ziggy_dask.engine.staffing import note_despair, staffed
 from ziggy_dask.pools.circuit_breaker import Refusals
 from ziggy_dask.pools.job_monitor import JobMonitor
 from ziggy_dask.pools.submissions import (
@@ -92,7 +92,12 @@ def opened_compute(
 
     with (
         open_client(
-            cluster.compute, scratch, cluster.environments, waiting, lost
+            cluster.compute,
+            scratch,
+            cluster.environments,
+            waiting,
+            lost,
+            lambda reason: note_despair(site, reason),
         ) as client,
         pools(site, client),
         staffed(site, client),
