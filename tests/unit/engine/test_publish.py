@@ -34,7 +34,7 @@ def site(cluster, code):
     return cluster._site
 
 
-def made(site, given=range(4)):
+def made(site, given=range(4), attempt=0):
     """Return a task of a new instance whose subtasks have ended and wait to be stored.
 
     Those that are not `given` have returned nothing.
@@ -55,6 +55,8 @@ def made(site, given=range(4)):
     )
     tip = site.repository.tip()
     (task,) = instances.create_tasks(site.database, number, [new], base_snapshot=tip)
+    for _ in range(attempt):
+        restart(site, task)
     fork = pickle.loads(make_scaffold(site, number, [plan]))
     if given:
         allocate(fork, OUT, DATA.isel(item=[0]), STORAGE, LABELS)
@@ -77,7 +79,15 @@ def made(site, given=range(4)):
         site.database, [task], TaskStep.STORING, [TaskStep.WAITING_TO_RUN]
     )
     record = instances.instance(site.database, number)
-    return record, Finished(number=task, plan=plan, attempt=0, inputs={RAW: tip})
+    return record, Finished(number=task, plan=plan, attempt=attempt, inputs={RAW: tip})
+
+
+def restart(site, task):
+    """Restart a task as if it had failed."""
+    instances.fail_task(site.database, task, None, "as an operator saw it")
+    asked = Restart(tasks=(task,), mode=RestartMode.FROM_BEGINNING)
+    for reset in plan_restart(site.database, asked):
+        reset_tasks(site.database, reset)
 
 
 def stored(site, record, *finished):
@@ -150,10 +160,11 @@ def killed(site, monkeypatch, record, task, *, before):
 @pytest.mark.parametrize(
     "before", [(publishing, "catch_up"), (outcomes, "publish")], ids=["after", "later"]
 )
+@pytest.mark.parametrize("attempt", [0, 2])
 def test_records_are_completed_of_tasks_that_a_commit_names(
-    cluster, site, monkeypatch, before
+    site, monkeypatch, before, attempt
 ):
-    record, task = made(site)
+    record, task = made(site, attempt=attempt)
     killed(site, monkeypatch, record, task, before=before)
     assert step(site, task) is TaskStep.STORING
     assert reconcile(site.repository, site.database, record) == [task.number]
@@ -175,10 +186,7 @@ def test_before_the_commit_nothing_is_complete(cluster, site, monkeypatch):
 def test_a_commit_of_an_earlier_attempt_completes_no_later_one(site, monkeypatch):
     record, task = made(site)
     killed(site, monkeypatch, record, task, before=(outcomes, "publish"))
-    instances.fail_task(site.database, task.number, None, "as an operator saw it")
-    restart = Restart(tasks=(task.number,), mode=RestartMode.FROM_BEGINNING)
-    for reset in plan_restart(site.database, restart):
-        reset_tasks(site.database, reset)
+    restart(site, task.number)
     assert instances.task(site.database, task.number).attempt == 1
     assert reconcile(site.repository, site.database, record) == []
     assert step(site, task) is not TaskStep.COMPLETE
