@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from ziggy_dask.definitions.access import Access
 from ziggy_dask.definitions.alerts import Alerts, read_alerts
@@ -182,14 +182,15 @@ def cluster_of(top: Section, path: Path) -> ClusterFile:
     """Read what stands in a cluster file; faults are left with its document."""
     base = path.resolve().parent
     name = top.text("cluster")
-    home = _path(base, top.text("home", f"../.ziggy/{name}"))
+    default = Path(os.path.normpath(base.parent / ".ziggy" / name))
+    home = _place(top, "home", base, default)
     access = top.choice("access", Access.UMASK)
     cluster = ClusterFile(
         name=name,
         home=home,
         datastore=_datastore(top, base, home),
         database=_database(top, base, home),
-        receipt=_path(base, top.text("receipt", str(home / "receipt"))),
+        receipt=_place(top, "receipt", base, home / "receipt"),
         compute=read_compute(top.section("compute"), base),
         environments=read_environments(top),
         programs=_programs(top.section("programs"), base, home, access),
@@ -208,6 +209,11 @@ def cluster_of(top: Section, path: Path) -> ClusterFile:
     return cluster
 
 
+def _place(section: Section, key: str, base: Path, default: Path) -> Path:
+    """Return a path that may be given; the default is as it is, without variables."""
+    return _path(base, section.text(key)) if key in section else default
+
+
 def _path(base: Path, text: str) -> Path:
     expanded = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111 -- see below
     if expanded.startswith(
@@ -223,7 +229,11 @@ def _path(base: Path, text: str) -> Path:
 def _datastore(top: Section, base: Path, home: Path) -> str:
     inner = top.section("datastore") if top.is_mapping("datastore") else None
     section, key = (top, "datastore") if inner is None else (inner, "url")
-    text = section.text(key, str(home / "datastore"))
+    if key not in section:
+        if inner is not None:
+            inner.done()
+        return str(home / "datastore")
+    text = section.text(key)
     scheme = urlsplit(text).scheme
     options = _store_options(inner, scheme) if inner is not None else {}
     if "://" not in text:
@@ -280,7 +290,7 @@ def _has_credentials(url: str) -> bool:
 def _database(top: Section, base: Path, home: Path) -> DatabasePlace:
     inner = top.section("database") if top.is_mapping("database") else None
     section, key = (top, "database") if inner is None else (inner, "url")
-    text = section.text(key, f"sqlite:///{home / 'ziggy.db'}")
+    text = section.text(key) if key in section else f"sqlite:///{home / 'ziggy.db'}"
     password = inner.text("password_file", "") if inner is not None else ""
     if inner is not None:
         inner.done()
@@ -292,8 +302,12 @@ def _database(top: Section, base: Path, home: Path) -> DatabasePlace:
             f"{shown} is not a database URL; write e.g. 'sqlite:///ziggy.db' or "
             "'postgresql://user@host/name'",
         )
-    elif scheme == "sqlite":
-        text = f"sqlite:///{_path(base, rest.removeprefix('/'))}"
+    elif scheme == "sqlite" and key in section:
+        if "?" in rest:
+            section.fault(
+                key, "a file of SQLite's takes no options; leave out '?' in its URL"
+            )
+        text = f"sqlite:///{_path(base, unquote(rest.removeprefix('/')))}"
     elif fault := _unclear_password(text):
         section.fault(key, fault)
     return DatabasePlace(
@@ -315,7 +329,7 @@ def _programs(section: Section, base: Path, home: Path, access: Access) -> Progr
     environment = section.section("environment")
     environments = section.text("environments", "")
     programs = Programs(
-        work=_path(base, section.text("work", str(home / "work"))),
+        work=_place(section, "work", base, home / "work"),
         path=tuple(_path(base, one) for one in section.texts("path")),
         library_path=tuple(_path(base, one) for one in section.texts("library_path")),
         environment=tuple((n, environment.text(n)) for n in environment.names()),

@@ -29,7 +29,7 @@ from ziggy_dask.interface.commands.context import Commands
 from ziggy_dask.interface.examples import examples_text
 from ziggy_dask.interface.output import choose_colours, colours
 from ziggy_dask.interface.outside import harmless, told
-from ziggy_dask.interface.streams import open_missing_streams
+from ziggy_dask.interface.streams import open_missing_streams, write_any_character
 
 _SECTIONS = {
     "Begin": {
@@ -190,6 +190,7 @@ def exit_code() -> int:
     The process goes on: what Python should do at its end is left to the caller.
     """
     open_missing_streams()
+    write_any_character()
     try:
         code = ziggy.main(prog_name="ziggy", standalone_mode=False)
     except ZiggyError as error:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from contextlib import suppress
 from typing import Any
+
+_ALIKE = {"─": "-", "━": "=", "│": "|", "…": "...", "→": "->", "–": "-"}
+"""What is drawn where a terminal has no lines."""
 
 
 def open_missing_streams() -> None:
@@ -23,6 +28,25 @@ def open_missing_streams() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def write_any_character() -> None:
+    """Let standard streams take letters that the encoding of a terminal does not have.
+
+    Lines are drawn with others then; letters are written as Python escapes them.
+    """
+    codecs.register_error("ziggy", _written_otherwise)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="ziggy")
+
+
+def _written_otherwise(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    written = (_ALIKE.get(c) or ascii(c)[1:-1] for c in letters)
+    return "".join(written), error.end
 
 
 def make_output_sturdy() -> None:

@@ -18,6 +18,7 @@ from ziggy_dask.errors import RecordsError
 
 BUSY_MS = 60_000
 """So long SQLite waits for a lock before it says that the database is locked."""
+_FILE = "sqlite:///"
 _WRITES = "ziggy_writes"
 _TURN = 0x7A696767
 """Number of the PostgreSQL lock for whose owner it is the turn to write: "zigg"."""
@@ -39,7 +40,7 @@ def make_engine(url: str, password_file: Path | None = None) -> Engine:
         If the URL makes no sense, or the password can't be read.
     """
     try:
-        parts = make_url(url)
+        parts = _parts(url)
     except (ArgumentError, ValueError) as error:  # its text may hold a password
         raise RecordsError("the database's URL in the cluster file is none") from error
     if parts.drivername == "postgresql":
@@ -61,6 +62,13 @@ def make_engine(url: str, password_file: Path | None = None) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _parts(url: str) -> URL:
+    """Return the parts of a URL; the path of a file is as it is, whatever is in it."""
+    if url.startswith(_FILE):
+        return URL.create("sqlite", database=url.removeprefix(_FILE))
+    return make_url(url)
 
 
 def _only_to_look(url: URL) -> dict[str, Any]:
