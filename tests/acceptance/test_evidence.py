@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import images, store, work_pipeline
+from ziggy_dask.interface.commands.records import show_ended
 from ziggy_dask.interface.main import ziggy
 
 ALGORITHMS = """
@@ -63,9 +64,15 @@ def test_the_item_is_named_everywhere(failed):
     assert [(row["subtask"], row["items"]) for row in rows] == [(3, ["i3"])]
 
 
-def test_an_alert_names_what_a_task_was_stored_without(failed, client):
+def test_it_is_told_what_a_task_was_stored_without(failed, client, capsys):
     failed.register(work_pipeline(failed.root, max_failed_subtasks=1))
-    assert failed.run("test", client=client).state.value == "COMPLETED"
+    done = failed.run("test", client=client)
+    assert done.state.value == "COMPLETED"
+    assert show_ended([done], as_json=False) == 0
+    assert (
+        "task 2 work [set-1]: stored without 1 of 4 subtasks, which failed; up to 1 may"
+        in (capsys.readouterr().err)
+    )
     words = "work [set-1]: stored without 1 subtask that failed: i2"
     assert words in [one.message for one in failed.alerts]
 

@@ -42,7 +42,9 @@ def make_engine(url: str, password_file: Path | None = None) -> Engine:
     try:
         parts = _parts(url)
     except (ArgumentError, ValueError) as error:  # its text may hold a password
-        raise RecordsError("the database's URL in the cluster file is none") from error
+        raise RecordsError(
+            "the database's URL in the cluster file is not a valid URL"
+        ) from error
     if parts.drivername == "postgresql":
         parts = parts.set(drivername="postgresql+psycopg")
     if password_file is not None:
