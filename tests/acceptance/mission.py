@@ -74,13 +74,14 @@ def definition(root: Path) -> z.Pipeline:
 
 
 def deliver(cluster: z.Cluster, dataset_id: int, files: dict[str, str | int]) -> None:
-    """Take in images of one brightness, and texts, by name."""
+    """Take in images of noise, given by a seed, and texts, by name."""
     inbox = cluster._site.cluster.receipt / f"sent-{dataset_id}"
     for name, content in files.items():
         path = inbox / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, int):
-            Image.fromarray(np.full((3, 4), content, dtype="u1")).save(path)
+            noise = np.random.default_rng(content).integers(0, 255, (40, 50))
+            Image.fromarray(noise.astype("u1")).save(path)
         else:
             path.write_text(content)
     manifest = generate_manifest(inbox, dataset_id, ChecksumType.SHA1)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -289,3 +290,59 @@ def test_a_read_by_date_never_falls_between_two_commits(mission):
         datastore.at("1999-12-31")
     with pytest.raises(DefinitionError, match="is no state of the datastore"):
         datastore.at("2026-13-45")
+
+
+def test_verifying_names_the_delivery_of_a_damaged_item(mission):
+    assert "sound" in told(mission, "verify", "night-1/raw")
+    words = ["--cluster", str(mission._site.cluster.path), "verify", "night-1/raw"]
+    named = []
+    for file in sorted((mission._site.cluster.home / "datastore" / "chunks").iterdir()):
+        whole = file.read_bytes()
+        file.unlink()
+        done = CliRunner().invoke(ziggy, [*words, "--json"])
+        found = json.loads(done.output)["damages"]
+        assert done.exit_code == (4 if found else 0)
+        named += found
+        file.write_bytes(whole)
+    assert len(named) == 4
+    for number, one in enumerate(sorted(named)):
+        assert f"item f{number}, 'pixels', chunk {number},0,0" in one
+        assert f"night-1/raw/f{number}.png of delivery x-manifest.xml" in one
+    with pytest.raises(DatastoreError, match="did you mean 'night-1/raw'"):
+        list(mission.verify("night-1/rav"))
+    refused = CliRunner().invoke(ziggy, [*words[:-1]])
+    assert "name products, or give --all" in refused.output
+
+
+def test_diff_tells_what_was_run_and_how_values_differ(mission):
+    found = mission.diff(2, 4)
+    assert [line for line in found.code if line[:1] in "+-"][2:] == [
+        "-GAIN = 2.0",
+        "+GAIN = 3.0",
+    ]
+    assert (found.definitions, found.packages) == ((), ())
+    by_path = {one.path: one for one in found.products}
+    assert set(by_path) == {
+        f"night-1/{k}" for k in ("raw", "levels", "notes", "weights")
+    }
+    assert found.same == 1  # the model
+    levels = by_path["night-1/levels"]
+    assert "Calibration.bias: 1.0 → 5.0" in levels.made_with
+    extra, values = levels.values
+    assert extra.note == "only in the second: f3"
+    old, new = (mission.datastore.at(n)["night-1/levels"]["level"] for n in (2, 4))
+    apart = np.abs(new.sel(item=old["item"]) - old)
+    assert (values.variable, values.values, values.differing) == ("level", 3, 3)
+    assert values.largest == float(apart.max())
+    assert values.relative == float((apart / old).max())
+    assert values.where == f"item={apart['item'].values[int(apart.values.argmax())]}"
+    notes = [one.note for one in by_path["night-1/notes"].values]
+    assert notes == ["only in the second: page-4.txt"]
+    assert by_path["night-1/weights"].values == ()
+    text = told(mission, "diff", "2", "4", "night-1/levels")
+    assert "+GAIN = 3.0" in text
+    assert "1 product differs" in text
+    assert mission.diff(4, 4).products == ()
+    assert all(not one.values for one in mission.diff(2, 4, values=False).products)
+    with pytest.raises(DatastoreError, match="did you mean"):
+        mission.diff(2, 4, "night-1/rav")

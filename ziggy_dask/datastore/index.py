@@ -206,7 +206,7 @@ def _labels(
     if not dimension:
         return None
     try:
-        labels = _dimension_labels(session, group, path, dimension)
+        labels = dimension_labels(session, group, path, dimension)
     except KeyError:
         raise DatastoreError(
             f"'{path}' in the datastore has no dimension {dimension!r}, along which its "
@@ -228,9 +228,10 @@ def _file_names(group: zarr.Group) -> Iterator[str]:
             yield from (f"{name}/{one}" for one in _file_names(member))
 
 
-def _dimension_labels(
+def dimension_labels(
     session: icechunk.Session, group: zarr.Group, path: str, dimension: str
 ) -> Labels:
+    """Return the labels along a dimension, also of items that were never made."""
     stored = group.get(stored_name(dimension))
     if isinstance(stored, zarr.Array) and "units" not in stored.attrs:
         return Labels(np.asarray(stored[:]))

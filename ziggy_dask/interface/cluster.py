@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ziggy_dask.datastore.soundness import faults_of
+from ziggy_dask.datastore.verifying import Damage, Verified
 from ziggy_dask.definitions import read_cluster
 from ziggy_dask.errors import ClusterError, DefinitionError
 from ziggy_dask.interface.cards import cluster_card
+from ziggy_dask.interface.differences import StateDifference, difference_of
 from ziggy_dask.interface.lineage import history_of, lineage_of, which_depend
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.interface.report import write_report
 from ziggy_dask.interface.runs import Runs
 from ziggy_dask.interface.states_at import When, instance_of, number_at, snapshot_of
+from ziggy_dask.interface.verifying import damage_text, verify
 from ziggy_dask.interface.why import Why, explain
 from ziggy_dask.receipt import ModelVersion, model_path, model_versions
 from ziggy_dask.records import instances, requests, tags
@@ -163,6 +167,52 @@ class Cluster(Runs):
             If nothing of that name is on record.
         """
         return which_depend(self._site, used, name)
+
+    def verify(self, *paths: str, at: When | None = None) -> Iterator[Verified]:
+        """Read all that is stored of products, and yield what was found, one by one.
+
+        Parameters
+        ----------
+        *paths
+            The products; none: all.
+        at
+            Instance, tag, date or snapshot, as `datastore.at` takes it; None: now.
+
+        Raises
+        ------
+        DatastoreError
+            If one of them is not there; nothing is read then.
+        """
+        return verify(self._site, paths, at)
+
+    def diff(
+        self, first: When, second: When, *paths: str, values: bool = True
+    ) -> StateDifference:
+        """Return what differs between two states of the datastore.
+
+        Parameters
+        ----------
+        first, second
+            Instances, tags, dates or snapshots, as `datastore.at` takes them.
+        *paths
+            Only these products; none: all.
+        values
+            Whether values are read and compared.
+
+        Raises
+        ------
+        DefinitionError, RecordsError, DatastoreError
+            If there is no such state or product.
+        """
+        return difference_of(self._site, first, second, paths, with_values=values)
+
+    def history_faults(self) -> list[str]:
+        """Return what is wrong with the files that say what the datastore holds."""
+        return list(faults_of(self._site.repository))
+
+    def damage_text(self, damage: Damage) -> str:
+        """Return what is wrong on one line, with the file that it was delivered in."""
+        return damage_text(self._site, damage)
 
     @property
     def tags(self) -> dict[str, Tag]:

@@ -108,6 +108,11 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ziggy which delivery 4 --now", "what a delivery is in, as of now"),
         ("ziggy which file night-1/frames/frame-2.png", "what a file is in"),
     ),
+    "diff": (
+        ("ziggy diff 3 5", "what instances 3 and 5 left, and what differs"),
+        ("ziggy diff dr1 dr2 night-1/levels", "one product, between two releases"),
+        ("ziggy diff 3 5 --no-values", "only what was run"),
+    ),
     "tag": (
         ("ziggy tag 3 dr1 --note 'first release'", "as instance 3 left it"),
         ("ziggy tag 5 newest --move", "let a name go on"),
@@ -145,6 +150,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "console": (("ziggy console", "the page in a browser"),),
     "debug": (("ziggy debug 3 --subtask 1", "stop where it fails"),),
     "doctor": (("ziggy doctor --fix", "fix what can be fixed"),),
+    "verify": (
+        ("ziggy verify night-1/levels", "one product"),
+        ("ziggy verify --all --at dr1", "all of a release, and the history"),
+    ),
     "backup": (("ziggy backup records.zip", "all records in one file"),),
     "restore": (("ziggy restore records.zip", "into a new database"),),
     "datastore ls": (

@@ -131,3 +131,20 @@ def _from_row(row: Any) -> DeliveryRecord:
         manifest=row.manifest,
         received=row.received,
     )
+
+
+@patiently
+def delivered_as(database: Database, path: str, item: str) -> list[tuple[str, str]]:
+    """Return the files that an item of a product was delivered in, with the delivery.
+
+    The newest one comes first; none, if it was not delivered, or before files went on
+    record.
+    """
+    query = (
+        select(DeliveredRow.name, DeliveryRow.name.label("delivery"))
+        .join(DeliveryRow, DeliveryRow.id == DeliveredRow.delivery_id)
+        .where(DeliveredRow.path == path, DeliveredRow.item == item)
+        .order_by(DeliveredRow.id.desc())
+    )
+    with database.reading() as connection:
+        return [(row.name, row.delivery) for row in connection.execute(query)]

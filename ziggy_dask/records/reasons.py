@@ -66,6 +66,15 @@ def reasons(database: Database, versions: Sequence[Version]) -> dict[VersionKey,
     return found
 
 
+@patiently
+def used_by(
+    database: Database, versions: Sequence[Version]
+) -> dict[VersionKey, list[Used]]:
+    """Return what versions were made with, as far as it is on record."""
+    with database.reading() as connection:
+        return read_used(connection, versions)
+
+
 def read_used(
     connection: Connection, versions: Iterable[Version]
 ) -> dict[VersionKey, list[Used]]:
