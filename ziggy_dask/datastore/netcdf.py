@@ -48,6 +48,7 @@ _RESERVED = {
 _DECODED_BY = ("_FillValue", "missing_value", "scale_factor", "add_offset", "calendar")
 """Attributes by which xarray changes values when it reads them."""
 _NOTE = "netcdf"
+_HISTORY = "history"
 _NUMBERS = "bBhHiIlLqQfd"
 """Types of NumPy that attributes of NetCDF can have."""
 _MOST_ATTRIBUTE_BYTES = 32_000
@@ -68,6 +69,8 @@ class _Note:
     """How values of all variables are stored, by name in the file."""
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Exact attributes, where the file's differ: by variable, empty for the Dataset."""
+    history: str = ""
+    """The line that was added to the attribute ``history``; empty: none was."""
 
 
 def write_netcdf(
@@ -180,12 +183,54 @@ def netcdf_form(
         "coordinates": coordinates,
         "forms": forms,
         "attributes": {name: some for name, some in attributes.items() if some},
+        "history": _add_history(attrs, origin or {}),
     }
     kept = {key: value for key, value in note.items() if value}
     attrs[ATTRIBUTE] = json.dumps({**(origin or {}), _NOTE: kept})
     data = {name: v for name, v in variables.items() if name not in coordinates}
     coords = xr.Coordinates({n: variables[n] for n in coordinates}, indexes={})
     return xr.Dataset(data, coords=coords, attrs=attrs)
+
+
+def _add_history(attrs: dict[str, Any], origin: Mapping[str, Any]) -> str:
+    """Add a line to the history of a file, as CF wants it, and return it."""
+    before = attrs.get(_HISTORY)
+    line = history_line(origin)
+    if not line or not isinstance(before, str | None):
+        return ""
+    attrs[_HISTORY] = line if before is None else f"{line}\n{before}"
+    return line
+
+
+def history_line(origin: Mapping[str, Any]) -> str:
+    """Return one line of CF's ``history`` for what a product says of where it comes from.
+
+    Examples
+    --------
+    >>> history_line({"product": "a/b", "node": "flip", "unit": "[a]", "instance": 2,
+    ...               "task": 3, "pipeline": "sample", "published": "2026-11-30T12:00:00"})
+    '2026-11-30T12:00:00 ziggy-dask: a/b by flip [a], task 3, instance 2 of sample'
+    """
+    if not origin.get("published") or not origin.get("node"):
+        return ""
+    item = f" {origin['item']}" if origin.get("item") else ""
+    code = f", code {origin['code_version']}" if origin.get("code_version") else ""
+    return " ".join(
+        f"{origin['published']} ziggy-dask: {origin.get('product')}{item} by "
+        f"{origin['node']} {origin.get('unit')}, task {origin.get('task')}, instance "
+        f"{origin.get('instance')} of {origin.get('pipeline')}{code}".split()
+    )
+
+
+def _without_history(attrs: Mapping[Any, Any], line: str) -> dict[Any, Any]:
+    """Return attributes without the line that `_add_history` added."""
+    history = attrs.get(_HISTORY)
+    kept = {key: value for key, value in attrs.items() if key != _HISTORY}
+    if not line or not isinstance(history, str) or history == line:
+        return kept if line and history == line else dict(attrs)
+    if not history.startswith(f"{line}\n"):
+        return dict(attrs)
+    return {**attrs, _HISTORY: history[len(line) + 1 :]}
 
 
 def open_exported(path: Path) -> xr.Dataset | None:
@@ -233,7 +278,8 @@ def as_it_was(raw: xr.Dataset) -> xr.Dataset | None:
         variables[name] = xr.Variable(dims, made._data, attrs, made.encoding)
     coordinates = {note.names.get(key, key) for key in note.coordinates}
     coordinates |= {note.names.get(str(key), str(key)) for key in others.coords}
-    attrs = _exact_attributes(raw.attrs, note.attributes.get("", {}), _OURS)
+    said = _without_history(raw.attrs, note.history)
+    attrs = _exact_attributes(said, note.attributes.get("", {}), _OURS)
     coordinates |= {str(name) for name, v in variables.items() if v.dims == (name,)}
     # xarray makes numbers with a fraction of nullable labels that are not given as such.
     made_of = xr.Dataset(

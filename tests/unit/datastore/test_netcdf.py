@@ -297,3 +297,30 @@ def test_other_programs_find_the_grid_mapping(tmp_path):
     with xr.open_dataset(file, engine="h5netcdf") as seen:
         assert seen["sst"].attrs["grid_mapping"] == "crs"
     xr.testing.assert_identical(open_exported(file).load(), dataset)
+
+
+@pytest.mark.parametrize("own", [None, "", "made by hand\nand foot", 7])
+def test_a_line_of_history_is_added_and_taken_away_again(tmp_path, own):
+    origin = {
+        "product": "a/b",
+        "node": "flip",
+        "unit": "[a]",
+        "published": "2026-11-30",
+    }
+    dataset = xr.Dataset(
+        {"x": ("t", [1.0, 2.0])}, attrs={"z": 1, "history": own, "a": 2}
+    )
+    if own is None:
+        del dataset.attrs["history"]
+    path = write_netcdf(dataset, tmp_path / "a.nc", origin)
+    with xr.open_dataset(path) as plain:
+        lines = str(plain.attrs["history"]).splitlines()
+    if own == 7:
+        assert lines == ["7"]
+    else:
+        assert lines[0].startswith("2026-11-30 ziggy-dask: a/b by flip [a]")
+        assert lines[1:] == (own or "").splitlines()
+    again = open_exported(path)
+    assert again.load().identical(dataset)
+    assert list(again.attrs) == list(dataset.attrs)
+    again.close()
