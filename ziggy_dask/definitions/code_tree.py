@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,9 +138,10 @@ def check_out(tree: CodeTree, place: Path, root: Path | None = None) -> Path:
     """
     if not (place.is_dir() and _holds(tree, place)):
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}-"))
+        # Whoever the umask lets write here may link what is new beside the code.
+        partial = place.with_name(f".{place.name}-{secrets.token_hex(8)}")
+        partial.mkdir()
         try:
-            partial.chmod(0o755)
             for file in tree.files:
                 _write(file, partial)
             if place.exists():
@@ -158,7 +159,8 @@ def _write(file: CodeFile, place: Path) -> None:
     path = place / file.path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file.content)
-    path.chmod(0o555 if file.is_executable else 0o444)
+    readers = path.stat().st_mode & 0o444  # those that the umask lets read
+    path.chmod(readers | (readers >> 2 if file.is_executable else 0))
 
 
 def _holds(tree: CodeTree, place: Path) -> bool:

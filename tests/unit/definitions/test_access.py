@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ziggy_dask.definitions import read_cluster
+from ziggy_dask.definitions import check_out, read_cluster, read_code
 from ziggy_dask.definitions.access import Access, is_trusted, too_open
 from ziggy_dask.interface.cluster import create_cluster, open_cluster
 from ziggy_dask.interface.main import ziggy
@@ -135,3 +135,24 @@ def test_the_cluster_of_another_user_above_is_not_obeyed(tmp_path, monkeypatch, 
         monkeypatch.delenv("SUDO_UID")
         os.chown(changed, 0, 0)
     assert open_cluster(file).name == "test"
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (0o002, {0o775, 0o555, 0o444}),
+        (0o022, {0o755, 0o555, 0o444}),
+        (0o007, {0o770, 0o550, 0o440}),
+        (0o077, {0o700, 0o500, 0o400}),
+    ],
+)
+def test_copies_of_code_are_for_whom_the_cluster_is(mask, expected, tmp_path):
+    root = tmp_path / "code"
+    (root / "bin").mkdir(parents=True)
+    (root / "algorithms.py").write_text("")
+    (root / "bin" / "fit").write_text("#!/bin/sh\n")
+    (root / "bin" / "fit").chmod(0o755)
+    os.umask(mask)
+    place = check_out(read_code(root), tmp_path / "copies" / "1", root)
+    made = [place, *place.rglob("*")]
+    assert {stat.S_IMODE(one.stat().st_mode) for one in made} == expected
