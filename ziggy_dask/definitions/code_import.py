@@ -59,6 +59,16 @@ def make_package(key: str, place: Path, origin: Path) -> str:
     return name
 
 
+def script_for_children() -> str:
+    """Return a Python script that makes all such packages in a new process, too."""
+    lines = ["from pathlib import Path", f"from {__name__} import make_package"]
+    for name, origin in sorted(_origins.items()):
+        (place,) = sys.modules[name].__path__
+        key = name.removeprefix(_PREFIX)
+        lines.append(f"make_package({key!r}, Path({place!r}), Path({str(origin)!r}))")
+    return "\n".join(lines) + "\n"
+
+
 @lru_cache(maxsize=4096)
 def is_own(package: str, first: str) -> bool:
     """Tell whether a module, or a package above it, is one of a pipeline's directory.

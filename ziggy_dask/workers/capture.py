@@ -91,7 +91,7 @@ def captured(about: str = "", title: str = "") -> Iterator[Tail]:
     tail = Tail()
     if output is not None and _has_process.acquire(blocking=False):
         try:
-            _prepare_process()
+            _prepare_process(_own_directory(output))
             output.begin(about)
             with children_ended():
                 yield tail
@@ -108,6 +108,14 @@ def captured(about: str = "", title: str = "") -> Iterator[Tail]:
         finally:
             _threads.tail = before
             tail.is_open = False
+
+
+def _own_directory(output: ProcessOutput) -> Path:
+    """Return a directory that ends with this process, if it is a worker."""
+    try:
+        return Path(get_worker().local_directory)
+    except ValueError:
+        return output.directory
 
 
 def _process_output() -> ProcessOutput | None:
@@ -243,11 +251,11 @@ def _install() -> None:
             threading.Thread.start = _start_inheriting  # type: ignore[method-assign, assignment]
 
 
-def _prepare_process() -> None:
+def _prepare_process(directory: Path) -> None:
     """Let INFO of all that is imported reach the log, and let algorithms start processes."""
     root = logging.getLogger()
     if _handler not in root.handlers:
-        allow_children()
+        allow_children(directory)
         root.addHandler(_handler)
         root.setLevel(min(root.level, logging.INFO) or logging.INFO)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import multiprocessing
 import os
 import pathlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import spawn
+from typing import Any
 
 import psutil
+
+from ziggy_dask.definitions.code_import import script_for_children
 
 _logger = logging.getLogger("ziggy")
 _GRACE_S = 2.0
@@ -81,11 +86,38 @@ def _end(processes: list[psutil.Process]) -> None:
         )
 
 
-def allow_children() -> None:
+def allow_children(directory: pathlib.Path) -> None:
     """Let algorithms use `multiprocessing` in this process.
 
     Dask's nannies start workers as daemons, so that none is left when a nanny ends, and
     Python lets no daemon have children. Here that rule has nothing to protect: children are
     ended with their subtask.
+
+    A child that Python starts anew first runs the script of its parent. Instead of that it
+    is given one that makes the packages of pipelines, whose functions it may be sent.
+
+    Parameters
+    ----------
+    directory
+        Where such scripts are kept.
     """
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    usual = spawn.get_preparation_data
+
+    def prepared(name: str) -> dict[str, Any]:
+        told: dict[str, Any] = usual(name)
+        told.pop("init_main_from_name", None)
+        return told | {"init_main_from_path": str(_kept_script(directory))}
+
+    spawn.get_preparation_data = prepared
+
+
+def _kept_script(directory: pathlib.Path) -> pathlib.Path:
+    text = script_for_children()
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    path = directory / f"children_{digest}.py"
+    if not path.exists():
+        partial = path.with_name(f".{path.name}-{os.getpid()}")
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape")
+        partial.replace(path)
+    return path

@@ -39,6 +39,8 @@ class ProcessOutput:
     """
 
     def __init__(self, path: Path) -> None:
+        self.directory = path.parent
+        """Directory of the file."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
         self._usual = {fd: _socket(fd) for fd in (1, 2)}
