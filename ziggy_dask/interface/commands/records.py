@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,6 @@ _MOST_REMARKS = 10
 
 _ITS = "of the task"
 """Stands for the workers of a task where none is named."""
-_MOST_NAMED = 5
-"""So many tasks are named that were stored without some of their subtasks."""
 
 
 @click.command()
@@ -340,9 +338,11 @@ def show_ended(ended: Sequence[Instance], *, as_json: bool) -> int:
     records = [one.record for one in ended]
     if records or as_json:
         show(instance_rows(records), as_json=as_json, empty="")
-    if not as_json:
-        for line in _left_out(ended):
-            click.secho(line, fg="yellow", err=True)
+    remarks = [text for one in ended for text in one.remarks]
+    for text in remarks[:_MOST_REMARKS] if not as_json else ():
+        click.secho(f"warning: {text}", fg="yellow", err=True)
+    if (others := len(remarks) - _MOST_REMARKS) > 0 and not as_json:
+        click.secho(f"and {others} more warnings; see: ziggy alerts", err=True)
     if all(one.state.value == "COMPLETED" for one in records):
         return 0
     failed = [task for one in ended for task in one.tasks if task.record.is_error]
@@ -350,19 +350,3 @@ def show_ended(ended: Sequence[Instance], *, as_json: bool) -> int:
         more = f"; see: ziggy failures {failed[0].record.instance}" if failed else ""
         click.secho(f"failed tasks: {len(failed)}{more}", fg="red", err=True)
     return 1
-
-
-def _left_out(ended: Sequence[Instance]) -> Iterator[str]:
-    """Say which tasks were stored although subtasks failed, and how many more may."""
-    for one in ended:
-        stored = [t for t in one.task_records if t.failed and not t.is_error]
-        nodes = one.pipeline.by_name if stored else {}
-        for task in stored[:_MOST_NAMED]:
-            allowed = nodes[task.node].max_failed_subtasks if task.node in nodes else 0
-            yield (
-                f"task {task.id} {task.node} {task.unit}: stored without {task.failed} of "
-                f"{task.total} subtasks, which failed; up to {allowed} may; see: "
-                f"ziggy failures {one.id}"
-            )
-        if len(stored) > _MOST_NAMED:
-            yield f"and {len(stored) - _MOST_NAMED} more such tasks"
