@@ -231,15 +231,19 @@ class _Book:
 
     def makers(self, tasks: Iterable[int]) -> Mapping[int, Any]:
         """Return what is on record of some tasks."""
-        new = set(tasks) - self._makers.keys()
-        self._makers.update(dict.fromkeys(new))
-        self._makers.update(read_makers(self.connection, new))
+        new = [one for one in dict.fromkeys(tasks) if one not in self._makers]
+        if new:
+            self._makers.update(dict.fromkeys(new))
+            self._makers.update(read_makers(self.connection, new))
         return self._makers
 
     def reads(self, numbers: Iterable[int]) -> dict[int, dict[int, Mapping[str, str]]]:
         """Return which snapshots tasks read, by publication and task."""
-        new = set(numbers) - self._reads.keys() - {0}
-        self._reads.update(read_reads(self.connection, new))
+        new = [one for one in dict.fromkeys(numbers) if one and one not in self._reads]
+        if new:
+            self._reads.update(read_reads(self.connection, new))
+            for one in new:
+                self._reads.setdefault(one, {})
         return self._reads
 
     def completed(self, version: Version) -> Version:
