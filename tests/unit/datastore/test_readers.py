@@ -12,13 +12,16 @@ import rasterio
 import tifffile
 import xarray as xr
 import zarr
+from astropy.table import Table
+from astropy.time import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import parquet
 from rasterio.transform import from_origin
 
-from ziggy_dask.datastore import FileItem, read_file
+from ziggy_dask.datastore import FileItem, faults_of, read_file
+from ziggy_dask.datastore.forms import values_of
 from ziggy_dask.datastore.readers import open_file
 from ziggy_dask.errors import DeliveryError
 
@@ -214,6 +217,8 @@ def test_what_only_names_other_files_is_not_read_as_a_geotiff(tmp_path):
         ("t,id\n1,9007199254740993\n2,\n", ":2: column 'id': 9007199254740993 can"),
         ("t,id\n1,99999999999999999999\n", "over 64 bits"),
         ("t,a\n1,1_000\n", ":2: column 'a': '1_000' is not a number"),
+        ("t,a\n1,0.0\n2,-1e400\n", ":3: column 'a': -1e400 is beyond"),
+        ("t,a\n1,inf\n2,0.1e-400\n", ":3: column 'a': 0.1e-400 is beyond"),
         ("", ": has no lines"),
     ],
 )
@@ -474,3 +479,35 @@ def test_what_a_parquet_file_says_of_its_columns_is_kept(tmp_path):
     parquet.write_table(twice, tmp_path / "b.parquet")
     with pytest.raises(DeliveryError, match="several columns are called 'a'"):
         read_file("parquet", tmp_path / "b.parquet")
+
+
+def test_an_ecsv_table_keeps_types_units_and_what_is_missing(tmp_path):
+    table = Table(meta={"survey": "ours", "night": 3})
+    ids = np.ma.array([2**60 + 1, 0, 2**60 + 3], mask=[False, True, False])
+    table["id"] = ids
+    table["flux"] = np.ma.array([1.5, 0, np.inf], mask=[False, True, False])
+    table["flux"].unit, table["flux"].description = "Jy", "at 1.4 GHz"
+    table["name"] = np.ma.array(["a", "ñ", "x # y"], mask=[True, False, False])
+    table["spectrum"] = np.arange(6, dtype="f4").reshape(3, 2)
+    table.write(tmp_path / "a.ecsv")
+    found = read_file("ecsv", tmp_path / "a.ecsv")
+    assert found.attrs == {"survey": "ours", "night": 3}
+    assert list(found.data_vars) == ["id", "flux", "name", "spectrum"]
+    assert found["id"].dtype == "Int64"
+    assert values_of(found["id"].variable).tolist()[::2] == [2**60 + 1, 2**60 + 3]
+    assert found["id"].isnull().values.tolist() == [False, True, False]
+    assert found["flux"].attrs == {"unit": "Jy", "description": "at 1.4 GHz"}
+    np.testing.assert_array_equal(found["flux"].values, [1.5, np.nan, np.inf])
+    assert found["name"].values.tolist()[1:] == ["ñ", "x # y"]
+    assert found["name"].isnull().values.tolist() == [True, False, False]
+    assert (found["spectrum"].dims, found["spectrum"].dtype) == (
+        ("row", "spectrum_1"),
+        np.dtype("f4"),
+    )
+    assert faults_of(found) == ()
+
+
+def test_columns_of_an_ecsv_table_that_are_more_than_numbers_are_refused(tmp_path):
+    Table({"when": Time([1.5, 2.5], format="mjd")}).write(tmp_path / "a.ecsv")
+    with pytest.raises(DeliveryError, match="column 'when' is a Time of astropy"):
+        read_file("ecsv", tmp_path / "a.ecsv")

@@ -21,6 +21,7 @@ from ziggy_dask.datastore.readers.opening import (
 from ziggy_dask.lazily import names_from
 
 if TYPE_CHECKING:
+    from ziggy_dask.datastore.readers.ecsv import read_ecsv
     from ziggy_dask.datastore.readers.fits import read_fits
     from ziggy_dask.datastore.readers.geotiff import read_geotiff
     from ziggy_dask.datastore.readers.image import read_image
@@ -38,6 +39,7 @@ __all__ = [
     "open_file",
     "read_bytes",
     "read_csv",
+    "read_ecsv",
     "read_file",
     "read_fits",
     "read_geotiff",
@@ -55,6 +57,7 @@ __getattr__ = names_from(
         for name, module in (
             ("bytes", "plain"),
             ("csv", "table"),
+            ("ecsv", "ecsv"),
             ("fits", "fits"),
             ("geotiff", "geotiff"),
             ("image", "image"),

@@ -30,6 +30,8 @@ _NUMBER = re.compile(
 _WHOLE = re.compile(r"[+-]?\d+")
 _TIME = re.compile(r"[+-]?\d{4,}-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?Z?)?)?")
 _EXACT = 2**53
+_DIGITS = re.compile(r"[+-]?[0.]*[1-9]")
+"""Begins a number that is neither zero nor infinite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +247,15 @@ def _values(
     ]
     if large:
         return _whole(path, name, fields, *large[0])
-    return np.array([float(text or "nan") for _, text in fields], dtype="f8")
+    numbers = np.array([float(text or "nan") for _, text in fields], dtype="f8")
+    for place in np.flatnonzero(np.isinf(numbers) | (numbers == 0)):
+        line, text = fields[place]
+        if _DIGITS.match(text):
+            raise DeliveryError(
+                f"{path}:{line}: column {name!r}: {text} is beyond what a float64 can "
+                "hold; scale the column"
+            )
+    return numbers
 
 
 def _times(texts: Sequence[str]) -> np.ndarray[Any, Any]:
