@@ -177,6 +177,24 @@ def test_plain_xarray_opens_empty_arrays_with_units_of_times(session, calendar, 
     assert plain["v"].size == size
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us"])
+@pytest.mark.parametrize("years", [["9999"], ["9999", "NaT"], ["NaT", "1600", "2026"]])
+def test_plain_xarray_opens_times_that_ns_do_not_reach(session, folder, unit, years):
+    dataset = xr.Dataset({"v": ("x", np.array(years, f"M8[{unit}]"))})
+    path = f"far/{next(numbers)}"
+    storage = Storage(dimension="", chunk=1, chunks=(), compression="zstd")
+    write_whole(session, path, dataset, storage)
+    assert differences(dataset, open_dataset(session, path).load()) == []
+    write_netcdf(dataset, folder / "far.nc")
+    assert differences(dataset, open_exported(folder / "far.nc").load()) == []
+    with (
+        xr.open_zarr(session.store, group=path, consolidated=False) as plain,
+        xr.open_dataset(folder / "far.nc", engine="h5netcdf") as exported,
+    ):
+        assert plain["v"].load().dtype == exported["v"].load().dtype
+        assert (plain["v"].dtype == object) == ("NaT" not in years)
+
+
 async def listed(store, path):
     return [key async for key in store.list_prefix(f"{path}/")]
 
@@ -223,11 +241,11 @@ def trees(draw):
 
 
 @st.composite
-def ways(draw):
+def ways(draw, kinds=("cut", "whole", "collection"), *, all_series=False):
     """Return a way, and the items that go it."""
-    kind = draw(st.sampled_from(["cut", "whole", "collection"]))
+    kind = draw(st.sampled_from(kinds))
     is_array = kind != "collection"
-    is_delivered = draw(st.booleans())
+    is_delivered = all_series or draw(st.booleans())
     dimension = ""
     if kind == "cut":
         dimension, _, pieces = draw(products(1).filter(lambda made: made[0]))
@@ -246,7 +264,7 @@ def ways(draw):
         one = st.one_of(datasets(), datasets(), trees())
         items = draw(st.dictionaries(labels, one, min_size=1, max_size=3))
     is_taken = not is_array and not is_delivered and draw(st.integers(0, 3)) == 0
-    is_series = kind == "cut" and is_delivered and draw(st.booleans())
+    is_series = all_series or (kind == "cut" and is_delivered and draw(st.booleans()))
     if is_series:
         items = {
             name: piece.assign_coords({dimension: [name]})
@@ -274,6 +292,15 @@ def ways(draw):
 @searched(0.2)
 @given(going=ways())
 def test_what_goes_the_whole_way_arrives_as_it_was(
+    repository, scaffold, folder, client, going
+):
+    way, items = going
+    assert faults(repository, scaffold, folder, client, way, items) == []
+
+
+@searched(0.05)
+@given(going=ways(("cut",), all_series=True))
+def test_a_series_of_files_goes_the_whole_way(
     repository, scaffold, folder, client, going
 ):
     way, items = going
