@@ -264,6 +264,9 @@ def ways(draw, kinds=("cut", "whole", "collection"), *, all_series=False):
         one = st.one_of(datasets(), datasets(), trees())
         items = draw(st.dictionaries(labels, one, min_size=1, max_size=3))
     is_taken = not is_array and not is_delivered and draw(st.integers(0, 3)) == 0
+    if kind == "cut" and not is_delivered and draw(st.booleans()):
+        spoilt = draw(st.sampled_from(list(items)))
+        items[spoilt] = items[spoilt].assign_attrs(who={1, 2})  # it will be missing
     is_series = all_series or (kind == "cut" and is_delivered and draw(st.booleans()))
     if is_series:
         items = {
