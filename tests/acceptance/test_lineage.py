@@ -1,16 +1,19 @@
 """What products were made of, and what depends on what: after a past with changes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import update
 
 import ziggy_dask as z
 from tests.acceptance.mission import with_a_past
 from ziggy_dask.errors import DatastoreError, DefinitionError
 from ziggy_dask.interface.lineage import tree_lines
 from ziggy_dask.interface.main import ziggy
+from ziggy_dask.records.tables import VersionRow
 
 
 @pytest.fixture(scope="module")
@@ -348,3 +351,36 @@ def test_diff_tells_what_was_run_and_how_values_differ(mission):
     assert all(not one.values for one in mission.diff(2, 4, values=False).products)
     with pytest.raises(DatastoreError, match="did you mean"):
         mission.diff(2, 4, "night-1/rav")
+
+
+def all_lineage(cluster):
+    """Return all edges and all that depends on some things, by how it was asked."""
+    ways = [
+        (p, w, at) for p in cluster.datastore for w in ("up", "down") for at in (4, 7)
+    ]
+    found = {
+        way: {
+            (one.made, one.source)
+            for one in cluster.lineage(way[0], way=way[1], at=way[2]).edges
+        }
+        for way in ways
+    }
+    asked = [
+        ("parameter", "Calibration.bias=5"),
+        ("delivery", "12"),
+        ("file", "f1.png"),
+    ]
+    for one in asked:
+        found[one] = {(d.version.key, d.is_direct) for d in cluster.which(*one)}
+    return found
+
+
+def test_what_an_earlier_version_did_not_note_is_found_in_the_datastore(
+    mission, tmp_path
+):
+    """Publications from before commits named tasks: products and plans tell."""
+    copied = shutil.copytree(mission._site.cluster.path.parent, tmp_path / "copy")
+    cluster = z.open(copied / "cluster.yaml")
+    with cluster._site.database.writing() as connection:
+        connection.execute(update(VersionRow).values(task=None, attempt=None))
+    assert all_lineage(cluster) == all_lineage(mission)

@@ -25,6 +25,7 @@ from ziggy_dask.records.lineage import (
     Looks,
     Relation,
     Step,
+    completed_versions,
     lineage_down,
     made_by_tasks,
 )
@@ -36,7 +37,7 @@ from ziggy_dask.records.tables import (
     MakingRow,
     RecipeUseRow,
 )
-from ziggy_dask.records.versions import Version, VersionKey, read_versions
+from ziggy_dask.records.versions import Version, VersionKey
 
 _MOST_TOLD = 20
 
@@ -231,10 +232,10 @@ def _of_file(connection: Connection, looks: Looks, name: str) -> Iterator[Step]:
             stored = _ingredients(connection, Kind.MODEL)
             keys = [one.id for one, content in stored if content["stored"] == row.item]
             yield from _made_with(connection, looks, keys)
-        yield from _holders(connection, row)
+        yield from _holders(connection, looks, row)
 
 
-def _holders(connection: Connection, row: Any) -> Iterator[Step]:
+def _holders(connection: Connection, looks: Looks, row: Any) -> Iterator[Step]:
     """Yield the versions that have what a delivered file brought."""
     column = DeliveredRow.name if row.item == SEVERAL else DeliveredRow.item
     same = row.name if row.item == SEVERAL else row.item
@@ -245,7 +246,7 @@ def _holders(connection: Connection, row: Any) -> Iterator[Step]:
     )
     replacing = set(connection.execute(after).scalars())
     is_there = False
-    for one in read_versions(connection, [row.path])[row.path]:
+    for one in completed_versions(connection, looks, row.path):
         if one.task == row.task_id:
             is_there = True
         elif one.task in replacing or not one.is_delivered or not one.kind:

@@ -30,6 +30,7 @@ from ziggy_dask.records.tables import (
     MakingRow,
     RecipeUseRow,
     TaskRow,
+    VersionRow,
 )
 from ziggy_dask.records.versions import (
     Version,
@@ -164,6 +165,13 @@ def lineage_down(
         return _grow(_Uses(connection, looks), start, depth, is_up=False)
 
 
+def completed_versions(
+    connection: Connection, looks: Looks, path: str
+) -> list[Version]:
+    """Return all versions of a product, oldest first, with the tasks that made them."""
+    return _Uses(connection, looks).completed_of(path)
+
+
 def made_by_tasks(
     connection: Connection, looks: Looks, tasks: Collection[int]
 ) -> list[Version]:
@@ -255,6 +263,11 @@ class _Book:
             return version
         return made_by(version, task, self.makers([task])[task])
 
+    def completed_of(self, path: str) -> list[Version]:
+        """Return all versions of a product with the tasks that made them."""
+        self._versions[path] = [self.completed(one) for one in self.versions(path)]
+        return self._versions[path]
+
     def at(self, path: str, number: int, snapshot: str) -> Version:
         """Return the version of a product as of a publication."""
         known = as_of(self.versions(path), number) if number else None
@@ -275,7 +288,7 @@ class _Book:
     def kept_in(self, version: Version) -> list[Version]:
         """Return the earlier versions of which a version still has parts."""
         earlier: list[Version] = []
-        for one in self.versions(version.path):
+        for one in self.completed_of(version.path):
             if one.number >= version.number:
                 break
             earlier = [] if one.is_removal else [*earlier, one]
@@ -299,7 +312,7 @@ class _Book:
     def keepers_of(self, version: Version) -> list[Version]:
         """Return the later versions that still have parts of a version."""
         later: list[Version] = []
-        for one in self.versions(version.path):
+        for one in self.completed_of(version.path):
             if one.number > version.number:
                 if one.is_removal or one.kind != version.kind:
                     break
@@ -329,7 +342,7 @@ class _Book:
     def _ends(self, path: str) -> Mapping[int | None, int]:
         """Return the publication as of which nothing is left of a delivery, by its task."""
         if path not in self._lost:
-            numbers = {one.task: one.number for one in self.versions(path)}
+            numbers = {one.task: one.number for one in self.completed_of(path)}
             holders: dict[str, int] = {}
             ends: dict[int | None, int] = {}
             for item, task in _delivered_to(self.connection, path):
@@ -350,7 +363,7 @@ class _Book:
             .order_by(DeliveredRow.id.desc())
         )
         task = self.connection.execute(query).scalars().first()
-        for one in self.versions(product):
+        for one in self.completed_of(product):
             if task is not None and one.task == task:
                 return one
         return self.at(product, number, snapshot)
@@ -453,6 +466,12 @@ class _Uses(_Book):
             for path in _targets(self.connection, number):
                 one = self.at(path, place, maker.snapshot)
                 found.append(made_by(one, number, maker))
+            for path in (
+                _published(self.connection, place) if maker.position < 0 else ()
+            ):
+                one = self.at(path, place, maker.snapshot)
+                if one.task == number:
+                    found.append(one)
         return sorted(found, key=lambda one: (one.number, one.path))
 
 
@@ -473,6 +492,12 @@ def _targets(connection: Connection, task: int) -> list[str]:
     )
     plan = connection.execute(query).scalar_one_or_none() or {}
     return sorted({one["path"] for one in plan.get("targets", ())})
+
+
+def _published(connection: Connection, number: int) -> list[str]:
+    """Return the products of which a publication has a version."""
+    query = select(VersionRow.path).where(VersionRow.publication == number)
+    return sorted(connection.execute(query).scalars())
 
 
 def _delivered_to(connection: Connection, path: str) -> Iterator[tuple[str, int]]:
