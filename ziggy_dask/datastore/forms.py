@@ -19,8 +19,6 @@ import xarray as xr
 from ziggy_dask.datastore.attributes import Unstorable, from_json, to_json
 
 Values = np.ndarray[Any, Any]
-_FIRST_YEAR, _LAST_YEAR = 1678, 2261
-"""All of these are within reach of nanoseconds."""
 _NAT = np.iinfo("i8").min
 _STRING = np.dtypes.StringDType()
 _NOT_MADE = "\0NaN"
@@ -123,10 +121,11 @@ class Form:
             if dtype.kind == "m":
                 name = f"timedelta64[{np.datetime_data(dtype)[0]}]"
                 return {"units": unit, "dtype": name, "_FillValue": _NAT}
-            units, calendar = f"{unit} since 1970-01-01", "proleptic_gregorian"
-            if "numbers" in detail:
-                return {"time_units": units, "time_calendar": calendar}
-            return {"units": units, "calendar": calendar, "_FillValue": _NAT}
+            return {
+                "units": f"{unit} since 1970-01-01",
+                "calendar": "proleptic_gregorian",
+                "_FillValue": _NAT,
+            }
         if self.kind is Kind.CALENDAR:
             units, calendar = "microseconds since 1970-01-01", detail["calendar"]
             # xarray can't make times of such calendars if some are missing.
@@ -201,7 +200,7 @@ def form_of(variable: xr.Variable) -> Form:
             raise Unstorable(
                 f"is of type {dtype}; make it {dtype.kind}8[ns] or coarser"
             )
-        return Form(Kind.TIME, dtype.str, _as_numbers(variable))
+        return Form(Kind.TIME, dtype.str)
     if dtype.kind in "US":
         return Form(Kind.FIXED_TEXT, dtype.str)
     if dtype.kind == "T":
@@ -223,21 +222,6 @@ def form_of(variable: xr.Variable) -> Form:
             "split it into a variable for each field"
         )
     raise Unstorable(f"is of type {dtype}, which can't be stored; convert it")
-
-
-def _as_numbers(variable: xr.Variable) -> tuple[tuple[str, Any], ...]:
-    """Return that plain xarray has to see times as numbers, if it has to.
-
-    It can make no times of such that are beyond the range of ns if some are missing.
-    """
-    unit, _ = np.datetime_data(variable.dtype)
-    if variable.dtype.kind != "M" or unit == "ns" or not variable._in_memory:
-        return ()
-    values = variable.values
-    is_missing = np.isnat(values)
-    years = values[~is_missing].astype("M8[Y]").astype("i8") + 1970
-    is_beyond = ((years < _FIRST_YEAR) | (years > _LAST_YEAR)).any()
-    return (("numbers", True),) if is_beyond and is_missing.any() else ()
 
 
 def values_of(variable: xr.Variable) -> Any:
@@ -272,8 +256,7 @@ def _comparable(form: Form) -> Form:
     if form.kind is Kind.FIXED_TEXT:
         return replace(form, dtype=np.dtype(form.dtype).kind)
     if form.kind in (Kind.NUMBER, Kind.TIME) and form.dtype != "T":
-        native = np.dtype(form.dtype).newbyteorder("=").str
-        return Form(form.kind, native)
+        return replace(form, dtype=np.dtype(form.dtype).newbyteorder("=").str)
     return form.for_items()
 
 

@@ -177,24 +177,6 @@ def test_plain_xarray_opens_empty_arrays_with_units_of_times(session, calendar, 
     assert plain["v"].size == size
 
 
-@pytest.mark.parametrize("unit", ["s", "ms", "us"])
-@pytest.mark.parametrize("years", [["9999"], ["9999", "NaT"], ["NaT", "1600", "2026"]])
-def test_plain_xarray_opens_times_that_ns_do_not_reach(session, folder, unit, years):
-    dataset = xr.Dataset({"v": ("x", np.array(years, f"M8[{unit}]"))})
-    path = f"far/{next(numbers)}"
-    storage = Storage(dimension="", chunk=1, chunks=(), compression="zstd")
-    write_whole(session, path, dataset, storage)
-    assert differences(dataset, open_dataset(session, path).load()) == []
-    write_netcdf(dataset, folder / "far.nc")
-    assert differences(dataset, open_exported(folder / "far.nc").load()) == []
-    with (
-        xr.open_zarr(session.store, group=path, consolidated=False) as plain,
-        xr.open_dataset(folder / "far.nc", engine="h5netcdf") as exported,
-    ):
-        assert plain["v"].load().dtype == exported["v"].load().dtype
-        assert (plain["v"].dtype == object) == ("NaT" not in years)
-
-
 async def listed(store, path):
     return [key async for key in store.list_prefix(f"{path}/")]
 

