@@ -35,6 +35,7 @@ from ziggy_dask.datastore.change_sets import (
     place_of,
 )
 from ziggy_dask.datastore.durable import sync_file_system
+from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.places import memory_directory, settings_at, storage_at
 from ziggy_dask.datastore.publication import (
     Publication,
@@ -94,12 +95,13 @@ class Repository:
     def reading(self, snapshot: str | None = None) -> icechunk.Session:
         """Return a session that reads a snapshot, by default the newest one."""
         try:
-            if snapshot is None:
-                session = self._repo.readonly_session(MAIN)
-            else:
-                session = self._repo.readonly_session(snapshot_id=snapshot)
-            # Zarr takes a lost snapshot for an empty one.
-            self._repo.lookup_snapshot(session.snapshot_id)
+            with panics_as_errors():
+                if snapshot is None:
+                    session = self._repo.readonly_session(MAIN)
+                else:
+                    session = self._repo.readonly_session(snapshot_id=snapshot)
+                # Zarr takes a lost snapshot for an empty one.
+                self._repo.lookup_snapshot(session.snapshot_id)
         except icechunk.IcechunkError as error:
             what = f"snapshot {snapshot!r}" if snapshot else "the newest snapshot"
             raise DatastoreError(
@@ -110,7 +112,8 @@ class Repository:
 
     def inspected(self) -> str:
         """Return what the newest snapshot is made of, as Icechunk's JSON."""
-        return self._repo.inspect_snapshot(self.tip())
+        with panics_as_errors():
+            return self._repo.inspect_snapshot(self.tip())
 
     def session_of(self, path: str, at: str | None = None) -> icechunk.Session:
         """Return a session in which the product at a path can be read.

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 import icechunk
 
+from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.repository import Repository
+from ziggy_dask.errors import DatastoreError
 
 _MAGIC = "ICE🧊CHUNK".encode()
 _HEADER_BYTES = 39
@@ -27,9 +29,10 @@ def faults_of(repository: Repository) -> Iterator[str]:
     """
     url = repository.url
     try:
-        for _ in repository.history():
-            pass
-    except icechunk.IcechunkError as error:
+        with panics_as_errors():
+            for _ in repository.history():
+                pass
+    except (DatastoreError, icechunk.IcechunkError) as error:
         yield f"datastore {url}: its history can't be read to the beginning: {_said(error)}"
     if urlsplit(url).scheme:
         return
@@ -37,7 +40,7 @@ def faults_of(repository: Repository) -> Iterator[str]:
         yield from _broken(Path(url) / directory)
     try:
         newest = json.loads(repository.inspected())
-    except icechunk.IcechunkError as error:
+    except (DatastoreError, icechunk.IcechunkError) as error:
         yield f"datastore {url}: the newest snapshot can't be read: {_said(error)}"
         return
     for one in newest["manifests"]:

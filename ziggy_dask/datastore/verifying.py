@@ -20,6 +20,7 @@ import zarr
 
 from ziggy_dask.datastore.encoding import stored_name
 from ziggy_dask.datastore.index import Product, dimension_labels, read_product
+from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.repository import Repository
 from ziggy_dask.datastore.spelling import unspelled
 from ziggy_dask.datastore.tree import ATTRIBUTE
@@ -97,7 +98,8 @@ def products_at(repository: Repository, snapshot: str) -> list[str]:
         If that can't be read, in whatever way its files are damaged.
     """
     try:
-        return repository.paths(at=snapshot)
+        with panics_as_errors():
+            return repository.paths(at=snapshot)
     except Exception as error:
         raise DatastoreError(
             f"datastore {repository.url}: the list of products of snapshot {snapshot!r} "
@@ -118,14 +120,16 @@ def verify_product(repository: Repository, path: str, snapshot: str) -> Verified
         As of when.
     """
     began = time.monotonic()
+    labels: list[str] = []
     try:
-        session = repository.session_of(path, snapshot)
-        product = read_product(session, path)
-        group = zarr.open_group(session.store, path=path, mode="r")
-        arrays = sorted(_arrays(group, product.kind), key=lambda one: one[0])
-        labels: list[str] = []
-        if product.kind is ProductKind.ARRAY and product.dimension:
-            labels = dimension_labels(session, group, path, product.dimension).texts()
+        with panics_as_errors():
+            session = repository.session_of(path, snapshot)
+            product = read_product(session, path)
+            group = zarr.open_group(session.store, path=path, mode="r")
+            arrays = sorted(_arrays(group, product.kind), key=lambda one: one[0])
+            if product.kind is ProductKind.ARRAY and product.dimension:
+                found = dimension_labels(session, group, path, product.dimension)
+                labels = found.texts()
     except Exception as error:  # noqa: BLE001 -- damage shows in many ways
         damage = Damage(path=path, reason=_said(error))
         return Verified(path=path, damages=(damage,), seconds=time.monotonic() - began)
@@ -133,11 +137,11 @@ def verify_product(repository: Repository, path: str, snapshot: str) -> Verified
     unchecked: list[str] = []
     chunks = size = 0
     for name, array in arrays:
-        found = list(_read(product, labels, name, array))
-        damages += found
+        bad = list(_read(product, labels, name, array))
+        damages += bad
         chunks += math.prod(_grid(array))
         size += array.nbytes
-        if not found and not _has_checksum(array):
+        if not bad and not _has_checksum(array):
             unchecked.append(name)
     return Verified(
         path=path,
@@ -202,7 +206,8 @@ def _read_region(
 ) -> list[tuple[tuple[int, ...], str]]:
     """Read a region; return which chunks can't be read, and why."""
     try:
-        values = array[region] if region else array[()]
+        with panics_as_errors():
+            values = array[region] if region else array[()]
     except Exception as error:  # noqa: BLE001 -- damage shows in many ways
         chunks = list(_chunks(array, region))
         if len(chunks) == 1:

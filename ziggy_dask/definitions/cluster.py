@@ -229,13 +229,11 @@ def _path(base: Path, text: str) -> Path:
 def _datastore(top: Section, base: Path, home: Path) -> str:
     inner = top.section("datastore") if top.is_mapping("datastore") else None
     section, key = (top, "datastore") if inner is None else (inner, "url")
-    if key not in section:
-        if inner is not None:
-            inner.done()
-        return str(home / "datastore")
-    text = section.text(key)
+    text = section.text(key, "")
     scheme = urlsplit(text).scheme
     options = _store_options(inner, scheme) if inner is not None else {}
+    if key not in section:
+        return str(home / "datastore")
     if "://" not in text:
         return str(_path(base, text))
     if scheme == "file":
@@ -290,7 +288,9 @@ def _has_credentials(url: str) -> bool:
 def _database(top: Section, base: Path, home: Path) -> DatabasePlace:
     inner = top.section("database") if top.is_mapping("database") else None
     section, key = (top, "database") if inner is None else (inner, "url")
-    text = section.text(key) if key in section else f"sqlite:///{home / 'ziggy.db'}"
+    text = section.text(key, "")
+    if key not in section:
+        text = f"sqlite:///{home / 'ziggy.db'}"
     password = inner.text("password_file", "") if inner is not None else ""
     if inner is not None:
         inner.done()

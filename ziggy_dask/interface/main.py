@@ -24,7 +24,7 @@ from typing import NoReturn
 
 import click
 
-from ziggy_dask.errors import ZiggyError
+from ziggy_dask.errors import DatastoreError, ZiggyError
 from ziggy_dask.interface.commands.context import Commands
 from ziggy_dask.interface.examples import examples_text
 from ziggy_dask.interface.output import choose_colours, colours
@@ -218,6 +218,12 @@ def exit_code() -> int:
         return 4
     except Exception as error:  # noqa: BLE001 -- what is not a fault of the outside is raised
         return _refused_outside(error)
+    except BaseException as error:
+        from ziggy_dask.datastore.panics import is_panic
+
+        if not is_panic(error):
+            raise
+        return _refused(DatastoreError(f"the datastore is damaged: {error}"))
     return code if isinstance(code, int) else 0
 
 

@@ -13,6 +13,7 @@ import zarr
 from ziggy_dask.datastore import Datastore, Storage, create_repository, open_repository
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.items import FileItem, write_dataset_item, write_file_item
+from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.soundness import faults_of
 from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.datastore.verifying import products_at, verify_product
@@ -96,7 +97,8 @@ def outcome(place, before):
     if bad:
         return "named"
     try:
-        return "same" if same(contents(place), before) else "unnoticed"
+        with panics_as_errors():
+            return "same" if same(contents(place), before) else "unnoticed"
     except Exception:  # noqa: BLE001 -- readers notice, but verifying did not
         return "unnoticed"
 
