@@ -97,13 +97,15 @@ def parts(dataset: xr.Dataset | xr.DataTree) -> list[str]:
 def plain_times(dataset: xr.Dataset) -> xr.coders.CFDatetimeCoder:
     """Return how the docs say that plain xarray is to make times.
 
-    Its default can make none that ns do not reach if some are missing.
+    Its default can make none that ns do not reach if some are missing, and none that
+    cftime's µs do not reach.
     """
     for variable in dataset.variables.values():
         if isinstance(variable.dtype, np.dtype) and variable.dtype.kind == "M":
             is_missing = np.isnat(variable.values)
             years = variable.values[~is_missing].astype("M8[Y]").astype(int) + 1970
-            if is_missing.any() and ((years < 1678) | (years > 2261)).any():
+            is_far = ((years < 1678) | (years > 2261)).any()
+            if is_far and (is_missing.any() or (abs(years) > 290_000).any()):
                 return xr.coders.CFDatetimeCoder(time_unit="s")
     return xr.coders.CFDatetimeCoder()
 
