@@ -114,7 +114,8 @@ def write_zarr(dataset: xr.Dataset, path: Path) -> Path:
     for variable in form.variables.values():
         variable.encoding = {}
     with _block_by_block():
-        form.to_zarr(path, consolidated=False, zarr_format=3)
+        # Zarr may take -0 for the fill value 0, and leave its chunk out.
+        form.to_zarr(path, consolidated=False, zarr_format=3, write_empty_chunks=True)
     return path
 
 
