@@ -7,6 +7,7 @@ products of files do, keeps parts of earlier ones; these count, too.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -202,7 +203,7 @@ def _grow(
     return Lineage(root=root, is_up=is_up, versions=versions, edges=tuple(edges))
 
 
-class _Book:
+class _Book(ABC):
     """Versions as they are looked up, each path once.
 
     Parameters
@@ -222,9 +223,9 @@ class _Book:
         self._files: dict[VersionKey, Collection[int]] = {}
         self._lost: dict[str, Mapping[int | None, int]] = {}
 
+    @abstractmethod
     def next(self, steps: Sequence[Step]) -> Iterator[tuple[Edge, Step]]:
         """Yield what is one step away from some versions."""
-        raise NotImplementedError
 
     def versions(self, path: str) -> list[Version]:
         """Return all versions of a product on record, oldest first."""
