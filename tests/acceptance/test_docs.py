@@ -66,11 +66,16 @@ def test_the_tutorial_works_as_shown(tmp_path, monkeypatch):
 def test_what_a_page_shows_can_be_read_by_who_is_to_read_it(page):
     """Python compiles, and YAML is indented as it should be."""
     shown = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.S | re.M)
+    faults = []
     for language, text in shown:
-        if language == "python" and not text.startswith(">>>"):
-            ast.parse(text, filename=str(page))
-        elif language == "yaml":
-            yaml.safe_load(textwrap.dedent(text))
+        try:
+            if language == "python" and not text.startswith(">>>"):
+                ast.parse(text)
+            elif language == "yaml":
+                yaml.safe_load(textwrap.dedent(text))
+        except (SyntaxError, yaml.YAMLError) as error:
+            faults.append(f"{text}\n{error}")
+    assert faults == []
 
 
 def test_every_page_of_the_docs_is_in_the_navigation():

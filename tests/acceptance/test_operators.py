@@ -385,8 +385,11 @@ def template(tmp_path):
 
 
 def test_twenty_operators_leave_a_consistent_state(operators, template, tmp_path):
+    begun = []
+
     def begin():
         root = tmp_path / f"cluster-{next(unique)}"
+        begun.append(root)
         shutil.copytree(template, root)
         z.open(root / "cluster.yaml").register(root / "mission" / "allow-0.yaml")
         return Operations(operators, Cluster(root / "cluster.yaml"))
@@ -402,3 +405,4 @@ def test_twenty_operators_leave_a_consistent_state(operators, template, tmp_path
             suppress_health_check=list(HealthCheck),
         ),
     )
+    assert len(begun) >= EXAMPLES
