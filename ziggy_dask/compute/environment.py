@@ -75,7 +75,7 @@ def open_client(
     environments: Sequence[Environment] = (),
     waiting: Callable[[float], None] = unwatched,
     lost: Callable[[str], None] = untold,
-    despair: Callable[[str], None] = untold,
+    cannot_start: Callable[[str], None] = untold,
 ) -> Iterator[Client]:
     """Start or reach a compute environment; what was started ends with the block.
 
@@ -92,7 +92,7 @@ def open_client(
         Is told how long the first worker has been waited for, as in `open_hosted`.
     lost
         Is told, on another thread, of each worker on this machine that was lost.
-    despair
+    cannot_start
         Is told, likewise, why no worker can be started on this machine any more; and
         nothing, as empty text, when one could.
 
@@ -120,7 +120,9 @@ def open_client(
         ) from error
     with (
         certificates(scratch / "certificates") as security,
-        _started(compute, scratch, security, environments, lost, despair) as client,
+        _started(
+            compute, scratch, security, environments, lost, cannot_start
+        ) as client,
     ):
         yield client
 
@@ -132,7 +134,7 @@ def _started(
     security: Security,
     environments: Sequence[Environment],
     lost: Callable[[str], None],
-    despair: Callable[[str], None],
+    cannot_start: Callable[[str], None],
 ) -> Iterator[Client]:
     import dask
     from distributed import Client, SpecCluster
@@ -157,7 +159,7 @@ def _started(
             client = Client(cluster, set_as_default=False)
             try:
                 guard_dashboards(client)
-                with kept(cluster, lost, despair):
+                with kept(cluster, lost, cannot_start):
                     yield client
             finally:
                 client.close(timeout=_CLOSING_S)

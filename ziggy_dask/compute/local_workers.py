@@ -168,7 +168,7 @@ def first_cause(error: BaseException) -> str:
 def kept(
     cluster: SpecCluster,
     tell: Callable[[str], None],
-    despair: Callable[[str], None],
+    cannot_start: Callable[[str], None],
 ) -> Iterator[None]:
     """Keep as many workers as a cluster was started with, for the length of a block.
 
@@ -178,11 +178,11 @@ def kept(
         Scheduler and workers in this process and below it, the workers of `LocalNanny`.
     tell
         Is told, on another thread, of each worker that was lost.
-    despair
+    cannot_start
         Is told why no worker can be started, when that was tried several times, and again
         after each further try; is told nothing, as empty text, when one could.
     """
-    keeper = _Keeper(cluster, tell, despair)
+    keeper = _Keeper(cluster, tell, cannot_start)
     thread = threading.Thread(target=keeper.keep, name="ziggy-workers", daemon=True)
     thread.start()
     try:
@@ -213,11 +213,11 @@ class _Keeper:
         self,
         cluster: SpecCluster,
         tell: Callable[[str], None],
-        despair: Callable[[str], None],
+        cannot_start: Callable[[str], None],
     ) -> None:
         self._cluster: Any = cluster  # has a scheduler and a loop while it is open
         self._tell = tell
-        self._despair = despair
+        self._cannot_start = cannot_start
         self._failed = 0
         self._next_try = 0.0
         self._silences: dict[object, Silence] = {}
@@ -264,14 +264,14 @@ class _Keeper:
         starts = [what for nanny in nannies.values() for what in _taken(nanny.starts)]
         if "" in starts:
             if self._failed >= _MOST_FAILED:
-                self._despair("")
+                self._cannot_start("")
             self._failed = 0
             return
         self._failed += len(starts)
         is_empty = all(nanny.pid is None for nanny in nannies.values())
         if starts and self._failed >= _MOST_FAILED and is_empty:
             self._next_try = now + _PAUSE_S
-            self._despair(starts[-1])
+            self._cannot_start(starts[-1])
 
     async def _beats(self, nannies: dict[object, LocalNanny]) -> dict[object, float]:
         """Return when workers that have joined said something last."""

@@ -69,7 +69,7 @@ def staffed(site: OpenCluster, client: Client) -> Iterator[None]:
         site.refusals.pop(HERE, None)
 
 
-def note_despair(site: OpenCluster, reason: str) -> None:
+def note_failing_starts(site: OpenCluster, reason: str) -> None:
     """End what waits for workers of this machine, as none can be started.
 
     Parameters

@@ -33,7 +33,7 @@ from ziggy_dask.definitions.compute import kind_of
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.demand import missing_jobs, needed_by, surplus_jobs
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.engine.staffing import note_despair, staffed
+from ziggy_dask.engine.staffing import note_failing_starts, staffed
 from ziggy_dask.pools.circuit_breaker import Refusals
 from ziggy_dask.pools.job_monitor import JobMonitor
 from ziggy_dask.pools.submissions import (
@@ -97,7 +97,7 @@ def opened_compute(
             cluster.environments,
             waiting,
             lost,
-            lambda reason: note_despair(site, reason),
+            lambda reason: note_failing_starts(site, reason),
         ) as client,
         pools(site, client),
         staffed(site, client),
