@@ -12,6 +12,7 @@ pytestmark = pytest.mark.integration
 
 ALGORITHMS = """
     import concurrent.futures
+    import contextlib
     import ctypes
     import logging
     import multiprocessing
@@ -23,6 +24,7 @@ ALGORITHMS = """
     import time
     import warnings
     from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
 
     from . import helpers
 
@@ -95,11 +97,21 @@ ALGORITHMS = """
             print("executor", list(pool.map(abs, [-1, -2])))
 
 
+    def hang_up():
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getsid(int(place.name)) == os.getsid(0):
+                    os.kill(int(place.name), signal.SIGHUP)
+
+
     ENDS = {
         "exits": lambda: os._exit(3),
         "crashes": lambda: ctypes.string_at(0),
         "aborts": os.abort,
         "kills": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "interrupts": lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(5)),
+        "ends its group": lambda: (os.killpg(0, signal.SIGTERM), time.sleep(5)),
+        "ends its session": lambda: (hang_up(), time.sleep(5)),
         "leaves": lambda: subprocess.Popen(["sleep", "777.5"]),
         "forks": forked,
         "pool": lambda: pooled("fork"),
@@ -135,6 +147,9 @@ LETHAL = {
     "crashes": "was killed by signal 11 (SIGSEGV)",
     "aborts": "was killed by signal 6 (SIGABRT)",
     "kills": "was killed by signal 9 (SIGKILL)",
+    "interrupts": "exited with code 1",
+    "ends its group": "was killed by signal 15 (SIGTERM)",
+    "ends its session": "was killed by signal 1 (SIGHUP)",
 }
 HARMLESS = {
     "leaves": "ended what outlived the subtask: sleep 777.5",

@@ -91,6 +91,11 @@ ALGORITHMS = """
         time.sleep(3600)
 
 
+    def ends_its_group():
+        os.killpg(0, signal.SIGTERM)
+        time.sleep(3600)
+
+
     def work(raw, context):
         once = HERE / "once"
         if context.labels == ["i1"] and once.exists():
@@ -113,6 +118,7 @@ KINDS = [
     "closes_its_worker",
     "is_retired",
     "terminated",
+    "ends_its_group",
 ]
 
 

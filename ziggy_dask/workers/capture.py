@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from distributed import get_worker
+from distributed.core import Status
 
 from ziggy_dask.workers.children import allow_children, children_ended
 from ziggy_dask.workers.descriptors import ProcessOutput, output_path
@@ -96,7 +97,7 @@ def captured(about: str = "", title: str = "") -> Iterator[Tail]:
             with children_ended():
                 yield tail
         finally:
-            tail.write(output.end())
+            tail.write(output.end(is_told=_is_at_work()))
             _has_process.release()
     else:
         _install()
@@ -116,6 +117,19 @@ def _own_directory(output: ProcessOutput) -> Path:
         return Path(get_worker().local_directory)
     except ValueError:
         return output.directory
+
+
+def _is_at_work() -> bool:
+    """Tell whether the worker of this process still sends results.
+
+    After an interrupt it no longer does, while its subtask runs to the end.
+    """
+    try:
+        worker = get_worker()
+    except ValueError:
+        return True
+    is_open = worker.status in (Status.running, Status.paused)
+    return is_open and worker.loop.asyncio_loop.is_running()  # type: ignore[attr-defined]
 
 
 def _process_output() -> ProcessOutput | None:

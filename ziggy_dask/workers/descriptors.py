@@ -60,8 +60,15 @@ class ProcessOutput:
             _write_lines_at_once(stream)
         self._at_work.set()
 
-    def end(self) -> str:
-        """Send both descriptors back; return the end of what was written."""
+    def end(self, is_told: bool = True) -> str:
+        """Send both descriptors back; return the end of what was written.
+
+        Parameters
+        ----------
+        is_told
+            Whether somebody will hear of it. Otherwise the file is kept for those who ask
+            what this process did when it ended.
+        """
         flush_output()
         self._at_work.clear()
         for fd, before in self._before:
@@ -70,7 +77,8 @@ class ProcessOutput:
             os.close(before)
         self._before = []
         _, text = _read(self._file)
-        os.ftruncate(self._file, 0)
+        if is_told:
+            os.ftruncate(self._file, 0)
         return text
 
     def _is_ours(self, fd: int) -> bool:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distributed import rpc
 from distributed.diagnostics.plugin import NannyPlugin, SchedulerPlugin
 
 from ziggy_dask.workers.descriptors import left_behind, output_path
@@ -65,9 +67,8 @@ class OnNannies(NannyPlugin):
             about, output = left_behind(path)
             if about:
                 path.unlink(missing_ok=True)
-                call = getattr(nanny.scheduler, _KEEP)
-                nanny._ongoing_background_tasks.call_soon(
-                    call, about=about, exit_code=exit_code, output=output
+                nanny.loop.add_callback(  # the nanny itself may be closing
+                    _send, nanny, about=about, exit_code=exit_code, output=output
                 )
             go_on(exit_code)
 
@@ -79,6 +80,15 @@ class OnNannies(NannyPlugin):
         """Remove the file when the nanny closes."""
         path = output_path(Path(nanny.local_directory), nanny.address)
         path.unlink(missing_ok=True)
+
+
+async def _send(nanny: Nanny, **words: Any) -> None:
+    """Send last words to the scheduler of a nanny, which may have gone as well."""
+    address = nanny.scheduler.address
+    arguments = nanny.security.get_connection_args("worker")
+    with suppress(OSError):
+        async with rpc(address, connection_args=arguments) as scheduler:
+            await getattr(scheduler, _KEEP)(**words)
 
 
 class OnScheduler(SchedulerPlugin):

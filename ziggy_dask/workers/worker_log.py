@@ -1,8 +1,8 @@
 """The log of a worker process: what it writes while no subtask has it for itself.
 
 Workers on the supervisor's machine load this module by Dask's option ``--preload``. Without
-it their output would be mixed with that of the supervisor. Jobs of batch systems have logs
-of their own.
+it their output would be mixed with that of the supervisor, and an algorithm that signals its
+process group would end the supervisor. Jobs of batch systems have logs and groups of their own.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ _has_log = False
 
 
 def dask_setup(worker: Worker) -> None:
-    """Let this process write to its log from now on."""
+    """Give this process its own session and its own log."""
     global _has_log
     directory = os.environ.get(VARIABLE, "")
     if not directory:
         return
+    with suppress(PermissionError):  # it leads a group already
+        os.setsid()
     path = worker_log(Path(directory), str(worker.name))
     with suppress(OSError):  # then it goes where it went before
         path.parent.mkdir(parents=True, exist_ok=True)
