@@ -24,6 +24,8 @@ class Commit:
     """What was published: instance, tasks."""
     places: Places | None = None
     """What is at the paths that it changed; None: it does not say."""
+    root_before: str = ""
+    """Root digest of the publication before it; empty: it does not say."""
 
 
 class Catalogue(Protocol):
@@ -58,6 +60,9 @@ class Catalogue(Protocol):
             Only what is at this path or below; empty: all.
         """
 
+    def root(self, snapshot: str) -> str:
+        """Return the root digest of a publication; empty: not known."""
+
 
 class Unknowing:
     """A catalogue that knows nothing."""
@@ -75,3 +80,7 @@ class Unknowing:
     def products(self, upto: int, prefix: str) -> list[str] | None:
         """Return None."""
         return None
+
+    def root(self, snapshot: str) -> str:
+        """Return nothing."""
+        return ""

@@ -14,6 +14,7 @@ Two rules make that safe with every version of Icechunk:
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from ziggy_dask.datastore.change_sets import (
     open_change_set,
     place_of,
 )
+from ziggy_dask.datastore.digests import Digests, digests_of
 from ziggy_dask.datastore.durable import sync_file_system
 from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.places import memory_directory, settings_at, storage_at
@@ -58,9 +60,15 @@ from ziggy_dask.errors import DatastoreError
 MAIN = "main"
 STAGING = "staging"
 EMPTY = "empty"
+SNAPSHOTS = "snapshots"
+"""Directory of the files that say which products there are."""
+MANIFESTS = "manifests"
+"""Directory of the files that say where their chunks are."""
 
 PLACES = "places"
 """Name under which the metadata of a commit say what is where it changed something."""
+ROOT_BEFORE = "root_before"
+"""Name under which they have the root digest of the publication before."""
 _STEP = "Make room for new products"
 """Message of snapshots that are only steps on the way to a publication."""
 MEMORY = "memory"
@@ -87,6 +95,7 @@ class Repository:
         moves history on with `fence`, so that a permit from before comes to nothing."""
         self.catalogue: Catalogue = Unknowing()
         """Tells of publications that it knows, so that history is not walked."""
+        self._listed: tuple[str, frozenset[str]] = ("", frozenset())
 
     def tip(self) -> str:
         """Return the id of the newest published snapshot."""
@@ -181,13 +190,92 @@ class Repository:
                 continue
             metadata = dict(entry.metadata)
             places = metadata.pop(PLACES, None if entry.parent_id else {})
+            root = metadata.pop(ROOT_BEFORE, "")
             yield Commit(
                 snapshot=entry.id,
                 time=entry.written_at,
                 message=entry.message,
                 metadata=metadata,
                 places=None if places is None else places_from_json(places),
+                root_before=root,
             )
+
+    def digests(self, snapshot: str, before: str | None) -> Digests:
+        """Return the digests of the snapshots and manifests that a publication added.
+
+        Empty: one of them can't be read, or they lie in an object store.
+
+        Parameters
+        ----------
+        snapshot
+            The publication.
+        before
+            The one before it; None: it is the first.
+        """
+        try:
+            with panics_as_errors():
+                known = self._manifests_of(before) if before else frozenset()
+                steps = dict(self._steps_to(snapshot, before))
+        except (icechunk.IcechunkError, DatastoreError):
+            return {}
+        self._listed = snapshot, steps[snapshot]
+        added = frozenset[str]().union(*steps.values()) - known
+        return digests_of(
+            self.url,
+            [
+                *(f"{SNAPSHOTS}/{one}" for one in steps),
+                *(f"{MANIFESTS}/{one}" for one in added),
+            ],
+        )
+
+    def _steps_to(
+        self, snapshot: str, before: str | None
+    ) -> Iterator[tuple[str, frozenset[str]]]:
+        """Yield snapshots back to one, which is left out, with their manifests."""
+        following: str | None = snapshot
+        while following is not None and following != before:
+            entry = self._repo.lookup_snapshot(following)
+            yield following, frozenset(one.id for one in entry.manifests)
+            following = entry.parent_id
+
+    def _manifests_of(self, snapshot: str) -> frozenset[str]:
+        """Return the manifests of a snapshot; those of the last publication are known."""
+        if self._listed[0] == snapshot:
+            return self._listed[1]
+        return next(self._steps_to(snapshot, None))[1]
+
+    def files_of(self, paths: Iterable[str], at: str) -> dict[str, list[str]]:
+        """Return the names of the files that say what some products hold, by path.
+
+        Parameters
+        ----------
+        paths
+            The products.
+        at
+            As of this snapshot.
+
+        Raises
+        ------
+        DatastoreError
+            If the snapshot can't be read.
+        """
+        try:
+            with panics_as_errors():
+                nodes = json.loads(self._repo.inspect_snapshot(at))["nodes"]
+        except icechunk.IcechunkError as error:
+            raise DatastoreError(
+                f"datastore {self.url}: can't read snapshot {at!r}: {_first_line(error)}"
+            ) from error
+        found = {path: {f"{SNAPSHOTS}/{at}"} for path in paths}
+        for node in nodes:
+            parts = node["path"].strip("/").split("/")
+            above = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+            files = {
+                f"{MANIFESTS}/{one['id']}" for one in node.get("manifest_refs", ())
+            }
+            for path in found.keys() & set(above):
+                found[path] |= files
+        return {path: sorted(files) for path, files in found.items()}
 
     def scaffold(self, name: str, paths: Iterable[str]) -> bytes:
         """Return a pickled fork in which products at `paths` can be allocated.
@@ -440,6 +528,8 @@ class Repository:
             root = zarr.open_group(session.store, mode="a")
             root.attrs["ziggy_published_nothing"] = message
         said = {**metadata, PLACES: places_to_json(places)}
+        if root_before := self.catalogue.root(tip):
+            said[ROOT_BEFORE] = root_before
         snapshot = session.commit(message, metadata=said)
         self._to_disk()
         self._repo.reset_branch(MAIN, snapshot, from_snapshot_id=tip)

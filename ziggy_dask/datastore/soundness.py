@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ziggy_dask.datastore.digests import CHANGED, LOST, Digests, digest_of
 from ziggy_dask.datastore.panics import panics_as_errors
-from ziggy_dask.datastore.repository import Repository
+from ziggy_dask.datastore.repository import MANIFESTS, SNAPSHOTS, Repository
 
 _MAGIC = "ICE🧊CHUNK".encode()
 _HEADER_BYTES = 39
@@ -17,48 +20,109 @@ _COMPRESSED = 1
 """The last byte of the header where zstd follows: Icechunk's specification, version 1."""
 
 
-def faults_of(repository: Repository) -> Iterator[str]:
-    """Yield what is wrong with the files of a datastore.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedFiles:
+    """What was found of the files that say what a datastore holds."""
+
+    files: int = 0
+    """Snapshots and manifests that were read."""
+    bytes: int = 0
+    """Their size, in bytes."""
+    seconds: float = 0.0
+    """For how long."""
+    undigested: int = 0
+    """Those of which no digest is on record: only their form was checked."""
+    faults: tuple[str, ...] = ()
+    """What is wrong."""
+
+
+def check_files(repository: Repository, known: Digests) -> CheckedFiles:
+    """Read the files that say what a datastore holds, and return what is wrong with them.
 
     The history is walked to its beginning. On a local disk every file of snapshots and
-    manifests must be whole, and the manifests of the newest snapshot must be there. Chunks
-    are not read.
+    manifests must be whole and what it was when its digest was taken, and the manifests of
+    the newest snapshot must be there. Chunks are not read.
+
+    Parameters
+    ----------
+    repository
+        The datastore.
+    known
+        The digests that are on record.
     """
+    began = time.monotonic()
     url = repository.url
+    faults: list[str] = []
     try:
         with panics_as_errors():
             for _ in repository.history():
                 pass
     except Exception as error:  # noqa: BLE001 -- damage shows in many ways
-        yield f"datastore {url}: its history can't be read to the beginning: {_said(error)}"
+        faults.append(
+            f"datastore {url}: its history can't be read to the beginning: {_said(error)}"
+        )
     if urlsplit(url).scheme:
-        return
-    for directory in ("snapshots", "manifests"):
-        yield from _broken(Path(url) / directory)
+        return CheckedFiles(faults=tuple(faults), seconds=time.monotonic() - began)
+    files = size = undigested = 0
+    there: set[str] = set()
+    for directory in (SNAPSHOTS, MANIFESTS):
+        for file in _files_in(Path(url) / directory):
+            name = f"{directory}/{file.name}"
+            content = file.read_bytes()
+            there.add(name)
+            files += 1
+            size += len(content)
+            undigested += name not in known
+            if fault := _fault_of(content, known.get(name)):
+                faults.append(f"{file}: {fault}")
+    faults += [f"{Path(url) / one}: {LOST}" for one in sorted(known.keys() - there)]
+    faults += _lost_by_newest(repository, there | known.keys())
+    return CheckedFiles(
+        files=files,
+        bytes=size,
+        seconds=time.monotonic() - began,
+        undigested=undigested,
+        faults=tuple(faults),
+    )
+
+
+def _files_in(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def _lost_by_newest(repository: Repository, known: Collection[str]) -> Iterator[str]:
+    """Yield which manifests of the newest snapshot are not there."""
     try:
         newest = json.loads(repository.inspected())
     except Exception as error:  # noqa: BLE001 -- damage shows in many ways
-        yield f"datastore {url}: the newest snapshot can't be read: {_said(error)}"
+        yield (
+            f"datastore {repository.url}: the newest snapshot can't be read: "
+            f"{_said(error)}"
+        )
         return
     for one in newest["manifests"]:
-        file = Path(url) / "manifests" / one["id"]
-        if not file.exists():
-            yield f"{file}: is not there, but the newest snapshot needs it"
+        name = f"{MANIFESTS}/{one['id']}"
+        if name not in known:
+            yield (
+                f"{Path(repository.url) / name}: is not there, but the newest snapshot "
+                "needs it"
+            )
 
 
-def _broken(directory: Path) -> Iterator[str]:
-    """Yield which files are cut short or damaged."""
+def _fault_of(content: bytes, digest: bytes | None) -> str:
+    """Return what is wrong with what is in a file, or ""."""
     from numcodecs.zstd import Zstd
 
-    for file in sorted(directory.iterdir()) if directory.is_dir() else ():
-        content = file.read_bytes()
-        if not content.startswith(_MAGIC) or len(content) <= _HEADER_BYTES:
-            yield f"{file}: is not a file of Icechunk's, or cut short"
-        elif content[_HEADER_BYTES - 1] == _COMPRESSED:
-            try:
-                Zstd().decode(content[_HEADER_BYTES:])
-            except (RuntimeError, ValueError) as error:
-                yield f"{file}: is damaged or cut short: {error}"
+    if not content.startswith(_MAGIC) or len(content) <= _HEADER_BYTES:
+        return "is not a file of Icechunk's, or cut short"
+    if content[_HEADER_BYTES - 1] == _COMPRESSED:
+        try:
+            Zstd().decode(content[_HEADER_BYTES:])
+        except (RuntimeError, ValueError) as error:
+            return f"is damaged or cut short: {error}"
+    if digest is not None and digest_of(content) != digest:
+        return CHANGED
+    return ""
 
 
 def _said(error: Exception) -> str:

@@ -12,12 +12,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import icechunk
 import numpy as np
 import zarr
 
+from ziggy_dask.datastore.digests import CHANGED, LOST, digest_of
 from ziggy_dask.datastore.encoding import stored_name
 from ziggy_dask.datastore.index import Product, dimension_labels, read_product
 from ziggy_dask.datastore.panics import panics_as_errors
@@ -82,6 +84,10 @@ class Verified:
     """What is wrong."""
     unchecked: tuple[str, ...] = ()
     """Arrays that could be read, but have no checksum: they are of earlier versions."""
+    files: int = 0
+    """Files that say where its chunks are, and were what was written."""
+    undigested: int = 0
+    """Such files without a digest on record: those of earlier versions."""
 
     @property
     def is_sound(self) -> bool:
@@ -107,8 +113,13 @@ def products_at(repository: Repository, snapshot: str) -> list[str]:
         ) from error
 
 
-def verify_product(repository: Repository, path: str, snapshot: str) -> Verified:
-    """Read all chunks of a product.
+def verify_product(
+    repository: Repository,
+    path: str,
+    snapshot: str,
+    digests: Mapping[str, bytes | None] | None = None,
+) -> Verified:
+    """Read all chunks of a product, and the files that say where they are.
 
     Parameters
     ----------
@@ -118,8 +129,12 @@ def verify_product(repository: Repository, path: str, snapshot: str) -> Verified
         The product.
     snapshot
         As of when.
+    digests
+        Digests of these files by name; None: there is none on record.
     """
     began = time.monotonic()
+    files = digests or {}
+    damages = list(_changed_files(repository.url, path, files))
     labels: list[str] = []
     try:
         with panics_as_errors():
@@ -131,9 +146,9 @@ def verify_product(repository: Repository, path: str, snapshot: str) -> Verified
                 found = dimension_labels(session, group, path, product.dimension)
                 labels = found.texts()
     except Exception as error:  # noqa: BLE001 -- damage shows in many ways
-        damage = Damage(path=path, reason=_said(error))
-        return Verified(path=path, damages=(damage,), seconds=time.monotonic() - began)
-    damages: list[Damage] = []
+        damages.append(Damage(path=path, reason=_said(error)))
+        seconds = time.monotonic() - began
+        return Verified(path=path, damages=tuple(damages), seconds=seconds)
     unchecked: list[str] = []
     chunks = size = 0
     for name, array in arrays:
@@ -151,7 +166,26 @@ def verify_product(repository: Repository, path: str, snapshot: str) -> Verified
         seconds=time.monotonic() - began,
         damages=tuple(damages),
         unchecked=tuple(unchecked),
+        files=sum(one is not None for one in files.values()),
+        undigested=sum(one is None for one in files.values()),
     )
+
+
+def _changed_files(
+    url: str, path: str, digests: Mapping[str, bytes | None]
+) -> Iterator[Damage]:
+    """Yield which files that say where chunks are were changed or lost."""
+    for name, digest in digests.items():
+        if digest is None:
+            continue
+        try:
+            content = (Path(url) / name).read_bytes()
+        except OSError as error:
+            reason = LOST if isinstance(error, FileNotFoundError) else _said(error)
+            yield Damage(path=path, reason=f"{name} {reason}")
+            continue
+        if digest_of(content) != digest:
+            yield Damage(path=path, reason=f"{name} {CHANGED}")
 
 
 def _arrays(

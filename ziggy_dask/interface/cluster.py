@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ziggy_dask.datastore.soundness import faults_of
+from ziggy_dask.datastore.soundness import CheckedFiles
 from ziggy_dask.datastore.verifying import Damage, Verified
 from ziggy_dask.definitions import read_cluster
 from ziggy_dask.errors import ClusterError, DefinitionError
@@ -35,6 +35,7 @@ from ziggy_dask.records.versions import Version
 from ziggy_dask.supervisor import (
     Finding,
     OpenCluster,
+    checked_history,
     create_site,
     examine,
     fix_findings,
@@ -206,9 +207,9 @@ class Cluster(Runs):
         """
         return difference_of(self._site, first, second, paths, with_values=values)
 
-    def history_faults(self) -> list[str]:
-        """Return what is wrong with the files that say what the datastore holds."""
-        return list(faults_of(self._site.repository))
+    def verify_history(self) -> CheckedFiles:
+        """Read the files that say what the datastore holds, and compare their digests."""
+        return checked_history(self._site)
 
     def damage_text(self, damage: Damage) -> str:
         """Return what is wrong on one line, with the file that it was delivered in."""

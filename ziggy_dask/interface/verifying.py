@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ziggy_dask.datastore.repository import SNAPSHOTS
 from ziggy_dask.datastore.verifying import Damage, Verified, products_at, verify_product
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DatastoreError
 from ziggy_dask.interface.states_at import When, snapshot_of
+from ziggy_dask.records.catalogue import stored_digests
 from ziggy_dask.records.deliveries import delivered_as
 
 _MOST_FILES = 3
@@ -41,8 +43,22 @@ def verify(
             raise DatastoreError(
                 f"the datastore has no product at '{path}'{suggestion(path, there)}"
             )
+    files = _files_of(site, wanted, snapshot)
+    names = sorted({name for some in files.values() for name in some})
+    known = stored_digests(site.database, names)
     for path in wanted:
-        yield verify_product(site.repository, path, snapshot)
+        digests = {name: known.get(name) for name in files[path]}
+        yield verify_product(site.repository, path, snapshot, digests)
+
+
+def _files_of(
+    site: OpenCluster, paths: Sequence[str], snapshot: str
+) -> dict[str, list[str]]:
+    """Return the files that say where the chunks of products are, by product."""
+    try:
+        return site.repository.files_of(paths, snapshot)
+    except (DatastoreError, ValueError):  # it is damaged, which is told by its digest
+        return {path: [f"{SNAPSHOTS}/{snapshot}"] for path in paths}
 
 
 def damage_text(site: OpenCluster, damage: Damage) -> str:

@@ -21,6 +21,7 @@ from ziggy_dask.records.tables import (
     PlaceRow,
     PublicationRow,
     SettledRow,
+    StoredFileRow,
     TaskRow,
     VersionRow,
 )
@@ -32,7 +33,15 @@ if TYPE_CHECKING:
 _ROWS = 1000
 _NOT_KEPT = {
     one.__tablename__
-    for one in (BackupRow, LeaseRow, PublicationRow, VersionRow, PlaceRow, SettledRow)
+    for one in (
+        BackupRow,
+        LeaseRow,
+        PublicationRow,
+        StoredFileRow,
+        VersionRow,
+        PlaceRow,
+        SettledRow,
+    )
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ziggy_dask.datastore import Commit, Place, Places, Repository, walk
+from ziggy_dask.datastore.digests import Digests, root_of
 from ziggy_dask.datastore.tree import CLOSED
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.states import TaskStep
@@ -23,6 +24,7 @@ from ziggy_dask.records.tables import (
     PlaceRow,
     PublicationRow,
     SettledRow,
+    StoredFileRow,
     TaskRow,
     VersionRow,
 )
@@ -80,6 +82,10 @@ class RecordedCatalogue:
         """Return the paths of the products as of a publication; None: not known."""
         return products_at(self.database, upto, prefix)
 
+    def root(self, snapshot: str) -> str:
+        """Return the root digest of a publication; empty: not known."""
+        return root_of_publication(self.database, snapshot)
+
 
 @patiently
 def number_of(database: Database, snapshot: str) -> int | None:
@@ -87,6 +93,55 @@ def number_of(database: Database, snapshot: str) -> int | None:
     query = select(PublicationRow.number).where(PublicationRow.snapshot == snapshot)
     with database.reading() as connection:
         return connection.execute(query).scalar_one_or_none()
+
+
+@patiently
+def root_of_publication(database: Database, snapshot: str) -> str:
+    """Return the root digest of a publication; empty: it has none, or is not known."""
+    query = select(PublicationRow.root).where(PublicationRow.snapshot == snapshot)
+    with database.reading() as connection:
+        return connection.execute(query).scalar_one_or_none() or ""
+
+
+@patiently
+def stored_digests(
+    database: Database, names: Sequence[str] | None = None
+) -> dict[str, bytes]:
+    """Return the digests of snapshots and manifests, as far as they are on record.
+
+    Parameters
+    ----------
+    database
+        The records.
+    names
+        Names of the files; None: all.
+    """
+    table = StoredFileRow.__table__
+    query = select(table.c.name, table.c.digest)
+    queries = (
+        [query]
+        if names is None
+        else [query.where(table.c.name.in_(some)) for some in pieces(names)]
+    )
+    with database.reading() as connection:
+        return {
+            row.name: row.digest for one in queries for row in connection.execute(one)
+        }
+
+
+@patiently
+def unlike_successor(database: Database) -> list[tuple[int, str]]:
+    """Return the publications whose files did not fit what the next one says of them."""
+    has_files = select(StoredFileRow.name).where(
+        StoredFileRow.publication == PublicationRow.number
+    )
+    query = (
+        select(PublicationRow.number, PublicationRow.snapshot)
+        .where(PublicationRow.root != "", ~has_files.exists())
+        .order_by(PublicationRow.number)
+    )
+    with database.reading() as connection:
+        return [(row.number, row.snapshot) for row in connection.execute(query)]
 
 
 @patiently
@@ -256,6 +311,7 @@ def catch_up(database: Database, repository: Repository) -> None:
     while True:
         known, new = position(database, repository)
         tree = _tree_of_unknown(repository, new)
+        written = _written(database, repository, known, new)
         with database.writing() as connection:
             before = select(func.count()).where(PublicationRow.number == known)
             if known and not connection.execute(before).scalar_one():
@@ -265,6 +321,7 @@ def catch_up(database: Database, repository: Repository) -> None:
             _drop_after(connection, repository, known)
             for number, commit in enumerate(reversed(new), start=known + 1):
                 _add(connection, number, commit, tree)
+                _keep_digests(connection, number, *written[commit.snapshot])
             return
 
 
@@ -289,12 +346,68 @@ def _tree_of_unknown(
     return unknown, dict(walk(repository.reading(unknown)))
 
 
+def _written(
+    database: Database, repository: Repository, known: int, new: Sequence[Commit]
+) -> dict[str, tuple[str, Digests]]:
+    """Return root digest and digests of the files of publications, by snapshot.
+
+    Taken is that of the newest one, which has just been made. Of those before it, what the next
+    one says counts: files that do not agree with it have none of their own.
+    """
+    if not new:
+        return {}
+    before = _snapshot_of(database, known)
+    older = [*(one.snapshot for one in new[1:]), before]
+    said = {one: newer.root_before for newer, one in zip(new, older, strict=True)}
+    found: dict[str, tuple[str, Digests]] = {}
+    for commit, previous in zip(new, older, strict=True):
+        root = said.get(commit.snapshot, "")
+        is_made_now = commit is new[0] and (known > 0 or len(new) == 1)
+        digests: Digests = {}
+        if root or is_made_now:
+            digests = repository.digests(commit.snapshot, previous)
+        if root and root_of(digests) != root:
+            digests = {}
+        found[commit.snapshot] = root or (root_of(digests) if digests else ""), digests
+    return found
+
+
+@patiently
+def _snapshot_of(database: Database, number: int) -> str | None:
+    query = select(PublicationRow.snapshot).where(PublicationRow.number == number)
+    with database.reading() as connection:
+        return connection.execute(query).scalar_one_or_none()
+
+
+def _keep_digests(
+    connection: Connection, number: int, root: str, digests: Digests
+) -> None:
+    if not root:
+        return
+    connection.execute(
+        update(PublicationRow).where(PublicationRow.number == number).values(root=root)
+    )
+    names = sorted(digests)
+    known: set[str] = set()
+    for some in pieces(names):
+        query = select(StoredFileRow.name).where(StoredFileRow.name.in_(some))
+        known.update(connection.execute(query).scalars())
+    rows = [
+        {"name": name, "publication": number, "digest": digests[name]}
+        for name in names
+        if name not in known
+    ]
+    if rows:
+        connection.execute(insert(StoredFileRow), rows)
+
+
 def _drop_after(connection: Connection, repository: Repository, number: int) -> None:
     """Take back all publications after one, with what they changed."""
     if number == _number(_newest(connection)):
         return
     connection.execute(delete(VersionRow).where(VersionRow.publication > number))
     connection.execute(delete(PublicationRow).where(PublicationRow.number > number))
+    connection.execute(delete(StoredFileRow).where(StoredFileRow.publication > number))
     connection.execute(delete(SettledRow).where(SettledRow.publication > number))
     connection.execute(delete(PlaceRow))
     newest = _newest(connection)

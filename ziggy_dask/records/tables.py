@@ -456,6 +456,16 @@ class PublicationRow(Table):
     message: Mapped[str]
     said: Mapped[dict[str, Any]]
     is_counted: Mapped[bool]
+    root: Mapped[str] = mapped_column(server_default="")
+
+
+class StoredFileRow(Table):
+    """A snapshot or manifest that a publication added to the datastore."""
+
+    __tablename__ = "stored_files"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    publication: Mapped[int] = mapped_column(index=True)
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class VersionRow(Table):

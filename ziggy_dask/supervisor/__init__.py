@@ -21,7 +21,13 @@ from ziggy_dask.engine.restart import (
     RestartMode,
     plan_restart,
 )
-from ziggy_dask.supervisor.doctor import Finding, examine, fix_findings, restore
+from ziggy_dask.supervisor.doctor import (
+    Finding,
+    checked_history,
+    examine,
+    fix_findings,
+    restore,
+)
 from ziggy_dask.supervisor.service import serve
 from ziggy_dask.supervisor.service_client import ask, follow, is_served
 from ziggy_dask.supervisor.supervise import (
@@ -49,6 +55,7 @@ __all__ = [
     "RestartMode",
     "TaskEnded",
     "ask",
+    "checked_history",
     "continue_instance",
     "create_site",
     "examine",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ziggy_dask.datastore import Commit
-from ziggy_dask.datastore.soundness import faults_of
+from ziggy_dask.datastore.soundness import CheckedFiles, check_files
 from ziggy_dask.definitions import Keep
 from ziggy_dask.definitions.access import Access, too_open
 from ziggy_dask.engine.open_cluster import OpenCluster
@@ -85,9 +85,21 @@ def fix_findings(site: OpenCluster, findings: list[Finding]) -> int:
     return len(able)
 
 
+def checked_history(site: OpenCluster) -> CheckedFiles:
+    """Compare the files that say what the datastore holds with their digests on record."""
+    known = catalogue.stored_digests(site.database)
+    found = check_files(site.repository, known)
+    unlike = [
+        f"datastore {site.repository.url}: the files of publication {number} (snapshot "
+        f"{snapshot}) are not those of which publication {number + 1} has the root digest"
+        for number, snapshot in catalogue.unlike_successor(site.database)
+    ]
+    return replace(found, faults=(*found.faults, *unlike))
+
+
 def _damaged(site: OpenCluster) -> Iterator[Finding]:
     """Find files of the datastore that can't be read, or are not there."""
-    for fault in faults_of(site.repository):
+    for fault in checked_history(site).faults:
         yield Finding(
             what=fault,
             fix="put the file back from a copy of the datastore; or go back with a backup "

@@ -7,7 +7,7 @@ import zarr
 
 import ziggy_dask as z
 from ziggy_dask.datastore import Datastore, create_repository, open_repository
-from ziggy_dask.datastore.soundness import faults_of
+from ziggy_dask.datastore.soundness import check_files
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def place(tmp_path):
 
 
 def faults(place: Path) -> list[str]:
-    return list(faults_of(open_repository(str(place))))
+    return list(check_files(open_repository(str(place)), {}).faults)
 
 
 def test_every_file_that_is_lost_cut_short_or_changed_is_named(place):

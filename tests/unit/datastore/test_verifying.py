@@ -12,9 +12,10 @@ import zarr
 
 from ziggy_dask.datastore import Datastore, Storage, create_repository, open_repository
 from ziggy_dask.datastore.allocation import write_whole
+from ziggy_dask.datastore.digests import root_of
 from ziggy_dask.datastore.items import FileItem, write_dataset_item, write_file_item
 from ziggy_dask.datastore.panics import panics_as_errors
-from ziggy_dask.datastore.soundness import faults_of
+from ziggy_dask.datastore.soundness import check_files
 from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.datastore.verifying import products_at, verify_product
 from ziggy_dask.errors import DatastoreError
@@ -55,10 +56,30 @@ def place(request, tmp_path):
     return place
 
 
-def verified(place):
+@pytest.fixture
+def digests(place):
+    """What was taken of the files when they were written."""
+    repository = open_repository(str(place))
+    *_, first = repository.ancestry()
+    return {
+        **repository.digests(first.snapshot, None),
+        **repository.digests(repository.tip(), first.snapshot),
+    }
+
+
+def verified(place, digests=()):
     repository = open_repository(str(place))
     tip = repository.tip()
-    return {p: verify_product(repository, p, tip) for p in products_at(repository, tip)}
+    paths = products_at(repository, tip)
+    try:
+        files = repository.files_of(paths, tip)
+    except DatastoreError:
+        files = {path: [f"snapshots/{tip}"] for path in paths}
+    known = dict(digests)
+    return {
+        p: verify_product(repository, p, tip, {f: known.get(f) for f in files[p]})
+        for p in paths
+    }
 
 
 def contents(place):
@@ -78,20 +99,46 @@ def same(one, other):
     )
 
 
-def test_what_is_whole_is_sound(place):
-    found = verified(place)
+def test_what_is_whole_is_sound(place, digests):
+    found = verified(place, digests)
     assert set(found) == {"set-1/array", "set-1/files", "set-1/items"}
     assert all(one.is_sound and not one.unchecked for one in found.values())
     assert found["set-1/array"].bytes >= 6 * 40 * 50 * 8
     assert found["set-1/files"].arrays == 2
+    # One manifest per array, of those that are stored in chunks of their own, too.
+    assert all(one.files > one.arrays and not one.undigested for one in found.values())
+    assert {name for one in digests for name in [one.split("/")[0]]} == {
+        "manifests",
+        "snapshots",
+    }
 
 
-def outcome(place, before):
+def test_files_without_digest_are_told(place, digests):
+    some = dict(list(digests.items())[::2])
+    found = verified(place, some).values()
+    assert all(one.is_sound for one in found)
+    assert sum(one.undigested for one in found) > 0
+    checked = check_files(open_repository(str(place)), some)
+    assert checked.undigested == len(digests) - len(some)
+    assert checked.files == len(digests)
+    assert checked.faults == ()
+
+
+def test_a_root_digest_is_of_names_and_contents(digests):
+    root = root_of(digests)
+    assert root == root_of(dict(sorted(digests.items(), key=lambda one: one[1])))
+    first, second, *_ = digests
+    swapped = {**digests, first: digests[second], second: digests[first]}
+    fewer = {name: digest for name, digest in digests.items() if name != first}
+    assert len({root, root_of(swapped), root_of(fewer), root_of({})}) == 4
+
+
+def outcome(place, before, digests):
     """Return whether damage is named, or makes no difference, or is not noticed."""
     try:
         repository = open_repository(str(place))
-        bad = list(faults_of(repository))
-        bad += [d for one in verified(place).values() for d in one.damages]
+        bad = list(check_files(repository, digests).faults)
+        bad += [d for one in verified(place, digests).values() for d in one.damages]
     except DatastoreError as error:
         bad = [str(error)]
     if bad:
@@ -103,9 +150,16 @@ def outcome(place, before):
         return "unnoticed"
 
 
+def damaged(whole: bytes, chance: random.Random) -> bytes:
+    """Return what a disk may make of a file: a bit is flipped, or its end is lost."""
+    at = chance.randrange(len(whole))
+    if chance.random() < 0.2:
+        return whole[:at]
+    return whole[:at] + bytes([whole[at] ^ 1 << chance.randrange(8)]) + whole[at + 1 :]
+
+
 @pytest.mark.parametrize("directory", ["chunks", "manifests", "snapshots"])
-def test_a_flipped_bit_is_named_or_changes_nothing(place, directory):
-    """Icechunk keeps no checksum of what lists the chunks, so that is not always noticed."""
+def test_every_flipped_bit_is_named(place, digests, directory):
     chance = random.Random(directory)
     before = contents(place)
     files = sorted((place / directory).iterdir())
@@ -113,16 +167,28 @@ def test_a_flipped_bit_is_named_or_changes_nothing(place, directory):
     for _ in range(FLIPS):
         file = chance.choice(files)
         whole = file.read_bytes()
-        at = chance.randrange(len(whole))
-        changed = bytearray(whole)
-        changed[at] ^= 1 << chance.randrange(8)
-        file.write_bytes(bytes(changed))
-        seen[outcome(place, before)] += 1
+        file.write_bytes(damaged(whole, chance))
+        seen[outcome(place, before, digests)] += 1
         file.write_bytes(whole)
-    if directory == "chunks":
-        assert seen == {"named": FLIPS}
-    assert seen["unnoticed"] <= FLIPS / 5
+    assert seen == {"named": FLIPS}
     assert same(contents(place), before)
+
+
+def test_a_changed_manifest_is_named_for_its_product_alone(place, digests):
+    repository = open_repository(str(place))
+    paths = ["set-1/array", "set-1/files", "set-1/items"]
+    files = repository.files_of(paths, repository.tip())
+    for path in paths:
+        for name in files[path]:
+            file = place / name
+            whole = file.read_bytes()
+            file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+            known = {one: digests.get(one) for one in files[path]}
+            bad = verify_product(repository, path, repository.tip(), known).damages
+            assert any(name in one.reason for one in bad), name
+            others = {other for other in paths if name in files[other]}
+            assert others == ({path} if "manifests" in name else set(paths))
+            file.write_bytes(whole)
 
 
 def test_damage_is_named_by_product_item_and_chunk(place):

@@ -2,11 +2,13 @@
 
 import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from sqlalchemy import delete, update
 
 from ziggy_dask.datastore import (
     Labels,
@@ -22,6 +24,7 @@ from ziggy_dask.datastore.items import (
     write_dataset_item,
     write_file_item,
 )
+from ziggy_dask.datastore.soundness import check_files
 from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.records import create_database
 from ziggy_dask.records.catalogue import (
@@ -31,7 +34,10 @@ from ziggy_dask.records.catalogue import (
     newest_number,
     number_of,
     products_at,
+    stored_digests,
+    unlike_successor,
 )
+from ziggy_dask.records.tables import PublicationRow, StoredFileRow
 
 STORAGE = Storage(dimension="item", chunk=1, chunks=(), compression="none")
 SMALL = xr.Dataset({"x": ("item", np.zeros(2))}, coords={"item": ["a", "b"]})
@@ -244,3 +250,93 @@ def test_an_old_datastore_is_walked_through_once(database, repository):
     ]
     repository.catalogue = RecordedCatalogue(database)
     assert repository.paths(at=tips[1]) == ["set-1/L1", "set-1/L2"]
+
+
+def digested(database, repository):
+    """Return the files on record, after a comparison with those that are there."""
+    known = stored_digests(database)
+    checked = check_files(repository, known)
+    assert checked.faults == ()
+    assert unlike_successor(database) == []
+    return set(known), checked.undigested
+
+
+def publish_some(database, repository):
+    repository.catalogue = RecordedCatalogue(database)
+    catch_up(database, repository)
+    for path in ("set-1/L1", "set-1/L2", "set-1/L1"):
+        publish_array(repository, path)
+        catch_up(database, repository)
+    repository.drop_scaffold("scaffold-1")
+
+
+def test_each_file_of_the_history_has_a_digest(database, repository):
+    """Also the steps on the way to a publication; but not scaffolds, which go."""
+    publish_some(database, repository)
+    names, undigested = digested(database, repository)
+    steps = {one.id for one in repository._repo.ancestry(branch="main")}
+    assert len(steps) == 5
+    assert {f"snapshots/{one}" for one in steps} <= names
+    last = repository.tip()
+    told = repository.files_of(["set-1/L1", "set-1/L2"], last)
+    assert {name for files in told.values() for name in files} <= names
+    assert undigested == 3  # one scaffold per publication
+    for commit in repository.history():
+        files = {f"snapshots/{commit.snapshot}"}
+        assert files <= names
+
+
+def test_a_catalogue_made_anew_has_what_the_datastore_says_of_itself(
+    database, repository, tmp_path
+):
+    publish_some(database, repository)
+    names, _ = digested(database, repository)
+    anew = create_database(f"sqlite:///{tmp_path / 'anew.db'}")
+    catch_up(anew, repository)
+    # Nothing says yet what the newest one was.
+    newest = f"snapshots/{repository.tip()}"
+    found, _ = digested(anew, repository)
+    assert found < names
+    assert newest in names - found
+    publish_array(repository, "set-1/L3")
+    catch_up(anew, repository)
+    assert newest not in stored_digests(anew)
+    anew.close()
+    again = create_database(f"sqlite:///{tmp_path / 'again.db'}")
+    repository.catalogue = RecordedCatalogue(again)
+    catch_up(again, repository)
+    assert stored_digests(again).keys() >= found
+    again.close()
+
+
+def test_a_file_that_changed_before_the_catalogue_was_made_anew_is_told(
+    database, repository, tmp_path
+):
+    publish_some(database, repository)
+    second = list(repository.ancestry())[2].snapshot
+    [name] = [
+        name
+        for name in repository.files_of(["set-1/L1"], second)["set-1/L1"]
+        if "manifests" in name
+    ][:1]
+    file = Path(repository.url) / name
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"\0")
+    anew = create_database(f"sqlite:///{tmp_path / 'anew.db'}")
+    catch_up(anew, repository)
+    assert unlike_successor(anew) == [(2, second)]
+    anew.close()
+    file.write_bytes(whole)
+
+
+def test_publications_of_before_digests_have_none(database, repository):
+    publish_some(database, repository)
+    with database.writing() as connection:
+        connection.execute(delete(StoredFileRow))
+        connection.execute(update(PublicationRow).values(root=""))
+    publish_array(repository, "set-1/L3")
+    catch_up(database, repository)
+    names, undigested = digested(database, repository)
+    assert undigested > 5
+    assert len([one for one in names if "snapshots" in one]) == 1
+    assert f"snapshots/{repository.tip()}" in names
