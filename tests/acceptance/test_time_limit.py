@@ -6,6 +6,8 @@ from contextlib import suppress
 import pytest
 
 from tests.conftest import images, store, work_pipeline
+from ziggy_dask.definitions import Retry
+from ziggy_dask.records.attempts import earlier_subtasks
 from ziggy_dask.workers.limit import Limited, TimeLimit
 
 ALGORITHMS = """
@@ -38,6 +40,38 @@ def test_a_function_that_takes_too_long_is_ended_alone(cluster, code, client):
     (root / "fixed").touch()
     (again,) = cluster.restart(instance=instance.id, client=client)
     assert again.state.value == "COMPLETED"
+
+
+TRIES = """
+    import time
+    from pathlib import Path
+
+    HERE = Path(__file__).parent
+
+
+    def work(raw):
+        with (HERE / "tries").open("a") as log:
+            print(".", file=log)
+        number = len((HERE / "tries").read_text().split())
+        if number == 1:
+            raise ValueError("once")
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            sum(range(1000))
+        return raw
+"""
+
+
+def test_time_grows_after_a_time_limit_and_after_nothing_else(cluster, code, client):
+    """5 s of work under a limit of 3 s: an exception leaves it, a time limit trebles it."""
+    root = code(TRIES)
+    cluster.register(work_pipeline(root, limit_s=3.0, retry=Retry(times=2, time=3)))
+    store(cluster, {"set-1/L0": images(1)})
+    instance = cluster.run("test", client=client)
+    assert instance.state.value == "COMPLETED"
+    earlier = earlier_subtasks(cluster._site.database, instance.tasks[0].record.id)
+    assert [one.cause.value for one in earlier] == ["exception", "time limit"]
+    assert len((root / "tries").read_text().split()) == 3
 
 
 def test_a_limit_comes_in_its_block_or_not_at_all():

@@ -6,16 +6,20 @@ what can't be an answer is not taken for one.
 
 from __future__ import annotations
 
-import asyncio
+import os
 import re
+import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-from ziggy_dask.compute.batch import Command, Commands, Told, filled
+from ziggy_dask.compute.batch import Command, Commands, Told, commands_of, filled
 from ziggy_dask.compute.batch.command import NAME
-from ziggy_dask.compute.batch.replies import Reply, read_reply
+from ziggy_dask.compute.batch.replies import Meaning, Reply, read_reply
 from ziggy_dask.definitions import BatchSystem
 
 if TYPE_CHECKING:
@@ -26,9 +30,18 @@ PATIENCE_S = 60.0
 _QUERY_S = 30.0
 """Time limit of the other commands, in seconds."""
 _MAY_EXIST = re.compile(
-    r"timed? ?out|no answer|receive failure|zero bytes|parse job id|cluster id", re.I
+    r"time-?d? ?out|no answer|receive failure|failed receiving|zero bytes|unexpected mes|"
+    r"premature end|end of file|protocol error|connection (reset|closed)|broken pipe|"
+    r"failed to commit|names no job|killed by|said nothing",
+    re.IGNORECASE,
 )
 """After such a reply a job may have been made all the same."""
+_Said = subprocess.CompletedProcess[str]
+_UNREADABLE = (
+    *(ValueError, TypeError, AttributeError, SyntaxError),
+    *(LookupError, ArithmeticError, RecursionError),
+)
+"""What readers raise at what is no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +53,35 @@ class NoAnswer:
 
 
 def submit(job: Job, batch: BatchSystem) -> str | Reply:
-    """Hand a job to its batch system; return the id that it got, or the refusal."""
+    """Hand a job to its batch system; return the id that it got, or the refusal.
+
+    The number counts, whatever the exit code, if a line says it as the batch system does;
+    numbers in other lines, as of a notice of the site, are none of a job.
+    """
+    commands = commands_of(batch)
+    words = shlex.split(job.submit_command)
     try:
-        asyncio.run(asyncio.wait_for(job.start(), PATIENCE_S))
-    except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-        said = str(error).partition("stderr:")[2] or str(error)
+        with job.job_file() as script, Path(script).open("rb") as text:
+            is_piped = getattr(job, "use_stdin", False)
+            done = _run(words if is_piped else [*words, script], PATIENCE_S, stdin=text)
+    except subprocess.TimeoutExpired:
+        reply = read_reply(batch, "")
+        return replace(reply, words=f"no answer in {PATIENCE_S:.0f} s")
+    except OSError as error:
+        return read_reply(batch, str(error))
+    if number := commands.taken(done.stdout):
+        return number
+    said = done.stderr.strip() or done.stdout.strip()
+    if done.returncode == 0:
+        said = f"{words[0]} printed {said[-300:]!r}, which names no job"
         reply = read_reply(batch, said)
-        if isinstance(error, TimeoutError):
-            reply = replace(reply, words=f"no answer in {PATIENCE_S:.0f} s")
-        return reply
-    return str(job.job_id)
+        passes = reply.meaning is Meaning.PASSING
+        return reply if passes else Reply(meaning=Meaning.UNKNOWN, words=said)
+    if done.returncode < 0 and not said:
+        said = f"{words[0]} was killed by signal {-done.returncode}"
+    elif not said:
+        said = f"{words[0]} ended with exit code {done.returncode} and said nothing"
+    return read_reply(batch, said)
 
 
 def may_exist(reply: Reply) -> bool:
@@ -70,15 +102,20 @@ def ask(command: Command, ids: Sequence[str]) -> Told | NoAnswer:
     said = _call(filled(command.words, ids), command.nothing)
     if isinstance(said, NoAnswer):
         return said
-    if command.nothing and not said.strip():
+    if not said.stdout.strip():
+        is_told = bool(command.nothing) and command.nothing in said.stderr
+        if ids and not is_told and not command.may_be_blank:
+            return NoAnswer(words=f"{command.words[0]} printed nothing")
         return {}
     try:
-        return command.read(said)
-    except (KeyError, ValueError, TypeError, AttributeError, SyntaxError) as error:
-        first = said.strip().partition("\n")[0][:120]
-        return NoAnswer(
-            words=f"{command.words[0]} printed {first!r}, which can't be read: {error}"
-        )
+        return command.read(said.stdout)
+    except _UNREADABLE as error:
+        return _unread(command.words[0], said.stdout, str(error))
+
+
+def _unread(program: str, printed: str, why: str) -> NoAnswer:
+    first = printed.strip().partition("\n")[0][:120]
+    return NoAnswer(words=f"{program} printed {first!r}, which can't be read: {why}")
 
 
 def find(commands: Commands, name: str) -> str | NoAnswer:
@@ -87,11 +124,13 @@ def find(commands: Commands, name: str) -> str | NoAnswer:
     Only for batch systems whose query does not list all jobs.
     """
     words = tuple(name if word == NAME else word for word in commands.find)
-    said = _call(words, "")
+    said = _call(words)
     if isinstance(said, NoAnswer):
         return said
-    found = said.split()
-    return commands.short_id(found[-1]) if found else ""
+    numbers = [commands.taken(line) for line in said.stdout.splitlines()]
+    if not all(numbers):
+        return _unread(words[0], said.stdout, "it is not the number of a job")
+    return numbers[-1] if numbers else ""
 
 
 def cancel(commands: Commands, ids: Sequence[str]) -> str:
@@ -101,27 +140,48 @@ def cancel(commands: Commands, ids: Sequence[str]) -> str:
     """
     if not ids:
         return ""
-    said = _call((*commands.cancel, *ids), "")
+    said = _call((*commands.cancel, *ids))
     return said.words if isinstance(said, NoAnswer) else ""
 
 
-def _call(command: Sequence[str], nothing: str) -> str | NoAnswer:
+def _call(command: Sequence[str], nothing: str = "") -> _Said | NoAnswer:
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_QUERY_S,
-            check=False,
-        )
+        done = _run(command, _QUERY_S)
     except subprocess.TimeoutExpired:
         return NoAnswer(words=f"{command[0]} did not answer in {_QUERY_S:.0f} s")
     except OSError as error:
         return NoAnswer(words=f"{command[0]} can't be run: {error}")
     if done.returncode == 0 or (nothing and nothing in done.stderr):
-        return done.stdout
+        return done
     said = " ".join(done.stderr.split())[-500:] or "nothing"
     return NoAnswer(
         words=f"{command[0]} ended with exit code {done.returncode} and said: {said}"
     )
+
+
+def _run(
+    command: Sequence[str], patience_s: float, stdin: IO[bytes] | None = None
+) -> _Said:
+    """Run a command in a session of its own, where no Ctrl-C reaches it.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        If it takes too long; it is ended then, with all that it started.
+    """
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, complained = process.communicate(timeout=patience_s)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, printed, complained)

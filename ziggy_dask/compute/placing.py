@@ -83,8 +83,8 @@ def fits(needs: Mapping[str, float], seconds: float, room: Room, now: float) -> 
 class Load:
     """What a claim has on the scheduler."""
 
-    claim: tuple[int, str, int]
-    """Instance, node, and how often it was restarted by itself."""
+    claim: tuple[int, str, int, int]
+    """Instance, node, how often it was restarted for more memory, and for more time."""
     seconds: float
     """Time in which a subtask surely ends."""
     waiting: int
@@ -221,7 +221,7 @@ async def drop_workers(
 
 def loads(dask_scheduler: PlacingScheduler) -> tuple[list[Load], list[Helper]]:
     """Return what there is to do for workers of jobs, and those workers."""
-    counts: dict[tuple[tuple[int, str, int], float], list[int]] = {}
+    counts: dict[tuple[tuple[int, str, int, int], float], list[int]] = {}
     places = {"no-worker": 0, "processing": 1, "waiting": 2, "queued": 0}
     for ts in dask_scheduler.tasks.values():
         said = ts.annotations or {}

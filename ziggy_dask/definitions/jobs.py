@@ -72,6 +72,10 @@ class JobStatus:
     """Its name; empty: not told."""
     is_suspended: bool = False
     """Whether it has a node and may not use it."""
+    is_stuck: bool = False
+    """Whether it waits for what does not come by itself, as after a prologue that failed."""
+    is_ending: bool = False
+    """Whether it is being ended: its processes have gone, or their node does not answer."""
 
     @property
     def ending(self) -> str:

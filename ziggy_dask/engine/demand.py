@@ -10,6 +10,7 @@ from ziggy_dask.compute.needs import Needs, needs_of
 from ziggy_dask.compute.offers import Estimate
 from ziggy_dask.compute.placing import Load
 from ziggy_dask.definitions import Environment, JobState, Node
+from ziggy_dask.records.attempts import Growth
 from ziggy_dask.records.jobs import JobRecord
 
 QUIET_S = 10.0
@@ -21,10 +22,11 @@ SOON_S = 20.0
 """The same while something waits only for what others work on, in seconds."""
 
 
-def needed_by(node: Node, resubmits: int, environment: Environment) -> Needs:
-    """Return what the subtasks of a node need after so many restarts by themselves.
+def needed_by(node: Node, grown: Growth, environment: Environment) -> Needs:
+    """Return what the subtasks of a node need after restarts by themselves.
 
-    Memory grows as the node's retry says, to no more than the largest sort of node has.
+    Memory and time grow as the node's retry says, each after a want of it; memory to no
+    more than the largest sort of node has.
 
     Raises
     ------
@@ -38,9 +40,9 @@ def needed_by(node: Node, resubmits: int, environment: Environment) -> Needs:
         for one in environment.architectures
         if not wanted or one.name == wanted
     )
-    grown = needs.memory_bytes * node.retry.memory**resubmits
-    memory = max(needs.memory_bytes, min(int(grown), most))
-    factor = node.retry.time**resubmits
+    wanted_bytes = int(needs.memory_bytes * node.retry.memory**grown.memory)
+    memory = max(needs.memory_bytes, min(wanted_bytes, most))
+    factor = node.retry.time**grown.time
     return replace(
         needs,
         memory_bytes=memory,

@@ -35,6 +35,8 @@ class Ended:
     """Its outcomes; None: it only merged results of others."""
     is_lost: bool = False
     """Whether it was lost with its worker, repeatedly."""
+    worker: str = ""
+    """Name of the last worker that it was lost with; empty: nobody knows."""
 
 
 class InFlight:
@@ -157,7 +159,9 @@ class InFlight:
         before = [self._futures.get(key) for key in batch.waits_for]
         is_blocked = any(one is not None and one.status == "error" for one in before)
         cause, message = Cause.WORKER_LOST, " ".join(str(error).split())[:2000]
+        worker = ""
         if isinstance(error, KilledWorker):
+            worker = str(error.last_worker.name)
             is_blocked = error.task != future.key and error.task in batch.waits_for
             cause, message = self._why_killed(error)
         if not batch.parts:
@@ -177,7 +181,7 @@ class InFlight:
                 for number in part.subtasks
             ),
         )
-        return Ended(result=result, is_lost=not is_blocked)
+        return Ended(result=result, is_lost=not is_blocked, worker=worker)
 
     def _why_killed(self, error: KilledWorker) -> tuple[Cause, str]:
         """Return why the workers of a key died, in words for operators."""

@@ -1,4 +1,7 @@
-"""Subtasks whose worker died: which of them ran, how the process ended, what it printed."""
+"""Subtasks whose worker died: which of them ran, how the process ended, what it printed.
+
+If it died with its job, the batch system knows more: that counts.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ziggy_dask.compute.placing import job_name
+from ziggy_dask.definitions import JobCause, JobStatus
+from ziggy_dask.records.jobs import JobRecord
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState, last_words_of
 
 if TYPE_CHECKING:
@@ -19,6 +25,19 @@ if TYPE_CHECKING:
 _LOST = (Cause.WORKER_LOST, Cause.OUT_OF_MEMORY)
 _NEWS_S = 2.0
 """Longest time that the news of a worker's end takes, in seconds."""
+_JOB_NEWS_S = 12.0
+"""The same of the end of its job."""
+_LOOK_S = 0.2
+"""Time between two looks for that, in seconds."""
+_CAUSES = {
+    JobCause.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
+    JobCause.TIME_LIMIT: Cause.TIME_LIMIT,
+}
+"""Causes of the ends of jobs that are those of their subtasks, too."""
+_ADVICE = {
+    JobCause.OUT_OF_MEMORY: "; give the node more 'memory', or 'retry: {memory: 2}'",
+    JobCause.TIME_LIMIT: "; give the node more 'time', or 'retry: {time: 2}'",
+}
 
 
 def with_last_words(
@@ -26,6 +45,7 @@ def with_last_words(
     ended: Mapping[Key, Ended],
     token_of: Callable[[int], str],
     spared: set[tuple[int, int]],
+    job_of: Callable[[str], JobRecord | None],
 ) -> dict[Key, Ended]:
     """Return how batches ended, of which those that were lost with their workers say why.
 
@@ -42,12 +62,20 @@ def with_last_words(
         Returns the token of a task's work, by its index.
     spared
         Task and number of subtasks that were let run once more; is added to.
+    job_of
+        Returns the record of the job of a worker; None: it is of none.
     """
     explained = dict(ended)
     until = time.monotonic() + _NEWS_S  # for all together: many may be lost at once
+    jobs_until = time.monotonic() + _JOB_NEWS_S
     for key, one in ended.items():
         if one.result and one.is_lost:
             result = _explained(client, one.result, token_of, spared, until)
+            job = _job_end(one.worker, job_of, jobs_until)
+            if job is not None and job.cause is not JobCause.NONE:
+                result = replace(
+                    result, outcomes=tuple(_by_job(o, job) for o in result.outcomes)
+                )
             ran = any(o.state is SubtaskState.FAILED for o in result.outcomes)
             explained[key] = replace(one, result=result, is_lost=ran)
     return explained
@@ -85,4 +113,31 @@ def _told(one: Outcome, known: Mapping[int, LastWords]) -> Outcome:
     ran = ", ".join(str(number) for number in known)
     return replace(
         one, message=f"its worker was lost while subtask {ran} of its batch ran"
+    )
+
+
+def _job_end(
+    worker: str, job_of: Callable[[str], JobRecord | None], until: float
+) -> JobRecord | None:
+    """Return the job of a worker, once it is known how it ended; None: that is not."""
+    while worker and (job := job_of(job_name(worker))) is not None:
+        if job.state.is_final:
+            return job
+        if time.monotonic() > until:
+            break
+        time.sleep(_LOOK_S)
+    return None
+
+
+def _by_job(one: Outcome, job: JobRecord) -> Outcome:
+    if one.state is not SubtaskState.FAILED:
+        return one
+    status = JobStatus(
+        state=job.state, comment=job.comment, cause=job.cause, exit_code=job.exit_code
+    )
+    return replace(
+        one,
+        cause=_CAUSES.get(job.cause, one.cause),
+        message=f"{one.message}; job {job.number} ended: {status.ending}"
+        + _ADVICE.get(job.cause, ""),
     )

@@ -50,6 +50,7 @@ from ziggy_dask.planning import (
     task_to_json,
 )
 from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
+from ziggy_dask.records.attempts import growth
 from ziggy_dask.records.instances import TaskRecord
 from ziggy_dask.records.items import shown_items
 from ziggy_dask.workers import SubtaskState, load_work, merge_results, run_batch
@@ -395,7 +396,9 @@ class Performer:
             scaffold=self._scaffold,
             changes=record.changes,
             attempt=record.attempt,
-            resubmits=record.resubmits,
+            grown=growth(
+                self._site.database, record.id, record.attempt, record.resubmits
+            ),
             snapshots=self._snapshots,
             allocations={
                 k: fork for part in parts for k, fork in part.change_sets.items()

@@ -16,6 +16,7 @@ from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import ClusterError
 from ziggy_dask.planning import TaskPlan, batch_size
 from ziggy_dask.records import outcomes
+from ziggy_dask.records.attempts import Growth, growth
 from ziggy_dask.records.history import node_history
 from ziggy_dask.records.instances import TaskRecord
 
@@ -85,18 +86,21 @@ class Placement:
             If no worker there can take its subtasks.
         """
         node = self._context.pipeline.by_name[plan.node]
+        grown = growth(self._site.database, record.id, record.attempt, record.resubmits)
         found = self._site.cluster.environment(environment) if environment else None
         if found is None:
-            memory = self._memory_at_home(node, record.resubmits)
+            memory = self._memory_at_home(node, grown)
             at_home = wants(node, memory, "") if self.has_places else {}
             needs = at_home or ({MEMORY: memory} if memory else {})
             return {"resources": needs} if needs else {}
-        needed = needed_by(node, record.resubmits, found)
+        needed = needed_by(node, grown, found)
         estimate(found, needed, plan.count)
         return {
             "resources": wants(node, needed.memory_bytes, found.name),
-            CLAIM: (self._context.number, node.name, record.resubmits),
-            SECONDS: self._longest_s(node) or needed.longest_s,
+            CLAIM: (self._context.number, node.name, grown.memory, grown.time),
+            SECONDS: needed.longest_s
+            if grown.time
+            else self._longest_s(node) or needed.longest_s,
         }
 
     def size_of(self, plan: TaskPlan, record: TaskRecord, environment: str) -> int:
@@ -122,13 +126,13 @@ class Placement:
             )
         return self._longest[node.name]
 
-    def _memory_at_home(self, node: Node, resubmits: int) -> float:
+    def _memory_at_home(self, node: Node, grown: Growth) -> float:
         """Return the memory that a subtask gets in the home pool; 0: nobody counts it."""
         if not node.memory_bytes or not self._memory:
             return 0.0
         if node.memory_bytes <= max(self._memory):
             return min(
-                node.memory_bytes * node.retry.memory**resubmits, max(self._memory)
+                node.memory_bytes * node.retry.memory**grown.memory, max(self._memory)
             )
         raise ClusterError(
             f"node {node.name!r} needs {format_bytes(node.memory_bytes)} of memory per "

@@ -32,6 +32,7 @@ from ziggy_dask.engine.unusable import drop_unusable
 from ziggy_dask.planning import Key
 from ziggy_dask.records import TaskStep, instances, outcomes
 from ziggy_dask.records.code import digest_of
+from ziggy_dask.records.jobs import JobRecord, job_named
 from ziggy_dask.workers import (
     BatchResult,
     Halting,
@@ -172,6 +173,7 @@ class InstanceRun:
             self._in_flight.results_of(futures),
             self._performer.token_of,
             self._spared,
+            self._job_of,
         )
         results = [one.result for one in ended.values() if one.result]
         remember(self._client, self._in_flight.needed(ended), LIMIT_S)
@@ -180,6 +182,10 @@ class InstanceRun:
         for key, one in ended.items():
             self._note(key, one)
         self._in_flight.release(lambda key: bool(self._progress.waiters(key)))
+
+    def _job_of(self, name: str) -> JobRecord | None:
+        """Return the record of a job; None: there is none of that name."""
+        return job_named(self._site.database, name)
 
     def _record(self, results: Sequence[BatchResult]) -> None:
         """Put outcomes on record, all in one transaction, and tell of them."""

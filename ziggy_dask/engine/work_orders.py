@@ -26,9 +26,11 @@ from ziggy_dask.planning import (
     Unit,
 )
 from ziggy_dask.receipt import ModelVersion, applicable, model_path
+from ziggy_dask.records.attempts import Growth
 from ziggy_dask.workers import ModelFile, Sink, Source, Work
 
 NO_CHANGES: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+UNGROWN = Growth()
 
 
 def work_of(
@@ -42,7 +44,7 @@ def work_of(
     allocations: Mapping[str, bytes],
     changes: Mapping[str, Mapping[str, object]] = NO_CHANGES,
     attempt: int = 0,
-    resubmits: int = 0,
+    grown: Growth = UNGROWN,
 ) -> Work:
     """Return what the subtasks of a task have in common.
 
@@ -66,8 +68,8 @@ def work_of(
         Parameters that were changed for its restart, by set and name.
     attempt
         How often it was restarted or planned again.
-    resubmits
-        How often it was restarted by itself; its time limit grows by that.
+    grown
+        How often it was restarted by itself for want of time; its limit grows by that.
     """
     node = context.pipeline.by_name[task.node]
     if isinstance(node.step, DataReceiptStep):
@@ -81,7 +83,7 @@ def work_of(
         unit=dict(task.unit.values),
         unit_name=task.unit.name,
         step=node.step,
-        limit_s=node.limit_s * node.retry.time**resubmits,
+        limit_s=node.limit_s * node.retry.time**grown.time,
         root=context.pipeline.root,
         code_version=context.record.code_version,
         sets=sets_of_node(context, node, changes),

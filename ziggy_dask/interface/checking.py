@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from ziggy_dask.compute import open_client
 from ziggy_dask.compute.batch import commands_of
 from ziggy_dask.compute.hosted import check_call
-from ziggy_dask.compute.jobs import NoAnswer, ask
+from ziggy_dask.compute.jobs import NoAnswer, ask, find
 from ziggy_dask.compute.script import check_jobs, example_of, job_script
 from ziggy_dask.definitions import (
     AddressCompute,
@@ -94,8 +94,10 @@ def connect_cluster(file: str | os.PathLike[str]) -> Iterator[str]:
         count = len(client.scheduler_info(n_workers=-1)["workers"])
         yield f"compute: {kind_of(cluster.compute)} has {count} workers"
     for environment in cluster.environments:
-        query = commands_of(environment.batch).query
-        said = ask(query, []) if query.is_complete else {}
+        commands = commands_of(environment.batch)
+        said: object = ask(commands.query, []) if commands.query.is_complete else ""
+        if commands.find:
+            said = find(commands, "ziggy-check")
         if isinstance(said, NoAnswer):
             raise ClusterError(f"environment {environment.name!r}: {said.words}")
         yield f"environment {environment.name}: {environment.batch.value} answers"

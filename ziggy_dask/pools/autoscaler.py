@@ -47,6 +47,7 @@ from ziggy_dask.pools.submissions import (
 from ziggy_dask.pools.submitter import Order, Submitted, Submitter, title_of
 from ziggy_dask.records import instances
 from ziggy_dask.records.alerts import Severity
+from ziggy_dask.records.attempts import Growth
 from ziggy_dask.records.jobs import JobRecord, jobs
 
 if TYPE_CHECKING:
@@ -296,9 +297,10 @@ class _Keeper:
         room = allowed(intake, environment.max_jobs, len(here), time.monotonic())
         orders = []
         for load in mine:
-            instance, node_name, resubmits = load.claim
+            instance, node_name, memory, time_ = load.claim
+            grown = Growth(memory=memory, time=time_)
             pipeline = self._pipeline(instance)
-            needs = needed_by(pipeline.by_name[node_name], resubmits, environment)
+            needs = needed_by(pipeline.by_name[node_name], grown, environment)
             left = load.waiting + load.running + load.coming
             found = estimate(environment, needs, left)
             architecture = environment.architecture(found.architecture)

@@ -105,12 +105,20 @@ def _listed(seen: Sighting, said: JobStatus) -> tuple[Action, ...]:
     job = seen.job
     if said.state.is_final:
         end: tuple[Action, ...] = (Note(status=said, is_end=True), Retire())
-        # Some that failed are held in the queue, or would be tried again.
+        # Some that failed would be tried again.
         return (*end, Cancel()) if said.state is JobState.FAILED else end
+    if said.is_stuck:
+        cause = said.cause
+        if cause is JobCause.NONE:
+            cause = JobCause.NOT_STARTED
+        stuck = replace(said, state=JobState.CANCELLING, cause=cause)
+        return Note(status=stuck, is_end=True), Retire(), Cancel()
     if said.is_suspended:
         ending = replace(said, state=JobState.CANCELLING, cause=JobCause.PREEMPTED)
         words = f"is held by the batch system ({said.comment}); it is cancelled"
         return Note(status=ending), Retire(), Cancel(), Warn(words=words)
+    if said.is_ending and seen.has_worker:
+        return (Retire(),)
     if said.state is JobState.QUEUED and seen.was_listed_running:
         return Note(status=said), Retire(), Warn(words=f"was requeued ({said.comment})")
     if said.state is JobState.QUEUED and seen.has_worker:
@@ -121,6 +129,24 @@ def _listed(seen: Sighting, said: JobStatus) -> tuple[Action, ...]:
     if said.state is not job.state or _is_news(job, said):
         actions = (Note(status=said), *actions)
     return actions
+
+
+def explained(job: JobRecord, status: JobStatus, *, had_worker: bool) -> JobStatus:
+    """Return how a job ended, with the cause that follows from what else is known.
+
+    One that a signal ended after its wall time reached that: Grid Engine and HTCondor tell
+    of the signal alone. One that failed by itself before its worker came did not start it.
+    """
+    if (
+        status.state is JobState.FAILED
+        and status.cause is JobCause.NONE
+        and not had_worker
+    ):
+        return replace(status, cause=JobCause.NOT_STARTED)
+    if status.cause is not JobCause.KILLED or not (status.started and status.ended):
+        return status
+    ran_s = (status.ended - status.started).total_seconds()
+    return replace(status, cause=JobCause.TIME_LIMIT) if ran_s >= job.wall_s else status
 
 
 def _is_news(job: JobRecord, said: JobStatus) -> bool:
@@ -162,7 +188,10 @@ def _cancelling(seen: Sighting) -> tuple[Action, ...]:
 
 def _end_of(job: JobRecord) -> JobState:
     """Return how a job ended that was told to: by itself if its worker was let go."""
-    return JobState.ENDED if job.comment == RETIRED else JobState.CANCELLED
+    if job.comment == RETIRED:
+        return JobState.ENDED
+    is_told = job.cause in (JobCause.NONE, JobCause.PREEMPTED, JobCause.CANCELLED)
+    return JobState.CANCELLED if is_told else JobState.FAILED
 
 
 def _unnumbered(seen: Sighting) -> tuple[Action, ...]:

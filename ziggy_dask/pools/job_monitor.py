@@ -21,7 +21,13 @@ from ziggy_dask.pools import fates
 from ziggy_dask.pools.circuit_breaker import Refusals
 from ziggy_dask.pools.polling import SILENT_S, Answer, Polling, monotonic
 from ziggy_dask.records.alerts import Severity
-from ziggy_dask.records.jobs import JobRecord, jobs, note_job, note_seen
+from ziggy_dask.records.jobs import (
+    JobRecord,
+    job_named,
+    jobs,
+    note_job,
+    note_seen,
+)
 
 _MARGIN_S = 10.0
 """A subtask must end so long before its job does, in seconds."""
@@ -31,7 +37,9 @@ _TELL_S = 60.0
 """So long a batch system may take to tell how a job ended, in seconds."""
 _SEEN_S = 15.0
 """Time between two records of which jobs run, in seconds."""
-_SETTLE_S = 20.0
+LINGERS_S = 10.0
+"""A worker may be here so long after the end of its job, in seconds."""
+_SETTLE_S = 12.0
 """So long the end of a run waits to be told how jobs ended, in seconds."""
 
 
@@ -83,6 +91,8 @@ class JobMonitor:
         self._memories: dict[int, _Memory] = {}
         self._untold: dict[int, JobRecord] = {}
         self._told_words: dict[str, str] = {}
+        self._settled: set[str] = set()
+        self._lingering: dict[str, float] = {}
         self._seen_at = float("-inf")
         self.useful: set[str] = set()
         """Names of jobs whose workers had something to do."""
@@ -121,6 +131,9 @@ class JobMonitor:
                 for action in fates.follow(seen):
                     self._do(job, action, answers.get(job.environment), cancels)
         self._note_seen(open_, answers, workers, now)
+        known = {job.name for job in open_}
+        self._find_given_up(known, answers, workers, in_flight)
+        self._end_lingering(known, workers, now)
         self._learn_endings(answers)
         self._cancel(cancels, now)
         return jobs(self._site.database, only_open=True)
@@ -162,6 +175,8 @@ class JobMonitor:
         deadline = monotonic() + patience_s
         while True:
             left = self.look(is_hurried=True)
+            # One that was just being submitted may have become a job meanwhile.
+            self.end([job for job in left if job.state is not JobState.CANCELLING])
             if monotonic() > deadline or not (left or self._untold):
                 return left
             time.sleep(0.2)
@@ -281,6 +296,50 @@ class JobMonitor:
                 seen.append(job.id)
         note_seen(self._site.database, seen)
 
+    def _find_given_up(
+        self,
+        known: Collection[str],
+        answers: Mapping[str, Answer],
+        workers: Collection[str],
+        in_flight: Collection[int],
+    ) -> None:
+        """Take jobs on record again that are there although they were given up.
+
+        A submission that seemed to fail may make a job minutes later.
+        """
+        numbers: dict[str, str] = {}
+        for answer in answers.values():
+            numbers |= answer.numbers
+        named = {name for name in numbers if name.startswith("ziggy-")}
+        for name in (named | set(workers)) - set(known) - self._settled:
+            job = job_named(self._site.database, name)
+            if job is None or job.number or job.environment not in self._environments:
+                self._settled.add(name)
+                continue
+            number = numbers.get(name) or self._number_of(name)
+            if number and job.id not in in_flight:
+                back = JobStatus(state=JobState.QUEUED, comment=job.comment)
+                note_job(self._site.database, job.id, back, number)
+                self._memories.pop(job.id, None)
+                self._warn(job, f"is there as job {number}, although it was given up")
+
+    def _end_lingering(
+        self, known: Collection[str], workers: Collection[str], now: float
+    ) -> None:
+        """End jobs whose workers are here long after all that is known of their end."""
+        lingering = set(workers) - set(known)
+        self._lingering = {name: self._lingering.get(name, now) for name in lingering}
+        for name, since in self._lingering.items():
+            job = (
+                job_named(self._site.database, name)
+                if now - since > LINGERS_S
+                else None
+            )
+            if job is not None and job.number and job.environment in self._environments:
+                self._warn(job, "had ended, and its worker is here; it is cancelled")
+                self.end([job])
+                self.retiring.add(name)
+
     def _memory(self, job: JobRecord) -> _Memory:
         if job.id not in self._memories:
             self._memories[job.id] = _Memory(queued_until=job.submitted.timestamp())
@@ -322,7 +381,7 @@ class JobMonitor:
             self._warn(job, f"is there as job {number}, although its submission failed")
 
     def _note(self, job: JobRecord, action: fates.Note) -> None:
-        status = action.status
+        status = self._explained(job, action.status)
         if action.is_end:
             if status.comment == fates.LEFT:
                 self._untold[job.id] = replace(
@@ -334,6 +393,10 @@ class JobMonitor:
         if action.is_end:
             self._weigh(job, status)
 
+    def _explained(self, job: JobRecord, status: JobStatus) -> JobStatus:
+        came = self._memory(job).worker_since is not None or job.name in self.useful
+        return fates.explained(job, status, had_worker=came)
+
     def _with_log(self, job: JobRecord, status: JobStatus) -> JobStatus:
         """Add what the log of a job says of its end, where the batch system does not."""
         if status.state is JobState.ENDED and job.name in self.useful:
@@ -342,7 +405,7 @@ class JobMonitor:
         cause, line = decisive_line(read_logs(directory, job.name, job.number))
         if not line:
             return status
-        if status.cause in (JobCause.NONE, JobCause.KILLED):
+        if status.cause in (JobCause.NONE, JobCause.KILLED, JobCause.NOT_STARTED):
             status = replace(status, cause=cause)
         return replace(status, comment=f"{status.comment}: {line}")
 
@@ -367,7 +430,7 @@ class JobMonitor:
             said = answer.told.get(job.number)
             if said is not None and said.state.is_final:
                 del self._untold[job.id]
-                said = self._with_log(job, said)
+                said = self._with_log(job, self._explained(job, said))
                 note_job(self._site.database, job.id, said)
                 if job.name in self.useful:
                     self._tell_loss(job, said)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ziggy_dask.compute.batch import Commands, Told
 from ziggy_dask.compute.jobs import NoAnswer, ask, find
+from ziggy_dask.definitions import JobCause
 from ziggy_dask.records.jobs import JobRecord
 
 ASK_S = 3.0
@@ -94,11 +95,19 @@ def _asked(
     if isinstance(told, NoAnswer):
         return told
     if commands.history is not None:
-        missing = [number for number in ids if number not in told]
-        if missing:
-            ended = ask(commands.history, missing)
-            if not isinstance(ended, NoAnswer):
-                told = {**ended, **told}
+        # Who cancelled a job only the history tells, if at all.
+        untold = [
+            number
+            for number in ids
+            if number not in told or told[number].cause is JobCause.CANCELLED
+        ]
+        ended = ask(commands.history, untold) if untold else {}
+        if not isinstance(ended, NoAnswer):
+            told |= {
+                number: said
+                for number, said in ended.items()
+                if number not in told or (number in untold and said.state.is_final)
+            }
     numbers = {said.name: number for number, said in told.items() if said.name}
     has_names = commands.query.is_complete and (not told or bool(numbers))
     unnumbered = [job for job in jobs if not job.number]

@@ -6,7 +6,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _NAME = 48
 """Longest name of a job without what makes it unique."""
+_CLOSE_S = 2.0
+"""So long the end of a run waits for a submission that is under way, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,10 +108,12 @@ class Submitter:
         return [one for name in done for one in self._futures.pop(name).result()]
 
     def close(self) -> None:
-        """Submit nothing more, and wait for the submission that is under way."""
+        """Submit nothing more, and wait a little for what is under way.
+
+        A job that is made later than that is on record, and is found by its name.
+        """
         self._ended.set()
-        for future in self._futures.values():
-            future.result()
+        wait(self._futures.values(), timeout=_CLOSE_S)
 
     def _submit_all(self, orders: list[Order]) -> list[Submitted]:
         results: list[Submitted] = []

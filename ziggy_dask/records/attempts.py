@@ -49,6 +49,46 @@ class EarlierSubtask:
     """Traceback of its failure."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How often a task's restarts by themselves asked for more, each after a want of it."""
+
+    memory: int = 0
+    """Restarts after subtasks that lacked memory."""
+    time: int = 0
+    """Restarts after subtasks that lacked time."""
+
+
+@patiently
+def growth(database: Database, task: int, attempt: int, resubmits: int) -> Growth:
+    """Return how often the last restarts of a task by themselves asked for more.
+
+    Parameters
+    ----------
+    database
+        The records.
+    task
+        Number of the task.
+    attempt
+        How often it was restarted.
+    resubmits
+        How often of these, at last, by itself.
+    """
+    if not resubmits:
+        return Growth()
+    row = EarlierSubtaskRow
+    query = (
+        select(row.cause, func.count(row.attempt.distinct()))
+        .where(row.task_id == task, row.attempt >= attempt - resubmits)
+        .group_by(row.cause)
+    )
+    with database.reading() as connection:
+        found = {Cause(cause): count for cause, count in connection.execute(query)}
+    return Growth(
+        memory=found.get(Cause.OUT_OF_MEMORY, 0), time=found.get(Cause.TIME_LIMIT, 0)
+    )
+
+
 @patiently
 def earlier_subtasks(database: Database, task: int) -> list[EarlierSubtask]:
     """Return the earlier attempts of the subtasks of a task, by attempt and number."""

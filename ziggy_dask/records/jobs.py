@@ -136,9 +136,15 @@ _UNSEEN = timedelta(minutes=2)
 
 def _times(row: Any, told: JobStatus, now: datetime) -> dict[str, Any]:
     values: dict[str, Any] = {}
+    if row.ended is not None and not told.state.is_final:
+        values["ended"] = None  # it was given up, and is there
     if told.state is JobState.QUEUED and row.started is not None:
         ran = max(((row.seen or row.started) - row.started).total_seconds(), 0.0)
-        return {"started": None, "seen": None, "earlier_s": row.earlier_s + ran}
+        return values | {
+            "started": None,
+            "seen": None,
+            "earlier_s": row.earlier_s + ran,
+        }
     if told.state is JobState.RUNNING or told.started:
         started = _within(row.submitted, told.started, now, row.started)
         values["started"] = started
@@ -238,6 +244,15 @@ def jobs(
         query = query.where(JobRow.state.not_in(final))
     with database.reading() as connection:
         return [_from_row(row) for row in connection.execute(query)]
+
+
+@patiently
+def job_named(database: Database, name: str) -> JobRecord | None:
+    """Return the job with a name; None: there is none."""
+    query = select(JobRow.__table__).where(JobRow.name == name)
+    with database.reading() as connection:
+        row = connection.execute(query).first()
+    return None if row is None else _from_row(row)
 
 
 def _from_row(row: Any) -> JobRecord:

@@ -100,7 +100,7 @@ SEEN = {
         {
             "301.0": (JobState.QUEUED, JobCause.NONE, None),
             "302.0": (JobState.RUNNING, JobCause.NONE, None),
-            "303.0": (JobState.FAILED, JobCause.TIME_LIMIT, None),
+            "303.0": (JobState.QUEUED, JobCause.TIME_LIMIT, None),
         },
     ),
     "condor_history.json": (
@@ -275,9 +275,108 @@ def test_what_a_job_of_pbs_used_tells_why_a_signal_ended_it(used, cause):
     assert (one.cause, one.exit_code) == (cause, 143)
 
 
-def test_a_job_of_grid_engine_in_error_does_not_wait_any_more():
-    text = (TEXTS / "qstat_sge.xml").read_text().replace("hqw", "Eqw")
-    assert sge.read_qstat(text)["16"].state is JobState.FAILED
+LINE = "8|{}|0|N/A|N/A|{}|ziggy-a|\n"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "launch_failed_requeued_held",
+        "(launch failed requeued held)",
+        "JobHoldMaxRequeue",
+        "QOSMaxWallDurationPerJobLimit",
+        "PartitionTimeLimit",
+        "InvalidAccount",
+    ],
+)
+def test_a_job_of_slurm_that_can_not_begin_by_itself_is_stuck(reason):
+    assert slurm.read_squeue(LINE.format("PENDING", reason))["8"].is_stuck
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("Resources", "Priority", "None", "JobHeldUser", "ReqNodeNotAvail"),
+        *("AssocMaxJobsLimit", "QOSMaxJobsPerUserLimit", "PartitionDown", "BeginTime"),
+        *("QOSMaxCpuPerUserLimit", "AssocGrpCpuLimit", "NodeDown", "Licenses"),
+    ],
+)
+def test_what_passes_is_waited_for(reason):
+    assert not slurm.read_squeue(LINE.format("PENDING", reason))["8"].is_stuck
+
+
+@pytest.mark.parametrize(
+    ("job", "is_stuck"),
+    [
+        ({"job_state": "Q", "comment": "Not Running: Server dynamic"}, False),
+        ({"job_state": "Q", "comment": "Can Never Run: Insufficient ncpus"}, True),
+        ({"job_state": "H", "Hold_Types": "u"}, False),
+        ({"job_state": "H", "Hold_Types": "s"}, True),
+        (
+            {
+                "job_state": "H",
+                "Hold_Types": "n",
+                "comment": "job held, too many failed attempts to run",
+            },
+            True,
+        ),
+        ({"job_state": "R", "comment": "Can Never Run"}, False),
+    ],
+)
+def test_a_job_of_pbs_that_can_not_begin_by_itself_is_stuck(job, is_stuck):
+    text = json.dumps({"pbs_server": "p", "Jobs": {"8.p": job}})
+    assert pbs.read_qstat(text)["8"].is_stuck == is_stuck
+
+
+def test_a_job_in_error_of_grid_engine_and_a_held_one_of_htcondor_are_stuck():
+    text = (TEXTS / "qstat_sge.xml").read_text()
+    assert not sge.read_qstat(text)["16"].is_stuck
+    assert sge.read_qstat(text.replace("hqw", "Eqw"))["16"].is_stuck
+    held = {number: one.is_stuck for number, one in read("condor_q.json").items()}
+    assert held == {"301.0": False, "302.0": False, "303.0": True}
+
+
+def test_a_job_that_is_being_ended_says_so():
+    running = (TEXTS / "qstat_sge.xml").read_text()
+    assert not any(one.is_ending for one in sge.read_qstat(running).values())
+    for word in ("dr", "dt"):
+        text = running.replace("<state>r</state>", f"<state>{word}</state>")
+        assert any(one.is_ending for one in sge.read_qstat(text).values())
+    assert slurm.read_squeue(LINE.format("COMPLETING", ""))["8"].is_ending
+    assert not slurm.read_squeue(LINE.format("RUNNING", ""))["8"].is_ending
+    text = json.dumps({"pbs_server": "p", "Jobs": {"8.p": {"job_state": "E"}}})
+    assert pbs.read_qstat(text)["8"].is_ending
+
+
+def test_names_of_fields_before_the_jobs_of_slurm_are_none_of_a_job():
+    head = "JOBID|STATE|EXIT_CODE|START_TIME|END_TIME|REASON|NAME|\n"
+    assert slurm.read_squeue(head) == {}
+    line = LINE.format("RUNNING", "None")
+    assert slurm.read_squeue(head + line) == slurm.read_squeue(line)
+    with pytest.raises(ValueError, match="not a line about a job"):
+        slurm.read_squeue(line + head)
+
+
+def test_who_removes_a_job_of_htcondor_that_was_evicted_is_its_own_rule():
+    """The rule that our jobs have: one that was evicted does not begin again."""
+    job = {"ClusterId": 8, "ProcId": 0, "JobStatus": 3}
+    rule = (
+        "The job attribute PeriodicRemove expression '(JobStatus == 1 && NumJobStarts "
+        "> 0)' evaluated to TRUE"
+    )
+    for reason, cause in (
+        (rule, JobCause.PREEMPTED),
+        ("via condor_rm (by user me)", JobCause.CANCELLED),
+    ):
+        text = json.dumps([job | {"RemoveReason": reason}])
+        assert condor.read_condor(text)["8.0"].cause is cause
+
+
+def test_a_signal_that_nobody_explains_is_told_as_one():
+    text = "8|FAILED|9|2026-11-25T14:43:42|2026-11-25T14:44:10|\n"
+    assert slurm.read_squeue(text)["8"].cause is JobCause.KILLED
+    text = "8|FAILED|768|2026-11-25T14:43:42|2026-11-25T14:44:10|\n"
+    assert slurm.read_squeue(text)["8"].cause is JobCause.NONE
 
 
 def test_ids_are_filled_in():

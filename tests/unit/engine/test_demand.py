@@ -49,7 +49,7 @@ def load(
 ):
     return Load(
         soon=soon,
-        claim=(1, "a", 0),
+        claim=(1, "a", 0, 0),
         seconds=seconds,
         waiting=waiting,
         running=running,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -22,6 +22,7 @@ from ziggy_dask.pools.fates import (
     Retire,
     Sighting,
     Warn,
+    explained,
     follow,
 )
 from ziggy_dask.records.jobs import JobRecord
@@ -64,6 +65,8 @@ def kinds(sighting: Sighting) -> list[type]:
 
 
 ENDED = said(S.FAILED, "TIMEOUT", cause=JobCause.TIME_LIMIT)
+STUCK = said(S.QUEUED, "PENDING: launch_failed_requeued_held", is_stuck=True)
+ENDING = said(S.RUNNING, "COMPLETING", is_ending=True)
 HELD = said(S.RUNNING, "SUSPENDED", is_suspended=True)
 
 
@@ -104,6 +107,15 @@ HELD = said(S.RUNNING, "SUSPENDED", is_suspended=True)
             [Retire, Warn],
         ),
         (seen(S.RUNNING, HELD, has_worker=True), [Note, Retire, Cancel, Warn]),
+        # It never begins by itself.
+        (seen(S.QUEUED, STUCK), [Note, Retire, Cancel]),
+        (seen(S.RUNNING, STUCK, was_listed_running=True), [Note, Retire, Cancel]),
+        (seen(S.CANCELLING, STUCK, cancels=1, since_cancel_s=5), [Cancel]),
+        # Its processes have gone, or their node does not answer.
+        (seen(S.RUNNING, ENDING, has_worker=True), [Retire]),
+        (seen(S.RUNNING, ENDING), []),
+        (seen(S.QUEUED, ENDING), [Note]),
+        (seen(S.RUNNING, replace(ENDING, state=S.FAILED)), [Note, Retire, Cancel]),
         # Word of what a job waits for.
         (seen(S.QUEUED, said(S.QUEUED, "PENDING: Resources")), [Note]),
         (seen(S.QUEUED, said(S.QUEUED, "WORD"), comment="WORD"), []),
@@ -154,12 +166,60 @@ def test_a_job_that_was_told_to_end_keeps_the_reason_and_gets_its_times():
     assert not note.is_end
 
 
+def test_a_job_that_was_stuck_ends_as_failed_with_its_cause():
+    (note, *_) = follow(seen(S.QUEUED, STUCK))
+    assert isinstance(note, Note)
+    assert note.is_end
+    assert note.status.cause is JobCause.NOT_STARTED
+    gone = seen(S.CANCELLING, said(S.CANCELLED))
+    gone = replace(gone, job=replace(gone.job, cause=note.status.cause))
+    (end, _) = follow(gone)
+    assert isinstance(end, Note)
+    assert (end.status.state, end.status.cause) == (S.FAILED, JobCause.NOT_STARTED)
+
+
+@pytest.mark.parametrize(
+    ("ran_s", "cause", "explained_by"),
+    [
+        (900.0, JobCause.KILLED, JobCause.TIME_LIMIT),
+        (899.0, JobCause.KILLED, JobCause.KILLED),
+        (1e6, JobCause.OUT_OF_MEMORY, JobCause.OUT_OF_MEMORY),
+        (1e6, JobCause.NONE, JobCause.NONE),
+        (None, JobCause.KILLED, JobCause.KILLED),
+    ],
+)
+def test_what_a_signal_ends_at_its_wall_time_reached_that(ran_s, cause, explained_by):
+    ended = None if ran_s is None else JOB.submitted + timedelta(seconds=ran_s)
+    status = said(S.FAILED, cause=cause, started=JOB.submitted, ended=ended)
+    assert explained(JOB, status, had_worker=True).cause is explained_by
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "had_worker", "expected"),
+    [
+        (S.FAILED, JobCause.NONE, False, JobCause.NOT_STARTED),
+        (S.FAILED, JobCause.NONE, True, JobCause.NONE),
+        (S.FAILED, JobCause.NODE_FAILED, False, JobCause.NODE_FAILED),
+        (S.ENDED, JobCause.NONE, False, JobCause.NONE),
+        (S.CANCELLED, JobCause.NONE, False, JobCause.NONE),
+        (S.RUNNING, JobCause.NONE, False, JobCause.NONE),
+    ],
+)
+def test_what_fails_before_its_worker_comes_did_not_start_it(
+    state, cause, had_worker, expected
+):
+    status = said(state, cause=cause)
+    assert explained(JOB, status, had_worker=had_worker).cause is expected
+
+
 statuses = st.one_of(
     st.none(),
     st.builds(
         said,
         st.sampled_from([S.QUEUED, S.RUNNING, S.ENDED, S.CANCELLED, S.FAILED]),
         is_suspended=st.booleans(),
+        is_stuck=st.booleans(),
+        is_ending=st.booleans(),
     ),
 )
 sightings = st.builds(

@@ -170,10 +170,14 @@ def test_a_job_that_is_held_is_removed(lab, monitor):
     one = lab.submit(7)
     monitor.useful.add(one.name)
     lab.says([job(7, 5, HoldReason="too long", HoldReasonCode=46)])
-    assert monitor.look() == []
-    assert lab.jobs[0].cause is JobCause.TIME_LIMIT
+    assert [one.state for one in monitor.look()] == [JobState.CANCELLING]
     assert lab.calls("condor_rm") == ["condor_rm 7.0"]
     assert "ended: time limit (too long)" in lab.warnings[0]
+    lab.says([], [job(7, 3, RemoveReason="via condor_rm (by user me)")])
+    assert monitor.look() == []
+    (ended,) = lab.jobs
+    assert (ended.state, ended.cause) == (JobState.FAILED, JobCause.TIME_LIMIT)
+    assert ended.comment == "too long"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +234,7 @@ def test_three_jobs_that_do_nothing_close_an_environment(lab, monitor):
         lab.submit(number)
     lab.says([], [job(number, 4, ExitCode=3) for number in (7, 8, 9)])
     monitor.look()
-    reason = "job 9.0 ended before it did anything: completed, exit code 3"
+    reason = "did anything: worker did not start (completed), exit code 3"
     assert reason in lab.site.refusals["lab"]
     assert reason in lab.warnings[0]
 
@@ -298,6 +302,72 @@ def test_a_job_whose_submission_failed_half_way_knows_its_number_itself(lab):
     monitor.look([made.name])
     (adopted,) = monitor.look([made.name])
     assert (adopted.number, adopted.state) == ("7.0", JobState.RUNNING)
+
+
+def test_a_job_that_was_given_up_and_is_there_is_taken_on_record_again(
+    lab, monitor, monkeypatch
+):
+    """A submission that seemed to fail may make a job minutes later."""
+    monkeypatch.setattr(fates, "UNSEEN_S", 0.0)
+    made = lab.submitting()
+    assert monitor.look() == []
+    assert lab.jobs[0].state is JobState.FAILED
+    lab.says([job(9, 1, JobBatchName="ziggy-of-another"), job(8, 1, JobBatchName="x")])
+    assert monitor.look() == []
+    note_job(lab.site.database, made.id, JobStatus(state=JobState.FAILED, comment="x"))
+    lab.submit(3)
+    lab.says([job(3, 1), job(7, 1, JobBatchName=made.name)])
+    monitor.look()
+    again = lab.jobs[0]
+    assert (again.number, again.state, again.ended) == ("7.0", JobState.QUEUED, None)
+    assert "is there as job 7.0, although it was given up" in lab.warnings[-1]
+
+
+def test_a_worker_whose_submission_was_given_up_is_no_stranger(lab, monkeypatch):
+    """Its batch system tells no names, but the worker itself knows its number."""
+    monkeypatch.setattr(fates, "UNNAMED_S", 0.0)
+    made = lab.submitting()
+    (lab.directory / "condor_q.json").unlink()
+    monitor = JobMonitor(
+        lab.site, Refusals(lab.site), Inline(), number_of={made.name: "7.0"}.get
+    )
+    assert monitor.look() == []
+    monitor.look([made.name])
+    (again,) = monitor.look([made.name])
+    assert (again.number, again.state) == ("7.0", JobState.RUNNING)
+
+
+def test_a_worker_that_outlives_its_job_is_sent_away_and_its_job_cancelled(
+    lab, monitor, monkeypatch
+):
+    one = lab.submit(7)
+    lab.says([], [job(7, 4, ExitCode=0)])
+    assert monitor.look([one.name]) == []
+    monitor.retiring.clear()
+    monitor.look([one.name])
+    assert monitor.retiring == set()
+    monkeypatch.setattr("ziggy_dask.pools.job_monitor.LINGERS_S", 0.0)
+    monitor.look([one.name])
+    assert monitor.retiring == {one.name}
+    assert "had ended, and its worker is here" in lab.warnings[-1]
+    assert lab.calls("condor_rm")[-1] == "condor_rm 7.0"
+
+
+def test_a_job_that_never_begins_is_cancelled_and_counts_as_of_no_use(lab, monitor):
+    for number in (7, 8, 9):
+        lab.submit(number)
+    lab.says(
+        [
+            job(n, 5, HoldReason="no such directory", HoldReasonCode=14)
+            for n in (7, 8, 9)
+        ]
+    )
+    assert {one.state for one in monitor.look()} == {JobState.CANCELLING}
+    assert {one.cause for one in lab.jobs} == {JobCause.NOT_STARTED}
+    reason = "ended before it did anything: worker did not start (no such directory)"
+    assert reason in lab.site.refusals["lab"]
+    monitor.look()
+    assert len(lab.warnings) == 1
 
 
 def test_a_job_that_was_never_made_is_forgotten_when_the_listing_lacks_its_name(

@@ -29,6 +29,11 @@ def told(state: JobState, started=None, ended=None) -> JobStatus:
     return JobStatus(state=state, comment="", started=started, ended=ended)
 
 
+def test_a_job_that_was_given_up_and_is_there_has_not_ended():
+    assert _times(row(ended=at(3)), told(JobState.QUEUED), at(60)) == {"ended": None}
+    assert "ended" not in _times(row(), told(JobState.RUNNING), at(60))
+
+
 def test_waiting_costs_nothing():
     assert _times(row(), told(JobState.QUEUED), at(60)) == {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class Command:
     """Reads what it prints; raises `ValueError` for what can't be an answer."""
     nothing: str = ""
     """What it complains of when it knows none of the jobs, or not all of them."""
+    may_be_blank: bool = False
+    """Whether it prints nothing at all, and does not complain, when it knows no job."""
     is_complete: bool = True
     """Whether it prints all jobs of the user, so that one can be found by its name."""
 
@@ -39,6 +42,8 @@ class Commands:
     """Prints all jobs that have not ended, and those that have if it can."""
     cancel: tuple[str, ...]
     """Cancels the jobs that are named after it."""
+    says: str
+    """Regular expression of what a submission says in the line with the number."""
     history: Command | None = None
     """Prints how jobs ended; None: the query does."""
     find: tuple[str, ...] = ()
@@ -47,6 +52,28 @@ class Commands:
     """Returns the id that a submission is remembered by, of one that `find` prints."""
     job_id: str = ""
     """Environment variable by which a job knows its number."""
+    suffix: str = ""
+    """What follows that number in ids."""
+
+    def taken(self, printed: str) -> str:
+        r"""Return the id of the job that a submission made; empty if it does not say.
+
+        Examples
+        --------
+        >>> query = Command(words=("squeue",), read=lambda text: {})
+        >>> says = r"Submitted batch job (\d+)"
+        >>> slurm = Commands(query=query, cancel=("scancel",), says=says)
+        >>> slurm.taken("2 nodes are down since 2026\nSubmitted batch job 77\n")
+        '77'
+        >>> slurm.taken("2 nodes are down since 2026\n")
+        ''
+        """
+        lines = (line.strip() for line in reversed(printed.splitlines()))
+        matches = (re.search(self.says, line) for line in lines)
+        found = next((match for match in matches if match), None)
+        if found is None:
+            return ""
+        return next(group for group in found.groups() if group) + self.suffix
 
 
 def filled(words: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:

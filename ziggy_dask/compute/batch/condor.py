@@ -14,11 +14,12 @@ _STATES = {
     2: (JobState.RUNNING, "running"),
     3: (JobState.CANCELLED, "removed"),
     4: (JobState.ENDED, "completed"),
-    5: (JobState.FAILED, "held"),
+    5: (JobState.QUEUED, "held"),
     6: (JobState.RUNNING, "transferring output"),
     7: (JobState.RUNNING, "suspended"),
 }
 _HOLDS = {
+    **dict.fromkeys((6, 7, 8, 9, 10, 12, 13, 14), JobCause.NOT_STARTED),
     34: JobCause.OUT_OF_MEMORY,
     46: JobCause.TIME_LIMIT,
     47: JobCause.TIME_LIMIT,
@@ -49,7 +50,9 @@ def _status(job: Mapping[str, object]) -> JobStatus:
     state, word = _STATES[number]
     cause = JobCause.NONE
     if state is JobState.CANCELLED:
-        cause = JobCause.CANCELLED
+        evicted = str(job.get("RemoveReason", ""))
+        is_ours = "NumJobStarts > 0" in evicted
+        cause = JobCause.PREEMPTED if is_ours else JobCause.CANCELLED
     if word == "suspended":
         cause = JobCause.PREEMPTED
     if word == "held":
@@ -68,12 +71,15 @@ def _status(job: Mapping[str, object]) -> JobStatus:
         comment=str(reason or word),
         cause=cause,
         exit_code=code,
-        started=from_epoch(job.get("JobCurrentStartDate")),
+        started=None
+        if state is JobState.QUEUED
+        else from_epoch(job.get("JobCurrentStartDate")),
         ended=from_epoch(job.get("CompletionDate") or job.get("EnteredCurrentStatus"))
         if state.is_final
         else None,
         name=str(job.get("JobBatchName", "")),
         is_suspended=word == "suspended",
+        is_stuck=word == "held",
     )
 
 
@@ -88,11 +94,15 @@ HTCONDOR = Commands(
     query=Command(
         words=("condor_q", "-json", "-attributes", _FIELDS),
         read=read_condor,
+        may_be_blank=True,
     ),
     cancel=("condor_rm",),
+    says=r"submitted to cluster (\d+)|^(\d+)\.0 - \d+\.0$",
+    suffix=".0",
     history=Command(
         words=("condor_history", "-json", "-attributes", _FIELDS, ID),
         read=read_condor,
+        may_be_blank=True,
     ),
 )
 """How HTCondor is spoken to."""

@@ -76,6 +76,7 @@ LSF = Commands(
         nothing="job found",
     ),
     cancel=("bkill",),
+    says=r"Job <(\d+)> is submitted",
     job_id="LSB_JOBID",
 )
 """How LSF is spoken to."""

@@ -33,6 +33,8 @@ _REASONS = {
 _DELETED = "91"
 """Substate of PBS: the job was deleted before it ended."""
 _SUSPENDED = "SU"
+_NEVER = re.compile(r"can never run|too many failed attempts", re.IGNORECASE)
+"""Comments on jobs that wait for what does not come by itself: the scheduler's of OpenPBS."""
 
 
 def read_qstat(text: str) -> Told:
@@ -73,6 +75,9 @@ def _status(number: str, job: Mapping[str, object]) -> JobStatus:
     name = str(job.get("Job_Name", ""))
     if letter in _STATES:
         is_suspended = letter in _SUSPENDED
+        is_stuck = letter in "QH" and (
+            bool(_NEVER.search(comment)) or "s" in str(job.get("Hold_Types", "n"))
+        )
         return JobStatus(
             state=_STATES[letter],
             comment=comment,
@@ -80,6 +85,8 @@ def _status(number: str, job: Mapping[str, object]) -> JobStatus:
             started=started,
             name=name,
             is_suspended=is_suspended,
+            is_stuck=is_stuck,
+            is_ending=letter == "E",
         )
     if not letter or letter not in _FINAL:
         raise ValueError(f"{letter!r} is not a state of job {number}")
@@ -151,6 +158,7 @@ PBS = Commands(
         is_complete=False,
     ),
     cancel=("qdel",),
+    says=r"^(\d+)(?:\.[\w.:-]+)?$",
     find=("qselect", "-x", "-N", NAME),
     short_id=short_id,
     job_id="PBS_JOBID",

@@ -30,9 +30,8 @@ def read_qstat(text: str) -> Told:
             raise ValueError(f"{word!r} is not a state of job {number!r}")
         state = JobState.QUEUED
         is_suspended = False
-        if "E" in word:
-            state = JobState.FAILED
-        elif job.get("state") == "running":
+        is_stuck = "E" in word
+        if not is_stuck and job.get("state") == "running":
             state = JobState.RUNNING
             is_suspended = bool(_SUSPENDED.search(word))
         found[number] = JobStatus(
@@ -42,6 +41,8 @@ def read_qstat(text: str) -> Told:
             started=from_iso(job.findtext("JAT_start_time", "")),
             name=job.findtext("JB_name", ""),
             is_suspended=is_suspended,
+            is_stuck=is_stuck,
+            is_ending=state is JobState.RUNNING and "d" in word,
         )
     return found
 
@@ -99,6 +100,7 @@ def _status(job: Mapping[str, str]) -> JobStatus:
 SGE = Commands(
     query=Command(words=("qstat", "-xml"), read=read_qstat),
     cancel=("qdel",),
+    says=r"Your job (\d+) \(.*\) has been submitted|^(\d+)$",
     history=Command(
         words=("qacct", "-E", "-d", "1", "-j", "ziggy-*"),
         read=read_qacct,

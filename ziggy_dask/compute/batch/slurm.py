@@ -50,6 +50,14 @@ _CAUSES = {
     "OUT_OF_MEMORY": JobCause.OUT_OF_MEMORY,
 }
 
+_NEVER = re.compile(
+    r"launch[ _]failed[ _]requeued[ _]held|JobHoldMaxRequeue|BadConstraints|"
+    r"DependencyNeverSatisfied|PartitionTimeLimit|InvalidAccount|InvalidQOS|"
+    r"AccountNotAllowed|QOSNotAllowed|ReservationDeleted|(Assoc|QOS)Max\w+PerJob\w*|"
+    r"QOSMin\w+|MaxMemPerLimit",
+    re.IGNORECASE,
+)
+"""Reasons of jobs that wait for what does not come by itself: job_state_reason_string_."""
 _NUMBER = re.compile(r"\d+([_+]\S*)?")
 _CODE = re.compile(r"\d+(:\d+)?|")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d|N/A|NONE|None|Unknown|")
@@ -59,8 +67,9 @@ _UNTOLD = ("", "None", "N/A", "(null)")
 def read_squeue(text: str) -> Told:
     r"""Return what ``squeue`` printed, one line per job.
 
-    Its format is ``JobArrayID|State|exit_code|StartTime|EndTime|Reason|Name|``; a wrapper
-    of a site may print the first five only.
+    Its format is ``JobArrayID|State|exit_code|StartTime|EndTime|Reason|Name|``, with the
+    names of the fields in the first line; a wrapper of a site may print the first five only,
+    and no names.
 
     Raises
     ------
@@ -74,7 +83,9 @@ def read_squeue(text: str) -> Told:
     """
     if text and not text.endswith("|\n"):
         raise ValueError(f"its last line is cut off: {text[-80:]!r}")
-    return dict(_row(line.strip().removesuffix("|")) for line in text.splitlines())
+    lines = [line.strip().removesuffix("|") for line in text.splitlines()]
+    is_headed = bool(lines) and lines[0].split("|")[1:2] == ["STATE"]
+    return dict(_row(line) for line in lines[is_headed:])
 
 
 def read_sacct(text: str) -> Told:
@@ -111,15 +122,19 @@ def _status(
     started, ended = times
     has_begun = state is not JobState.QUEUED
     is_told = state is JobState.QUEUED and reason not in _UNTOLD
+    exit_code = _code(code) if state.is_final else None
+    signalled = JobCause.KILLED if (exit_code or 0) > 128 else JobCause.NONE
     return JobStatus(
         state=state,
         comment=f"{word}: {reason}" if is_told else word,
-        cause=_CAUSES.get(first, JobCause.NONE),
-        exit_code=_code(code) if state.is_final else None,
+        cause=_CAUSES.get(first, signalled),
+        exit_code=exit_code,
         started=from_iso(started) if has_begun else None,
         ended=from_iso(ended) if state.is_final else None,
         name=name,
         is_suspended=first in ("SUSPENDED", "STOPPED"),
+        is_stuck=is_told and bool(_NEVER.search(reason)),
+        is_ending=first == "COMPLETING",
     )
 
 
@@ -140,18 +155,20 @@ _FIELDS = ("JobArrayID", "State", "exit_code", "StartTime", "EndTime", "Reason",
 SLURM = Commands(
     query=Command(
         words=(
-            *("squeue", "--noheader", "--me", "--states=all"),
+            *("squeue", "--me", "--states=all"),
             "--Format=" + ",".join(f"{field}:|" for field in _FIELDS),
         ),
         read=read_squeue,
     ),
     cancel=("scancel", "--quiet"),
+    says=r"Submitted batch job (\d+)|^(\d+)(?:;\S+)?$",
     history=Command(
         words=(
             *("sacct", "--noheader", "--parsable2", "--allocations"),
             *("--format=JobID,State,ExitCode,Start,End", "--jobs", IDS),
         ),
         read=read_sacct,
+        may_be_blank=True,
     ),
     job_id="SLURM_JOB_ID",
 )

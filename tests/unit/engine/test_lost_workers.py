@@ -1,0 +1,96 @@
+"""Subtasks that were lost with a job: what the batch system says of its end counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from ziggy_dask.definitions import JobCause, JobState
+from ziggy_dask.engine import lost_workers
+from ziggy_dask.engine.in_flight import Ended
+from ziggy_dask.engine.lost_workers import with_last_words
+from ziggy_dask.records.jobs import JobRecord
+from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
+
+JOB = JobRecord(
+    id=1,
+    name="ziggy-fit-1-light-3f9a",
+    number="7",
+    instance=1,
+    environment="lab",
+    architecture="node",
+    queue="",
+    wall_s=900.0,
+    cost_per_hour=1.0,
+    state=JobState.FAILED,
+    comment="OUT_OF_MEMORY: Detected 1 oom_kill event",
+    cause=JobCause.OUT_OF_MEMORY,
+    exit_code=137,
+    submitted=datetime.now(UTC),
+    started=None,
+    ended=None,
+)
+
+
+def lost(worker: str, *states: SubtaskState) -> Ended:
+    outcomes = tuple(
+        Outcome(
+            subtask=number,
+            state=state,
+            cause=Cause.WORKER_LOST,
+            message="its worker died",
+            started_s=0.0,
+        )
+        for number, state in enumerate(states)
+    )
+    result = BatchResult(index=0, outcomes=outcomes)
+    return Ended(result=result, is_lost=True, worker=worker)
+
+
+def told(monkeypatch, one: Ended, records) -> BatchResult:
+    """Return what is made of a loss of which no nanny has told anything."""
+    monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: {})
+    monkeypatch.setattr(lost_workers, "_LOOK_S", 0.0)
+    found = with_last_words(None, {"k": one}, str, set(), lambda name: next(records))
+    (ended,) = found.values()
+    assert ended.result is not None
+    return ended.result
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (JobCause.OUT_OF_MEMORY, Cause.OUT_OF_MEMORY),
+        (JobCause.TIME_LIMIT, Cause.TIME_LIMIT),
+        (JobCause.NODE_FAILED, Cause.WORKER_LOST),
+        (JobCause.PREEMPTED, Cause.WORKER_LOST),
+        (JobCause.KILLED, Cause.WORKER_LOST),
+    ],
+)
+def test_the_end_of_the_job_is_told_as_soon_as_it_is_known(
+    monkeypatch, cause, expected
+):
+    running = replace(JOB, state=JobState.RUNNING, cause=JobCause.NONE, comment="")
+    records = iter([running, running, replace(JOB, cause=cause)])
+    one = lost(f"{JOB.name}.2", SubtaskState.FAILED, SubtaskState.BLOCKED)
+    failed, blocked = told(monkeypatch, one, records).outcomes
+    assert failed.cause is expected
+    assert f"job 7 ended: {cause.value} (OUT_OF_MEMORY: Detected" in failed.message
+    assert (blocked.cause, blocked.message) == (Cause.WORKER_LOST, "its worker died")
+
+
+def test_what_a_subtask_that_lacked_memory_needs_is_said(monkeypatch):
+    one = lost(JOB.name, SubtaskState.FAILED)
+    (failed,) = told(monkeypatch, one, iter([JOB])).outcomes
+    assert failed.message.endswith("more 'memory', or 'retry: {memory: 2}'")
+
+
+def test_nothing_is_said_of_jobs_that_nobody_knows_or_that_do_not_end(monkeypatch):
+    monkeypatch.setattr(lost_workers, "_JOB_NEWS_S", -1.0)
+    running = replace(JOB, state=JobState.RUNNING)
+    for worker, records in (("", [JOB]), ("3", [None]), (JOB.name, [running])):
+        one = lost(worker, SubtaskState.FAILED)
+        (failed,) = told(monkeypatch, one, iter(records)).outcomes
+        assert (failed.cause, failed.message) == (Cause.WORKER_LOST, "its worker died")
