@@ -173,6 +173,10 @@ class Form:
         return _DECODE[self.kind](self, stored)
 
 
+_PLAIN_ARRAYS = (np.ndarray, np.memmap, np.char.chararray, np.recarray, np.matrix)
+"""Kinds of arrays that are nothing but their values."""
+
+
 def form_of(variable: xr.Variable) -> Form:
     """Return how a variable is stored.
 
@@ -187,6 +191,7 @@ def form_of(variable: xr.Variable) -> Form:
     dtype = variable.dtype
     if not isinstance(dtype, np.dtype):
         return _extension_form(variable)
+    _require_plain(variable)
     if dtype.kind in "biufc":
         if dtype.char in "gG":
             wide = "complex128" if dtype.kind == "c" else "float64"
@@ -222,6 +227,27 @@ def form_of(variable: xr.Variable) -> Form:
             "split it into a variable for each field"
         )
     raise Unstorable(f"is of type {dtype}, which can't be stored; convert it")
+
+
+def _require_plain(variable: xr.Variable) -> None:
+    """Refuse arrays that are more than their numbers, such as those with a unit."""
+    data = variable._data
+    data = getattr(data, "_meta", data)  # of blocks that Dask makes
+    is_foreign = (
+        type(data) not in _PLAIN_ARRAYS
+        if isinstance(data, np.ndarray)
+        else hasattr(data, "__array_function__")
+    )
+    if not is_foreign:
+        return
+    kind = f"{type(data).__module__}.{type(data).__qualname__}"
+    unit = getattr(data, "units", getattr(data, "unit", None))
+    told = f" in {str(unit)!r}" if unit is not None else ""
+    fix = ", with its unit in the attribute 'units'" if unit is not None else ""
+    raise Unstorable(
+        f"is an array of {kind}{told}, of which only the numbers could be stored; "
+        f"make it a plain NumPy array{fix}"
+    )
 
 
 def values_of(variable: xr.Variable) -> Any:

@@ -333,7 +333,7 @@ def _order_misfit(dimension: str, expected: Labels, dataset: xr.Dataset) -> str:
     if Labels(dataset[dimension].values).texts() == expected.texts():
         return ""
     return (
-        f"its labels along {dimension!r} are {list(dataset[dimension].values)[:3]}, but "
+        f"its labels along {dimension!r} are {dataset[dimension].values[:3].tolist()}, but "
         f"the subtask's are {expected.texts()[:3]}; keep their order"
     )
 
@@ -411,4 +411,7 @@ def _is_dict(value: object) -> TypeGuard[Mapping[Any, Any]]:
 
 
 def _what(value: object) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    if value is None:
+        return "nothing"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

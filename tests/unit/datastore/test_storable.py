@@ -1,9 +1,11 @@
 import re
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from astropy import units
 
 from ziggy_dask.datastore import (
     Labels,
@@ -51,6 +53,52 @@ def test_all_faults_are_named_at_once():
     assert len(told) == 3
     for name in ("attribute 'who'", "variable 'events'", "variable 'wide'"):
         assert any(text.startswith(name) for text in told)
+
+
+class Counted(np.ndarray):
+    """An array that says more than its numbers."""
+
+
+class Remote(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array of another library, that would give its numbers if it were asked."""
+
+    dtype, shape, ndim = np.dtype(float), (3,), 1
+
+    def __array_function__(self, *arguments):
+        return NotImplemented
+
+    def __array_ufunc__(self, *arguments):
+        return NotImplemented
+
+    def __array__(self, dtype=None, copy=None):
+        return np.arange(3.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.arange(3) * units.m, "Quantity in 'm'.*attribute 'units'"),
+        (da.from_array(np.arange(3) * units.s, asarray=False), "Quantity in 's'"),
+        (np.arange(3).view(Counted), r"test_storable\.Counted"),
+        (Remote(), r"test_storable\.Remote"),
+    ],
+)
+def test_arrays_that_are_more_than_numbers_are_refused_by_name(values, words):
+    dataset = xr.Dataset({"flux": xr.Variable("n", values)})
+    (told,) = faults_of(dataset)
+    assert told.place == "variable 'flux'"
+    assert re.search(words, str(told))
+
+
+def test_arrays_that_are_nothing_but_numbers_are_plain(tmp_path):
+    values = [
+        np.memmap(tmp_path / "numbers", "f8", "w+", shape=3),
+        np.char.array([b"a", b"b ", b""]),
+        da.ones(3),
+    ]
+    for one in values:
+        variable = xr.Variable(["n", "m"][: one.ndim], one)
+        assert not faults_of(xr.Dataset({"flux": variable}))
 
 
 @pytest.mark.parametrize("first", [0, 1])
