@@ -19,7 +19,7 @@ from ziggy_dask.supervisor.triggers import look_for_events
 RESUME = """
     import os, signal, sys
     import ziggy_dask as z
-    from ziggy_dask.engine import accepting, intake
+    from ziggy_dask.engine import accepting, clearing, intake
     from ziggy_dask.datastore.repository import Repository
     from ziggy_dask.engine.publish import reconcile
     from ziggy_dask.records import instances, outcomes, triggers
@@ -60,7 +60,7 @@ STEPS = {
     "after the commit": "die_after(Repository, 'finish_writing')",
     "after its outcome is on record": "die_after(outcomes, 'record')",
     "after it is complete": "die_after(outcomes, 'publish')",
-    "after its manifest was kept": "die_before(intake, 'clean_up')",
+    "after its manifest was kept": "die_before(clearing, 'clean_up')",
     "after its files are gone": "die_before(delivery, '_remove_directories')",
     "after its directories are gone": "die_after(delivery, '_remove_directories')",
     "after its manifest is gone": "die_after(delivery, '_empty')",

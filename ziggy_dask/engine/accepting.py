@@ -44,6 +44,8 @@ class Accepted:
     """The manifest's file; None: there is none."""
     identities: Mapping[str, Identity] | None = None
     """The files that were checked, by name; None: nothing was checked."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that were checked, by name."""
     faults: Mapping[str, str] = field(default_factory=dict)
     """Files that are not taken in though the rest is, and what is wrong with each."""
 
@@ -121,7 +123,11 @@ def accept(
         file.name: file.identity for file in acknowledgement.files if file.identity
     }
     accepted = Accepted(
-        delivery=delivery, manifest=manifest, path=path, identities=identities
+        delivery=delivery,
+        manifest=manifest,
+        path=path,
+        identities=identities,
+        sha256={file.name: file.sha256 for file in acknowledgement.files},
     )
     unlisted = dict.fromkeys(extra, f"is not listed in {path.name}")
     return accepted.without({**_invalid(acknowledgement), **unlisted})

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 
-import icechunk
-
-from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.definitions import DataReceiptStep, Pipeline
 from ziggy_dask.engine.accepting import Accepted, accept, named, quarantines, sorted_out
 from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.clearing import clear_away, remove_empty
+from ziggy_dask.engine.delivery_record import delivered_files, delivery_record
 from ziggy_dask.engine.disk_space import patient
 from ziggy_dask.engine.events import (
     Listener,
@@ -37,34 +33,23 @@ from ziggy_dask.engine.quarantining import (
 from ziggy_dask.errors import ClusterError, DeliveryError, RecordsError, ZiggyError
 from ziggy_dask.planning import Holding, selected_nodes
 from ziggy_dask.receipt import (
-    ChecksumType,
     Delivery,
-    Manifest,
-    ManifestFile,
-    SortedDelivery,
     acknowledge_refusal,
     acknowledgement_name,
-    clean_up,
     delivery_called,
     expected_labels,
     find_deliveries,
     manifest_path,
-    manifest_to_xml,
-    model_path,
-    model_versions,
     read_acknowledgement,
     read_manifest,
     sort_files,
     store_delivery,
     write_acknowledgement,
 )
-from ziggy_dask.receipt.delivery import open_delivered
-from ziggy_dask.receipt.quarantine import move_in, read_quarantine
-from ziggy_dask.receipt.sorting import refusal
+from ziggy_dask.receipt.quarantine import read_quarantine
 from ziggy_dask.records import TaskStep, deliveries, instances, outcomes
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.catalogue import catch_up
-from ziggy_dask.records.deliveries import SEVERAL, DeliveredFile, DeliveryRecord
 from ziggy_dask.records.instances import NewTask, TaskRecord
 from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
 
@@ -203,9 +188,9 @@ def _receive(
     if task.step is TaskStep.COMPLETE:
         if delivery is not None and needs_manifest:
             _record_late(site, pipeline, task, delivery)
-            _clear_away(site, task, delivery)
+            clear_away(site, task, delivery)
         elif needs_manifest:
-            _remove_empty(place / task.unit.strip("[]"))
+            remove_empty(place / task.unit.strip("[]"))
         listen(Progressed(node=task.node, complete=1, failed=0))
         return True
     began = time.time()
@@ -232,7 +217,7 @@ def _receive(
         message = f"the delivery can't be taken in: {type(error).__name__}: {error}"
         return _refuse(site, task, delivery, listen, message, error)
     if needs_manifest:
-        _clear_away(site, task, delivery)
+        clear_away(site, task, delivery)
     else:
         let_out_taken(site, taken)
     listen(Progressed(node=task.node, complete=1, failed=0))
@@ -327,8 +312,8 @@ def _store(
         return _store(site, pipeline, task, accepted.without(bad), began)
     if accepted.faults:
         note(site, task, accepted)
-    contents = _contents(pipeline, accepted, delivery, session)
-    record = _delivery_record(task, accepted, contents)
+    contents = delivered_files(pipeline, accepted, delivery, session)
+    record = delivery_record(task, accepted, contents)
     snapshot = site.repository.finish_writing(
         tip,
         session,
@@ -376,84 +361,8 @@ def _record_late(
     if task.complete == 0:
         _record_outcome(site, task, time.time())
     files = sort_files(pipeline, [one.name for one in accepted.manifest.files])
-    contents = _contents(pipeline, accepted, files, site.repository.reading())
-    deliveries.record_delivery(
-        site.database, _delivery_record(task, accepted, contents)
-    )
-
-
-def _contents(
-    pipeline: Pipeline,
-    accepted: Accepted,
-    delivery: SortedDelivery,
-    session: icechunk.Session,
-) -> tuple[DeliveredFile, ...]:
-    """Return each file of a delivery that is stored, with what became of it."""
-    manifest = accepted.manifest
-    series = {one.name for one in pipeline.data_types if one.subtask}
-    places = {
-        name: (one.path, one.item or (SEVERAL if one.data_type in series else ""))
-        for one in delivery.files
-        for name in one.files
-    }
-    for model in delivery.models:
-        original = model.name.rpartition("/")[2]
-        versions = reversed(model_versions(session, model.model_type))
-        stored = next((one.stored for one in versions if one.original == original), "")
-        places[model.name] = model_path(model.model_type), stored
-    return tuple(
-        DeliveredFile(
-            name=one.name,
-            bytes=one.size_bytes,
-            sha256=_sha256(accepted, one),
-            path=places[one.name][0],
-            item=places[one.name][1],
-        )
-        for one in manifest.files
-    )
-
-
-def _sha256(accepted: Accepted, file: ManifestFile) -> str:
-    """Return the SHA-256 of a file that is stored, which a manifest may have in another way."""
-    if accepted.manifest.checksum_type is ChecksumType.SHA256:
-        return file.checksum
-    descriptor = open_delivered(accepted.delivery.directory, file.name)
-    try:
-        checksum = ChecksumType.SHA256.of_open_file(descriptor)
-        identity = Identity.of(descriptor)
-    finally:
-        os.close(descriptor)
-    if accepted.identities and identity != accepted.identities[file.name]:
-        raise refusal(
-            {file.name: "was changed while it was taken in; deliver it again"}
-        )
-    return checksum
-
-
-def _delivery_record(
-    task: TaskRecord, accepted: Accepted, contents: tuple[DeliveredFile, ...]
-) -> DeliveryRecord:
-    manifest = accepted.manifest
-    return DeliveryRecord(
-        dataset_id=manifest.dataset_id if manifest.dataset_id > 0 else None,
-        name=accepted.path.name if accepted.path else accepted.delivery.name,
-        task=task.id,
-        files=len(manifest.files),
-        bytes=sum(one.size_bytes for one in manifest.files),
-        manifest=_text_of(accepted.path, manifest) if accepted.path else "",
-        received=datetime.now(UTC),
-        contents=contents,
-    )
-
-
-def _text_of(path: Path, manifest: Manifest) -> str:
-    """Return the text of a manifest; of one that is not in UTF-8, what it says."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return manifest_to_xml(manifest)
-    except OSError as error:
-        raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
+    contents = delivered_files(pipeline, accepted, files, site.repository.reading())
+    deliveries.record_delivery(site.database, delivery_record(task, accepted, contents))
 
 
 def _record_outcome(site: OpenCluster, task: TaskRecord, began: float) -> None:
@@ -465,63 +374,6 @@ def _record_outcome(site: OpenCluster, task: TaskRecord, began: float) -> None:
     )
     result = BatchResult(index=0, outcomes=(outcome,), host=os.uname().nodename)
     outcomes.record(site.database, [(task.id, result)])
-
-
-def _clear_away(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> None:
-    """Keep manifest and acknowledgement, and remove what was taken in.
-
-    It is stored, whatever becomes of this; what can't be removed is for operators.
-    """
-    try:
-        quarantine = read_quarantine(quarantine_of(site, task))
-        if quarantine is not None:
-            move_in(delivery.directory, quarantine)
-        _keep_and_remove(site.cluster.home / "log" / "manifests", delivery)
-    except (OSError, DeliveryError) as error:
-        alert(
-            site,
-            Severity.WARNING,
-            f"the delivery {task.unit} is stored, but could not be cleared away; take "
-            f"away {delivery.directory}: {error}",
-            instance=task.instance,
-            task=task.id,
-        )
-
-
-def _remove_empty(directory: Path) -> None:
-    """Remove what clearing away leaves when it is interrupted at its last step."""
-    with suppress(OSError):  # it is not there, or has something else in it
-        directory.rmdir()
-
-
-def _keep_and_remove(kept: Path, delivery: Delivery) -> None:
-    path = manifest_path(delivery.directory)
-    if path is None:
-        return
-    names = [one.name for one in read_manifest(path).files]
-    kept.mkdir(parents=True, exist_ok=True)
-    acknowledgement = path.with_name(acknowledgement_name(path.name))
-    place = _own_place(kept, path)
-    if acknowledgement.exists():
-        shutil.copy2(acknowledgement, place / acknowledgement.name)
-    shutil.copy2(path, place / path.name)
-    clean_up(delivery, [*names, acknowledgement.name, path.name])
-
-
-def _own_place(kept: Path, path: Path) -> Path:
-    """Return where a manifest is kept: below, if others of its name are kept already.
-
-    Senders may give all manifests one name.
-    """
-    content = path.read_bytes()
-    place = kept
-    for number in count(2):
-        there = place / path.name
-        if not there.exists() or there.read_bytes() == content:
-            break
-        place = kept / f"{path.stem}-{number}"
-        place.mkdir(exist_ok=True)
-    return place
 
 
 def _tell(listen: Listener, task: TaskRecord, message: str) -> None:

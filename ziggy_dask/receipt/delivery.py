@@ -20,11 +20,13 @@ from ziggy_dask.receipt.manifest import (
     MANIFEST_ENDING,
     AcknowledgedFile,
     Acknowledgement,
+    ChecksumType,
     Manifest,
     ManifestFile,
     TransferStatus,
     ValidationStatus,
     acknowledgement_name,
+    checksums,
     is_hidden,
     is_own_file,
 )
@@ -408,7 +410,7 @@ def _check(directory: Path, manifest: Manifest, one: ManifestFile) -> Acknowledg
         descriptor = open_delivered(directory, one.name)
         try:
             identity = Identity.of(descriptor)
-            checksum = manifest.checksum_type.of_open_file(descriptor)
+            found = checksums(descriptor, {manifest.checksum_type, ChecksumType.SHA256})
             is_stable = Identity.of(descriptor) == identity
         finally:
             os.close(descriptor)
@@ -419,13 +421,14 @@ def _check(directory: Path, manifest: Manifest, one: ManifestFile) -> Acknowledg
     is_same = (
         is_stable
         and identity.size_bytes == one.size_bytes
-        and checksum == one.checksum.lower()
+        and found[manifest.checksum_type] == one.checksum.lower()
     )
     return AcknowledgedFile(
         name=one.name,
         size_bytes=identity.size_bytes,
         identity=identity,
-        checksum=checksum,
+        checksum=found[manifest.checksum_type],
+        sha256=found[ChecksumType.SHA256],
         transfer=TransferStatus.PRESENT,
         validation=ValidationStatus.VALID if is_same else ValidationStatus.INVALID,
     )

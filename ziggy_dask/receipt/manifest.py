@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -26,6 +26,8 @@ _ZARR_METADATA = (
 # Control characters, backslashes, and what UTF-8 or XML 1.0 can't hold.
 _BAD_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff\ufffe\uffff]")
 
+_BLOCK_BYTES = 1024 * 1024
+
 
 class ChecksumType(Enum):
     """Algorithm of the checksums in a manifest."""
@@ -40,10 +42,20 @@ class ChecksumType(Enum):
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, self.value.lower()).hexdigest()
 
-    def of_open_file(self, descriptor: int) -> str:
-        """Return the checksum of an open file, which stays open."""
-        with open(descriptor, "rb", closefd=False) as stream:
-            return hashlib.file_digest(stream, self.value.lower()).hexdigest()
+
+def checksums(
+    descriptor: int, types: Collection[ChecksumType]
+) -> dict[ChecksumType, str]:
+    """Return checksums of an open file, which stays open, in lower-case hexadecimal digits.
+
+    It is read once.
+    """
+    digests = {one: hashlib.new(one.value.lower()) for one in types}
+    with open(descriptor, "rb", closefd=False) as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            for digest in digests.values():
+                digest.update(block)
+    return {one: digest.hexdigest() for one, digest in digests.items()}
 
 
 class TransferStatus(Enum):
@@ -105,6 +117,8 @@ class AcknowledgedFile:
     """Whether it was there with the right size and checksum, and could be stored."""
     identity: Identity | None = field(default=None, compare=False, repr=False)
     """Which file was looked at; None: it is not known."""
+    sha256: str = field(default="", compare=False, repr=False)
+    """SHA-256 as found, whichever checksum the manifest has; empty: it is not known."""
 
     @property
     def is_present(self) -> bool:
