@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,11 +85,19 @@ def test_certificates_that_are_missing_superfluous_or_of_others(tls, tmp_path):
             "missing": check(tmp_path, f"  address: {address}\n"),
             "superfluous": check(tmp_path, with_security(plain, files)),
             "foreign": check(tmp_path, with_security(address, foreign)),
+            "plain": check(tmp_path, f"  address: {plain}\n"),
         }
+        # Its own certificate is trusted, but shown is one that it does not know.
+        mixed = with_security(address, foreign).replace(
+            f"ca_file: {foreign}", f"ca_file: {files}"
+        )
+        said["unknown"] = check(tmp_path, mixed)
     for kind, words in (
         ("missing", "wants certificates; give 'security: {ca_file, certificate, key}'"),
         ("superfluous", "'security' is for 'tls://'"),
-        ("foreign", "no Dask scheduler answers"),
+        ("foreign", "the certificates of 'compute: security' are not those of this"),
+        ("plain", "it wants 'tls://' and 'security: {ca_file, certificate, key}'"),
+        ("unknown", "the certificates of 'compute: security' are not those of this"),
     ):
         code, text, _ = said[kind]
         assert code == 4, (kind, text)
@@ -105,3 +115,50 @@ def test_nobody_there_and_nobody_at_work(tmp_path, monkeypatch):
     assert code == 4
     assert "has no worker" in text
     assert len(text.strip().splitlines()) == 1
+
+
+ANSWERS = {
+    b"": "hangs up",
+    b"SSH-2.0-OpenSSH_9.2\r\n": "says b'SSH-2.0-'",
+    b"\xff" * 64: "says b'\\xff",
+    None: "says nothing in",
+}
+"""What others say by themselves; None: they wait, as web servers do."""
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "tls"])
+@pytest.mark.parametrize("said", ANSWERS, ids=["hangs up", "ssh", "noise", "mute"])
+def test_whatever_listens_there_instead_is_one_message(said, protocol, tmp_path):
+    def answer() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            if said is None:
+                kept.append(connection)
+            else:
+                connection.sendall(said)
+                connection.close()
+
+    kept: list[socket.socket] = []
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        certificates(tmp_path / "keys") as security,
+    ):
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        address = f"{protocol}://127.0.0.1:{server.getsockname()[1]}"
+        files = Path(str(security.tls_ca_file)).parent
+        plain = f"  address: {address}\n"
+        lines = plain if protocol == "tcp" else with_security(address, files)
+        code, text, _ = check(tmp_path, lines)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(timeout=60)
+    for connection in kept:
+        connection.close()
+    assert code == 4, text
+    assert "no Dask scheduler answers at" in text
+    assert len(text.strip().splitlines()) == 1, text
+    if protocol == "tcp":
+        assert ANSWERS[said] in text or "Connection reset" in text

@@ -15,8 +15,8 @@ _LINES: tuple[tuple[JobCause, str], ...] = (
     (
         JobCause.OUT_OF_MEMORY,
         (
-            r"oom[-_ ]?kill|out of memory|exceeded \d+% memory budget|memory limit|"
-            r"PBS: job killed: (mem|vmem)|TERM_MEMLIMIT|exceeded memory|cgroup.*memory|"
+            r"oom[-_ ]?kill|out of memory|(?<!worker )memory limit|"
+            r"PBS: job killed: (mem|vmem)|TERM_MEMLIMIT|exceeded memory|cgroup.*\bmem|"
             r"MemoryError|std::bad_alloc|cannot allocate memory"
         ),
     ),
@@ -47,12 +47,18 @@ _LINES: tuple[tuple[JobCause, str], ...] = (
         ),
     ),
     (JobCause.CANCELLED, r"CANCELLED AT|TERM_OWNER|TERM_ADMIN|via condor_rm"),
+    (JobCause.KILLED, r"PBS: job killed|TERM_\w+:"),
 )
-"""Lines that batch systems, shells, Python and Dask write; the first match counts."""
+"""Lines that batch systems, shells, Python and Dask write; the first match counts.
+
+That a worker uses much of its memory Dask says long before a job ends, and often.
+"""
 
 
-def decisive_line(text: str) -> tuple[JobCause, str]:
+def decisive_line(text: str, *, had_worker: bool = False) -> tuple[JobCause, str]:
     r"""Return why a job ended by its log, and the line that says so; nothing if none does.
+
+    Of a job whose worker came, no line says why it did not.
 
     Examples
     --------
@@ -61,6 +67,8 @@ def decisive_line(text: str) -> tuple[JobCause, str]:
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for cause, pattern in _LINES:
+        if had_worker and cause is JobCause.NOT_STARTED:
+            continue
         sought = re.compile(pattern, re.IGNORECASE)
         for line in reversed(lines):
             if sought.search(line):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10
 """Time limit of a connection, in seconds."""
+_GREETING = 8
+"""Bytes with which Dask begins: the length of its greeting, the lowest byte first."""
+_ELSEWHERE = (
+    "fix 'compute: address' in the cluster file: it may be the port of a dashboard"
+)
+_MOST = 2**20
+"""More bytes than such a greeting has."""
 
 
 @contextmanager
@@ -62,6 +70,7 @@ def _connected(compute: AddressCompute) -> Client:
             f"the scheduler at {compute.address!r} wants certificates; give 'security: "
             "{ca_file, certificate, key}' beside 'address' in the cluster file"
         )
+    _require_dask(compute.address, security)
     try:
         return Client(
             compute.address,
@@ -74,8 +83,55 @@ def _connected(compute: AddressCompute) -> Client:
         reason = _root(error)
         raise ClusterError(
             f"no Dask scheduler answers at {compute.address!r} ({reason}); "
-            f"{_advice(reason)}"
+            f"{_advice(reason, compute.address)}"
         ) from error
+
+
+def _require_dask(address: str, security: Security) -> None:
+    """Require that what listens at an address greets as Dask does.
+
+    Dask waits for the greeting without an end, as on the port of a dashboard. That nobody
+    listens is left to be found by who connects: a scheduler may just be starting.
+    """
+    from distributed.comm.addressing import parse_host_port
+
+    protocol, _, place = address.partition("://")
+    if protocol not in ("tcp", "tls"):
+        return
+    context = security.get_connection_args("client").get("ssl_context")
+    try:
+        stream = socket.create_connection(parse_host_port(place), CONNECT_S)
+    except (OSError, ValueError):
+        return
+    try:
+        with stream:
+            greeting = _greeting(stream, context if protocol == "tls" else None)
+    except TimeoutError:
+        advice = _ELSEWHERE if protocol == "tls" else _advice("closed", address)
+        words = f"says nothing in {CONNECT_S} s; {advice}"
+    except OSError as error:
+        reason = _root(error)
+        words = f"ends the connection ({reason}); {_advice(reason, address)}"
+    else:
+        if 0 < int.from_bytes(greeting, "little") < _MOST:
+            return
+        words = f"says {greeting!r}; {_ELSEWHERE}"
+        if not greeting:
+            words = f"hangs up; {_advice('closed', address)}"
+    raise ClusterError(
+        f"no Dask scheduler answers at {address!r}: what listens there {words}"
+    )
+
+
+def _greeting(stream: socket.socket, context: ssl.SSLContext | None) -> bytes:
+    """Return the first bytes that the other side says by itself."""
+    if context is not None:
+        stream = context.wrap_socket(stream)
+    with stream:
+        said = b""
+        while len(said) < _GREETING and (more := stream.recv(_GREETING - len(said))):
+            said += more
+    return said
 
 
 def _security(compute: AddressCompute) -> Security:
@@ -120,9 +176,27 @@ def _root(error: BaseException) -> str:
     return words[:300]
 
 
-def _advice(reason: str) -> str:
-    if "certificate" in reason.lower() or "ssl" in reason.lower():
+def _advice(reason: str, address: str) -> str:
+    """Return what to do about a connection that failed."""
+    words = reason.lower()
+    is_secured = address.startswith("tls://")
+    if "wrong_version_number" in words or "record layer" in words:
+        return (
+            "what listens there does not speak TLS: write 'tcp://' if it is a scheduler "
+            "without certificates, else fix 'compute: address'"
+        )
+    if "certificate" in words or "ssl" in words:
         return "the certificates of 'compute: security' are not those of this scheduler"
+    if "closed" in words or "reset" in words or "broken pipe" in words:
+        if is_secured:
+            return (
+                "it does not take the certificate of 'compute: security', or it is no "
+                "Dask scheduler"
+            )
+        return (
+            "it wants 'tls://' and 'security: {ca_file, certificate, key}', or it is no "
+            "Dask scheduler, but e.g. its dashboard"
+        )
     return "start one, or fix 'compute: address' in the cluster file"
 
 

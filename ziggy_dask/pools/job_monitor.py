@@ -394,15 +394,19 @@ class JobMonitor:
             self._weigh(job, status)
 
     def _explained(self, job: JobRecord, status: JobStatus) -> JobStatus:
-        came = self._memory(job).worker_since is not None or job.name in self.useful
-        return fates.explained(job, status, had_worker=came)
+        return fates.explained(job, status, had_worker=self._had_worker(job))
+
+    def _had_worker(self, job: JobRecord) -> bool:
+        return self._memory(job).worker_since is not None or job.name in self.useful
 
     def _with_log(self, job: JobRecord, status: JobStatus) -> JobStatus:
         """Add what the log of a job says of its end, where the batch system does not."""
         if status.state is JobState.ENDED and job.name in self.useful:
             return status
         directory = self._site.cluster.home / "logs" / "jobs"
-        cause, line = decisive_line(read_logs(directory, job.name, job.number))
+        cause, line = decisive_line(
+            read_logs(directory, job.name, job.number), had_worker=self._had_worker(job)
+        )
         if not line:
             return status
         if status.cause in (JobCause.NONE, JobCause.KILLED, JobCause.NOT_STARTED):

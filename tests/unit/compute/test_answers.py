@@ -372,6 +372,56 @@ def test_who_removes_a_job_of_htcondor_that_was_evicted_is_its_own_rule():
         assert condor.read_condor(text)["8.0"].cause is cause
 
 
+@pytest.mark.parametrize(
+    ("failed", "used", "asked", "slots", "cause"),
+    [
+        ("37", "2.010GB", "-l h_rt=60,h_vmem=2G", 1, JobCause.OUT_OF_MEMORY),
+        ("37", "5.070MB", "-l h_rt=60,h_vmem=2G", 1, JobCause.TIME_LIMIT),
+        ("100", "3.990GB", "-l h_vmem=2G -pe smp 2", 2, JobCause.OUT_OF_MEMORY),
+        ("100", "2.010GB", "-l h_vmem=2G -pe smp 2", 2, JobCause.KILLED),
+        ("100", "2.010GB", "NONE", 1, JobCause.KILLED),
+        ("100", "0.000B", "-l h_vmem=0", 1, JobCause.KILLED),
+        ("100", "?", "-l h_vmem=INFINITY", 1, JobCause.KILLED),
+        ("19", "2.010GB", "-l h_vmem=2G", 1, JobCause.NODE_FAILED),
+    ],
+)
+def test_what_a_job_of_grid_engine_used_tells_which_limit_ended_it(
+    failed, used, asked, slots, cause
+):
+    text = "=" * 62 + (
+        f"\njobnumber 8\nfailed {failed} : words\nexit_status 137 (Killed)\n"
+        "start_time Wed Nov 25 14:43:42 2026\nend_time Wed Nov 25 14:44:10 2026\n"
+        f"slots {slots}\nmaxvmem {used}\ncategory {asked}\n"
+    )
+    assert sge.read_qacct(text)["8"].cause is cause
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "cause"),
+    [
+        (
+            "TERM_MEMLIMIT: job killed after reaching LSF memory usage limit",
+            "137",
+            "out of memory",
+        ),
+        (
+            "TERM_CWD_NOTEXIST: current working directory is not accessible",
+            "2",
+            "worker did not start",
+        ),
+        ("TERM_REMOVE_HUNG_JOB: job removed", "", "node failed"),
+        ("TERM_BUCKET_KILL: job killed with bkill -b", "130", "cancelled"),
+        ("TERM_UNKNOWN: unknown reason", "137", "killed"),
+        ("", "137", "killed"),
+        ("", "7", ""),
+    ],
+)
+def test_reasons_of_lsf_are_causes(reason, code, cause):
+    job = {"JOBID": "8", "STAT": "EXIT", "EXIT_REASON": reason, "EXIT_CODE": code}
+    text = json.dumps({"COMMAND": "bjobs", "JOBS": 1, "RECORDS": [job]})
+    assert lsf.read_bjobs(text)["8"].cause.value == cause
+
+
 def test_a_signal_that_nobody_explains_is_told_as_one():
     text = "8|FAILED|9|2026-11-25T14:43:42|2026-11-25T14:44:10|\n"
     assert slurm.read_squeue(text)["8"].cause is JobCause.KILLED

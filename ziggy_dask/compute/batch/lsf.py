@@ -26,9 +26,14 @@ _CAUSES = {
     "TERM_FORCE_OWNER": JobCause.CANCELLED,
     "TERM_FORCE_ADMIN": JobCause.CANCELLED,
     "TERM_PREEMPT": JobCause.PREEMPTED,
+    "TERM_BUCKET_KILL": JobCause.CANCELLED,
     "TERM_ZOMBIE": JobCause.NODE_FAILED,
     "TERM_RC_RECLAIM": JobCause.NODE_FAILED,
+    "TERM_REMOVE_HUNG_JOB": JobCause.NODE_FAILED,
+    "TERM_CWD_NOTEXIST": JobCause.NOT_STARTED,
+    "TERM_PRE_EXEC_FAIL": JobCause.NOT_STARTED,
 }
+"""Reasons why jobs ended: bhist(1), table of termination reasons."""
 
 
 def read_bjobs(text: str) -> Told:
@@ -53,6 +58,8 @@ def read_bjobs(text: str) -> Told:
         if cause is JobCause.CANCELLED:
             state = JobState.CANCELLED
         code = job.get("EXIT_CODE") or ""
+        if cause is JobCause.NONE and state is JobState.FAILED and int(code or 0) > 128:
+            cause = JobCause.KILLED
         waits_for = job.get("PEND_REASON") if state is JobState.QUEUED else ""
         if word in _SUSPENDED:
             cause = JobCause.PREEMPTED

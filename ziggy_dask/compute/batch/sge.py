@@ -55,7 +55,8 @@ _SUSPENDED = re.compile(r"[sST]")
 def read_qacct(text: str) -> Told:
     """Return what ``qacct -j`` of Grid Engine printed, of jobs that have ended.
 
-    Numbers of failures are those of ``sge_status(5)``.
+    Numbers of failures are those of ``sge_status(5)``. Of a job that a limit ended, what it
+    used tells which.
     """
     found = {}
     for block in text.split("=" * 62):
@@ -80,6 +81,10 @@ _CAUSES = {
     37: JobCause.TIME_LIMIT,
     100: JobCause.KILLED,
 }
+_LIMITED = (37, 100)
+"""Failures of jobs that a limit on time or memory ended, or a signal from elsewhere."""
+_VMEM = re.compile(r"\b[hs]_vmem=(\S+?)(?:,|\s|$)")
+_SIZE = re.compile(r"([\d.]+) *([KMGTkmgt]?)B?s?")
 
 
 def _status(job: Mapping[str, str]) -> JobStatus:
@@ -90,10 +95,27 @@ def _status(job: Mapping[str, str]) -> JobStatus:
     return JobStatus(
         state=JobState.FAILED if number or code else JobState.ENDED,
         comment=failed if number else f"exit code {code}",
-        cause=_CAUSES.get(number, killed),
+        cause=JobCause.OUT_OF_MEMORY
+        if number in _LIMITED and _is_over_memory(job)
+        else _CAUSES.get(number, killed),
         exit_code=code,
         started=from_ctime(job["start_time"]),
         ended=from_ctime(job["end_time"]),
+    )
+
+
+def _is_over_memory(job: Mapping[str, str]) -> bool:
+    """Tell whether a job used nearly all memory that it had asked for, or more."""
+    asked = _VMEM.search(job.get("category", ""))
+    limit = _bytes(asked[1]) * int(job.get("slots", "1")) if asked else 0.0
+    return bool(limit) and _bytes(job.get("maxvmem", "")) >= 0.95 * limit
+
+
+def _bytes(text: str) -> float:
+    """Read a size such as ``5.070MB`` or ``2G``; 0: it is none."""
+    found = _SIZE.fullmatch(text)
+    return (
+        float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " ") if found else 0
     )
 
 
