@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.servers import free_port
@@ -162,3 +163,35 @@ def test_whatever_listens_there_instead_is_one_message(said, protocol, tmp_path)
     assert len(text.strip().splitlines()) == 1, text
     if protocol == "tcp":
         assert ANSWERS[said] in text or "Connection reset" in text
+
+
+@contextmanager
+def worker(address: str) -> Iterator[psutil.Process]:
+    """Start a worker without a nanny; yield its process once it is registered."""
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", address]
+    command += ["--no-dashboard", "--no-nanny", "--nthreads=1"]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Registered to" in line:
+                break
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.kill()
+            process.stderr.close()
+
+
+def test_workers_that_do_not_answer_are_told_in_time(tmp_path):
+    with scheduler() as address, worker(address) as first:
+        first.suspend()
+        code, text, _ = check(tmp_path, f"  address: {address}\n")
+        assert code == 4, text
+        assert f"at {address!r} did not answer in 10 s; see whether it runs" in text
+        assert len(text.strip().splitlines()) == 1, text
+        with worker(address):
+            code, text, _ = check(tmp_path, f"  address: {address}\n")
+            assert code == 0, text
+        first.resume()

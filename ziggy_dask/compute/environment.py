@@ -109,7 +109,7 @@ def open_client(
             yield client
         return
     if isinstance(compute, AddressCompute):
-        with reached(compute, waiting) as client:
+        with reached(compute, waiting, lost) as client:
             yield client
         return
     try:

@@ -186,7 +186,13 @@ def _queue(environment: Environment, remote: Remote, wall_s: int) -> str:
         if _limit(one) >= wall_s:
             return one.name
     if environment.queues:
-        raise ClusterError(f"no queue is long enough for {clock(wall_s)}")
+        longest = max(queues, key=_limit, default=None)
+        most = (
+            f"; the longest, {longest.name!r}, allows {clock(longest.max_time_s)}"
+            if longest
+            else ""
+        )
+        raise ClusterError(f"no queue is long enough for {clock(wall_s)}{most}")
     return ""
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10
 """Time limit of a connection, in seconds."""
+_ANSWER_S = 10
+"""Time limit of an answer of a scheduler or worker, in seconds."""
 _GREETING = 8
 """Bytes with which Dask begins: the length of its greeting, the lowest byte first."""
 _ELSEWHERE = (
@@ -29,7 +32,9 @@ _MOST = 2**20
 
 @contextmanager
 def reached(
-    compute: AddressCompute, waiting: Callable[[float], None]
+    compute: AddressCompute,
+    waiting: Callable[[float], None],
+    lost: Callable[[str], None],
 ) -> Iterator[Client]:
     """Reach a scheduler, and see that its workers can do what they will be asked.
 
@@ -39,6 +44,8 @@ def reached(
         From the cluster file.
     waiting
         Is told how long the first worker has been waited for, in seconds.
+    lost
+        Is told of workers that do not answer, while others do.
 
     Raises
     ------
@@ -54,7 +61,7 @@ def reached(
         client = _connected(compute)
         try:
             await_worker(compute, client, waiting)
-            _require_fitting(compute, client)
+            _require_fitting(compute, client, lost)
             yield client
         finally:
             client.close()
@@ -200,13 +207,27 @@ def _advice(reason: str, address: str) -> str:
     return "start one, or fix 'compute: address' in the cluster file"
 
 
-def _require_fitting(compute: AddressCompute, client: Client) -> None:
-    """Require the same Python and Dask there, and this package."""
-    versions: Any = client.get_versions(check=False)
-    here = _main_versions(versions["client"])
-    for place, found in (
-        ("the scheduler", versions["scheduler"]),
-        *((f"worker {name}", each) for name, each in versions["workers"].items()),
+def _require_fitting(
+    compute: AddressCompute, client: Client, lost: Callable[[str], None]
+) -> None:
+    """Require the same Python and Dask there, and this package; tell who does not answer."""
+    from distributed.versions import get_versions
+
+    address = compute.address
+    here = _main_versions(get_versions())
+    scheduler, workers = client.sync(_told, client)
+    silent = [name for name, said in workers.items() if said is None]
+    if scheduler is None or (silent and len(silent) == len(workers)):
+        who = "the scheduler" if scheduler is None else _workers(silent)
+        raise ClusterError(
+            f"{who} at {address!r} did not answer in {_ANSWER_S} s; see whether it runs, "
+            "or is stopped or overloaded"
+        )
+    if silent:
+        lost(f"{_workers(silent)} at {address!r} did not answer in {_ANSWER_S} s")
+    for place, (found, own) in (
+        ("the scheduler", (scheduler, _own_version())),
+        *((f"worker {name}", said) for name, said in workers.items() if said),
     ):
         there = _main_versions(found)
         differing = [
@@ -216,21 +237,46 @@ def _require_fitting(compute: AddressCompute, client: Client) -> None:
         ]
         if differing:
             raise ClusterError(
-                f"{place} at {compute.address!r} has {', '.join(differing)}; the "
-                "supervisor, the scheduler and its workers need the same"
+                f"{place} at {address!r} has {', '.join(differing)}; the supervisor, the "
+                "scheduler and its workers need the same"
             )
-    try:
-        said = client.run(_own_version, on_error="return")
-    except Exception as error:
-        raise ClusterError(
-            f"the workers at {compute.address!r} can't run anything: {_root(error)}"
-        ) from error
-    for address, version in said.items():
-        if version != _own_version():
+        if own != _own_version():
             raise ClusterError(
-                f"worker {address} at {compute.address!r} has no ziggy-dask "
-                f"{_own_version()} ({version}); install it where the workers run"
+                f"{place} at {address!r} has no ziggy-dask {_own_version()} ({own}); "
+                "install it where the workers run"
             )
+
+
+async def _told(
+    client: Client,
+) -> tuple[dict[str, Any] | None, dict[str, tuple[dict[str, Any], object] | None]]:
+    """Return what a scheduler and each worker tell of their versions; None: nothing."""
+
+    remote: Any = client.scheduler
+
+    async def worker(address: str) -> tuple[dict[str, Any], object]:
+        asked = {"msg": {"op": "versions", "packages": []}, "workers": [address]}
+        found = await remote.broadcast(**asked)
+        said = await client._run(_own_version, workers=[address], on_error="return")
+        return found[address], said[address]
+
+    async def in_time(asked: Awaitable[Any]) -> Any:
+        try:
+            return await asyncio.wait_for(asked, _ANSWER_S)
+        except (TimeoutError, OSError, KeyError):
+            return None
+
+    scheduler = await in_time(remote.versions(packages=[]))
+    names = list(client.scheduler_info(n_workers=-1)["workers"])
+    said = await asyncio.gather(*(in_time(worker(name)) for name in names))
+    return scheduler, dict(zip(names, said, strict=True))
+
+
+def _workers(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return (
+        f"worker {shown}" if len(names) == 1 else f"{len(names)} workers ({shown}, ...)"
+    )
 
 
 def _main_versions(found: Mapping[str, Any] | None) -> dict[str, str]:

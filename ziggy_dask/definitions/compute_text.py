@@ -106,7 +106,7 @@ def compute_to_yaml(compute: Compute) -> str:
 
 def read_remote(section: Section) -> Remote:
     """Read what a node says of where its subtasks run."""
-    _refuse_zero(section, "max_nodes", "subtasks_per_core")
+    section.refuse_zero("max_nodes", "subtasks_per_core")
     remote = Remote(
         environment=section.text("environment"),
         optimizer=section.choice("optimizer", Optimizer.COST),
@@ -128,17 +128,8 @@ def remote_content(one: Remote) -> dict[str, object]:
     return _content(one)
 
 
-def _refuse_zero(section: Section, *keys: str) -> None:
-    """Refuse 0 where it would be taken for 'not given', which is another thing."""
-    for key in keys:
-        if key in section and section.number_or_nothing(key) == 0:
-            section.fault(
-                key, f"{key!r} is 0; write at least 1, or leave it out for the default"
-            )
-
-
 def _environment(name: str, section: Section) -> Environment:
-    _refuse_zero(section, "max_jobs")
+    section.refuse_zero("max_jobs")
     environment = Environment(
         name=name,
         batch=section.choice("batch", BatchSystem.SLURM, needed=True),
@@ -176,7 +167,7 @@ def _architecture(name: str, section: Section) -> Architecture:
 
 
 def _queue(name: str, section: Section) -> Queue:
-    _refuse_zero(section, "max_time", "max_nodes")
+    section.refuse_zero("max_time", "max_nodes")
     is_reserved = section.flag("reserved")
     queue = Queue(
         name=name,
@@ -196,7 +187,7 @@ def _options(section: Section, key: str) -> Options:
 
 def _local(section: Section) -> Compute:
     inner = section.section("local")
-    _refuse_zero(inner, "workers", "memory")
+    inner.refuse_zero("workers", "memory")
     compute = LocalCompute(
         workers=inner.integer("workers", 0),
         threads=inner.integer("threads", 1),

@@ -92,8 +92,8 @@ class _Probe(Section):
     def fault(self, key: str, message: str) -> None:
         pass
 
-    def number_or_nothing(self, key: str) -> float | None:
-        return None
+    def refuse_zero(self, *keys: str) -> None:
+        pass
 
     def text(self, key: str, default: str | None = None) -> str:
         text = self._note(key, _TEXT, default, "x")

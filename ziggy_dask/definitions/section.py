@@ -32,6 +32,7 @@ _MOST_BYTES = 2**63
 _MOST_BITS = 1024
 _TOO_DEEP = "has lists or mappings inside each other, too many levels deep"
 _BRACKET = re.compile(r"[][{}]")
+_ZERO = re.compile(r"[-+]?[0.:]*0[0.:]*\s*[A-Za-z]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_SHOWN = 200
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
@@ -125,13 +126,12 @@ class Section:
         """Return a number."""
         return self._scalar(key, default, 0.0, float, ("int", "float"))
 
-    def number_or_nothing(self, key: str) -> float | None:
-        """Return a number if a key has one that starts with it; else nothing, no fault."""
-        found = re.match(r"[-+]?[0-9.]+", str(self._values[key].value))
-        try:
-            return float(found[0]) if found else None
-        except ValueError:
-            return None
+    def refuse_zero(self, *keys: str) -> None:
+        """Refuse 0 where it would be taken for 'not given', which is another thing."""
+        for key in keys:
+            if key in self and _ZERO.fullmatch(str(self._values[key].value)):
+                words = "write at least 1, or leave it out for the default"
+                self._fault(key, f"{key!r} is 0; {words}")
 
     def size(self, key: str, default: str = "0") -> int:
         """Return a number of bytes."""

@@ -308,6 +308,8 @@ def _parameter(key: str, section: Section) -> Parameter:
 def _node(name: str, section: Section) -> Node:
     time = section.section("time")
     retry = section.section("retry")
+    section.refuse_zero("memory", "max_workers")
+    time.refuse_zero("typical", "limit")
     node = Node(
         name=name,
         step=_step(name, section),

@@ -13,6 +13,7 @@ from ziggy_dask.definitions import (
     pipeline_to_yaml,
     read_cluster,
 )
+from ziggy_dask.errors import DefinitionError
 
 FULL = """\
 cluster: mission
@@ -207,3 +208,22 @@ nodes:
         environment="hecc", optimizer=z.Optimizer.QUEUE_DEPTH, max_nodes=20
     )
     assert pipeline_from_yaml(pipeline_to_yaml(pipeline)) == pipeline
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(("0", None), ("0min", None), ('"0:00:00"', None), ('"00:00"', None)),
+        *(('"0:30:00"', 1800), ("0.5h", 1800), ('"00:00:01"', 1), ("10min", 600)),
+    ],
+)
+def test_no_time_is_not_taken_for_a_time_that_is_not_given(text, seconds, tmp_path):
+    lines = FULL.replace("max_time: 4h", f"max_time: {text}")
+    file = tmp_path / "cluster.yaml"
+    file.write_text(lines)
+    if seconds is None:
+        with pytest.raises(DefinitionError, match="'max_time' is 0; write at least 1"):
+            read_cluster(file)
+    else:
+        (environment,) = read_cluster(file).environments
+        assert environment.queues[0].max_time_s == seconds
