@@ -195,3 +195,14 @@ def test_workers_that_do_not_answer_are_told_in_time(tmp_path):
             code, text, _ = check(tmp_path, f"  address: {address}\n")
             assert code == 0, text
         first.resume()
+
+
+def test_a_gateway_that_says_nothing_is_told_in_time(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"http://127.0.0.1:{server.getsockname()[1]}"
+        code, text, _ = check(
+            tmp_path, f"  gateway: {{address: '{place}', workers: 1}}\n"
+        )
+    assert code == 4, text
+    assert f"'compute: gateway': nothing answers at {place!r} in 10 s" in text
+    assert len(text.strip().splitlines()) == 1, text

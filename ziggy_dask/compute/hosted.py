@@ -11,10 +11,12 @@ import inspect
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ziggy_dask.compute.ssh import secured
 from ziggy_dask.definitions import (
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 3600.0
 """So long a compute environment is given until its first worker comes, in seconds."""
+_ANSWER_S = 10.0
+"""Time limit of a first answer of a gateway, in seconds."""
 _LOOK_S = 1.0
 """Time between two looks for it, in seconds."""
 
@@ -177,6 +181,8 @@ def open_hosted(
     if fault := check_call(compute):
         raise ClusterError(fault)
     call = call_of(compute)
+    if isinstance(compute, GatewayCompute):
+        _require_answer(compute.address)
     if isinstance(compute, SshCompute):
         from ziggy_dask.compute.dashboard_access import guard_dashboards
 
@@ -189,6 +195,30 @@ def open_hosted(
     else:
         with _started(compute, call, waiting) as client:
             yield client
+
+
+def _require_answer(address: str) -> None:
+    """Require that a web server answers anything at all; dask-gateway waits for minutes.
+
+    What else may be wrong there dask-gateway says by itself.
+    """
+    place = urlsplit(address)
+    if place.scheme not in ("http", "https") or not place.hostname:
+        return
+    is_secured = place.scheme == "https"
+    kind = HTTPSConnection if is_secured else HTTPConnection
+    try:
+        connection = kind(place.hostname, place.port, timeout=_ANSWER_S)
+        with closing(connection):
+            connection.request("GET", f"{place.path.rstrip('/')}/api/health")
+            connection.getresponse()
+    except TimeoutError as error:
+        raise ClusterError(
+            f"'compute: gateway': nothing answers at {address!r} in {_ANSWER_S:.0f} s; see "
+            "whether the gateway runs, or fix 'address' in the cluster file"
+        ) from error
+    except (OSError, HTTPException, ValueError):
+        return
 
 
 @contextmanager

@@ -251,7 +251,6 @@ async def _told(
     client: Client,
 ) -> tuple[dict[str, Any] | None, dict[str, tuple[dict[str, Any], object] | None]]:
     """Return what a scheduler and each worker tell of their versions; None: nothing."""
-
     remote: Any = client.scheduler
 
     async def worker(address: str) -> tuple[dict[str, Any], object]:
