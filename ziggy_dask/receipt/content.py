@@ -10,7 +10,8 @@ from pathlib import Path
 import xarray as xr
 
 from ziggy_dask.datastore import FileItem
-from ziggy_dask.datastore.readers import Reading, load, open_file
+from ziggy_dask.datastore.readers import Reading, load
+from ziggy_dask.datastore.readers.apart import EndedReadingError, open_apart
 from ziggy_dask.datastore.readers.regular import Identity, hold
 from ziggy_dask.definitions import DataType
 from ziggy_dask.errors import DeliveryError
@@ -21,6 +22,8 @@ _KEPT_BYTES = 256 * 1024 * 1024
 """So much of a delivery is kept in memory between looking at it and storing it."""
 _SMALL_BYTES = 16 * 1024 * 1024
 """Larger files are read again."""
+_MOST_ENDED = 3
+"""When so many files have ended the process that reads them, no more are tried."""
 
 
 class Delivered:
@@ -41,10 +44,14 @@ class Delivered:
         self._identities = identities
         self._kept: dict[str, Reading] = {}
         self._kept_bytes = 0
+        self._ended: list[str] = []
 
     @contextmanager
     def open(self, data_type: DataType, file: SortedFile) -> Iterator[Reading]:
         """Open a file with the reader of its data type.
+
+        It is read in another process, which a hostile file can end; after a few of these,
+        no more are tried.
 
         Raises
         ------
@@ -54,16 +61,33 @@ class Delivered:
         if file.name in self._kept:
             yield self._kept.pop(file.name)
             return
+        if len(self._ended) >= _MOST_ENDED:
+            raise DeliveryError(
+                f"{self.directory / file.name}: was not tried, since others of the delivery "
+                f"ended the process that reads files, {self._ended[0]!r} the first; take "
+                "those away, and deliver this one again"
+            )
+        try:
+            with self._opened(data_type, file) as reading:
+                yield reading
+        except EndedReadingError:
+            self._ended.append(file.name)
+            raise
+
+    @contextmanager
+    def _opened(self, data_type: DataType, file: SortedFile) -> Iterator[Reading]:
         path = self.directory / file.name
         if file.members:
             self._require_checked_members(file)
-            with open_file(data_type.reader, path, data_type.reader_options) as reading:
+            with open_apart(
+                data_type.reader, path, data_type.reader_options
+            ) as reading:
                 yield reading
             self._require_checked_members(file)
             return
         with (
             self._descriptor(file.name) as descriptor,
-            open_file(
+            open_apart(
                 data_type.reader, path, data_type.reader_options, descriptor
             ) as reading,
         ):

@@ -22,6 +22,7 @@ from zarr.core.sync import sync
 from tests.unit.datastore import whole_way
 from tests.unit.datastore.datasets import ATTRS, LABELS, NAMES, arrays, datasets
 from tests.unit.datastore.exactness import differences
+from tests.unit.datastore.plugin import install_readers
 from ziggy_dask.datastore import (
     Labels,
     Storage,
@@ -36,7 +37,6 @@ from ziggy_dask.datastore import (
 )
 from ziggy_dask.datastore.attributes import Unstorable
 from ziggy_dask.datastore.netcdf import open_exported, write_netcdf
-from ziggy_dask.datastore.readers import opening
 from ziggy_dask.datastore.repository import create_repository
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.errors import DatastoreError
@@ -76,9 +76,14 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("exported")
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    return install_readers(tmp_path_factory.mktemp("installed"))
+
+
 @pytest.fixture(autouse=True)
-def _quiet(monkeypatch):
-    monkeypatch.setattr(opening, "reader_named", whole_way.reader_named)
+def _quiet(monkeypatch, installed):
+    monkeypatch.syspath_prepend(installed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -353,17 +353,47 @@ def test_a_zipped_directory_of_zarr_is_found(tmp_path):
     xr.testing.assert_identical(read_file("zarr", tmp_path / "a.zip"), dataset)
 
 
-def test_zarr_with_pickles_is_refused_before_they_run(tmp_path):
+@pytest.mark.parametrize(
+    "codec", ['"pickle"', r'"pick\u006ce"', r'"\u0070ickle"', '"numcodecs.pickle"']
+)
+def test_zarr_with_pickles_is_refused_before_they_run(tmp_path, codec):
     group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
     group.create_array("a", shape=2, dtype="i4", dimension_names=None)
     metadata = tmp_path / "a.zarr" / "a" / ".zarray"
     text = metadata.read_text().replace(
-        '"filters": null', '"filters": [{"id": "pickle"}]'
+        '"filters": null', f'"filters": [{{"id": {codec}}}]'
     )
-    assert "pickle" in text
+    assert codec in text
     metadata.write_text(text)
     with pytest.raises(DeliveryError, match="the codec 'pickle', which runs code"):
         read_file("zarr", tmp_path / "a.zarr")
+
+
+def test_a_program_that_poses_as_an_image_is_not_run(tmp_path):
+    mark = tmp_path / "mark"
+    program = (
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
+        f"({mark}) (w) file closefile showpage\n%%EOF\n"
+    )
+    dos = b"\xc5\xd0\xd3\xc6" + (30).to_bytes(4, "little") + bytes(22)
+    for content in (program.encode(), dos + program.encode()):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(DeliveryError, match="is PostScript"):
+            read_file("image", tmp_path / "a.png")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("reader", ["csv", "parquet"])
+def test_columns_of_one_name_are_found_among_many(tmp_path, reader):
+    names = [f"c{number}" for number in range(100_000 if reader == "csv" else 2000)]
+    names.append("c77")
+    path = tmp_path / "a"
+    if reader == "csv":
+        path.write_text(",".join(names) + "\n")
+    else:
+        parquet.write_table(pa.table([pa.array([1.0])] * len(names), names=names), path)
+    with pytest.raises(DeliveryError, match="several columns are called 'c77'"):
+        read_file(reader, path)
 
 
 # What may be opened

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from ziggy_dask.datastore import Datastore, Labels, Storage
 from ziggy_dask.datastore.items import open_dataset_item
 from ziggy_dask.datastore.netcdf import write_netcdf, write_zarr
 from ziggy_dask.datastore.per_item import settled
-from ziggy_dask.datastore.readers import opening, read_file
+from ziggy_dask.datastore.readers import read_file
 from ziggy_dask.datastore.repository import Publication, Repository
 from ziggy_dask.datastore.spelling import unspelled
 from ziggy_dask.definitions import DaskFunctionStep, FunctionStep, Programs
@@ -36,7 +37,6 @@ from ziggy_dask.workers.work import Cause, Result, Sink, Source, Work
 PATHS = ("s/made", "s/passed")
 _HERE = "tests.unit.datastore.whole_way"
 _NAMES = FilePattern(deeper="", name="", patterns=())
-_installed = opening.reader_named
 _tokens = itertools.count()
 _given: dict[str, xr.Dataset] = {}
 """What the first function returns, by label of item."""
@@ -221,7 +221,7 @@ def through_files(dataset: xr.Dataset, folder: Path) -> dict[str, xr.Dataset]:
 def _deliver(
     repository: Repository, items: Mapping[str, xr.Dataset], way: Way, folder: Path
 ) -> dict[str, str]:
-    """Deliver a file for each item, which a reader turns into it."""
+    """Deliver a file for each item, which the reader of `plugin` turns into it."""
     (folder / "s" / "made").mkdir(parents=True, exist_ok=True)
     data_type = z.DataType(
         name="made",
@@ -240,10 +240,8 @@ def _deliver(
         nodes=(z.Node(name="receive", step=z.DataReceiptStep()),),
     )
     names = {f"s/made/item{name}": one for name, one in items.items()}
-    for name in names:
-        (folder / name).touch()
-    _given.clear()
-    _given.update({Path(name).name: one for name, one in names.items()})
+    for name, one in names.items():
+        (folder / name).write_bytes(pickle.dumps(one, protocol=5))
     tip, session = repository.writing()
     root = zarr.open_group(session.store, mode="a")
     if "s/made" in root:
@@ -264,11 +262,6 @@ def _deliver(
             (folder / name).unlink()
     repository.finish_writing(tip, session, "Delivery", {})
     return {}
-
-
-def reader_named(name: str) -> Callable[..., Any]:
-    """Return a reader; ``given`` is one of ours, which takes files for what is given."""
-    return (lambda path: _given[path.name]) if name == "given" else _installed(name)
 
 
 def _return(

@@ -4,7 +4,6 @@ import datetime
 import itertools
 import os
 
-import dask.array
 import icechunk
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ziggy_dask as z
+from tests.unit.datastore.plugin import install_readers
 from ziggy_dask.datastore import read_layout, read_slice
 from ziggy_dask.datastore.items import read_dataset_item
 from ziggy_dask.datastore.layout import open_dataset
@@ -408,15 +408,8 @@ def test_a_directory_of_zarr_is_one_file(tmp_path, session):
 def test_a_reader_that_returns_lazy_data_stores_all_of_them(
     tmp_path, session, monkeypatch
 ):
+    monkeypatch.syspath_prepend(install_readers(tmp_path / "installed"))
     values = np.arange(1.0, 1_000_001).reshape(1000, 1000)
-
-    def lazy(path):
-        blocks = dask.array.from_array(values, chunks=(130, 170))
-        return xr.Dataset({"v": (("y", "x"), blocks)})
-
-    monkeypatch.setattr(
-        "ziggy_dask.datastore.readers.opening.reader_named", lambda name: lazy
-    )
     for kind in ("collection", "array", "whole"):
         place = tmp_path / kind
         (place / "p").mkdir(parents=True)
@@ -434,6 +427,26 @@ def test_a_reader_that_returns_lazy_data_stores_all_of_them(
         where = "p/a" if kind == "collection" else "p"
         found = open_dataset(session, where)["v"].values.reshape(1000, 1000)
         np.testing.assert_array_equal(found, values)
+
+
+def test_files_that_end_the_process_that_reads_are_named_and_few_are_tried(
+    tmp_path, session, monkeypatch
+):
+    monkeypatch.syspath_prepend(install_readers(tmp_path / "installed"))
+    place = tmp_path / "delivery"
+    (place / "p").mkdir(parents=True)
+    mark = tmp_path / "mark"
+    for number in range(6):
+        (place / "p" / f"{number}.dat").write_text(
+            f"open({str(mark)!r}, 'a').write('{number}'); os.kill(os.getpid(), 11)"
+        )
+    definition = pipeline(files=r"(.+)\.dat", reader="does", subtask="item")
+    with pytest.raises(DeliveryError) as caught:
+        deliver(session, definition, place)
+    assert mark.read_text() == "012"
+    assert list(caught.value.faults) == [f"p/{number}.dat" for number in range(6)]
+    for number, fault in enumerate(caught.value.faults.values()):
+        assert ("was not tried" if number > 2 else "crashed the process") in fault
 
 
 # Only what was checked

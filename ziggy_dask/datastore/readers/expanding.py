@@ -99,7 +99,7 @@ def require_declared(path: Path, content: xr.Dataset | xr.DataTree | FileItem) -
     total = sum(nbytes for nbytes, _ in arrays)
     if total <= HARMLESS_BYTES:
         return
-    size = _size_of(path)
+    size = size_of(path)
     if total > DECLARED_RATIO * size:
         most, largest = max(arrays)
         raise DeliveryError(
@@ -109,9 +109,10 @@ def require_declared(path: Path, content: xr.Dataset | xr.DataTree | FileItem) -
         )
 
 
-def _size_of(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Return the size of a file, or of all files below a directory; 0: it is not there."""
     if not path.is_dir():
-        return path.stat().st_size
+        return path.stat().st_size if path.exists() else 0
     return sum(
         (Path(place) / name).stat().st_size
         for place, _, names in os.walk(path)

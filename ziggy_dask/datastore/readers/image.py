@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Values = np.ndarray[Any, np.dtype[Any]]
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PROGRAMS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
+"""How files of PostScript begin; see Adobe's note 5002."""
 _ORIENTATION = 0x0112
 _NARROW = ("L", "LA", "RGB", "RGBA", "RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV")
 """Pillow's modes of 8 bits a channel."""
@@ -115,6 +117,7 @@ def _read_pillow(
 ) -> tuple[list[Values], list[str], dict[str, Any]]:
     from PIL import Image, ImageSequence
 
+    _require_no_program(path)
     with Image.open(path) as image:
         _require_depth(path, image)
         attrs: dict[str, Any] = {}
@@ -129,6 +132,17 @@ def _read_pillow(
         pages = [_native(np.asarray(one)) for one in looked_up]
         bands = list(looked_up[0].getbands())
     return pages, bands, attrs
+
+
+def _require_no_program(path: Path) -> None:
+    """Refuse PostScript: it is a program, which Pillow would have Ghostscript run."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start in _PROGRAMS:
+        raise DeliveryError(
+            f"{path}: is PostScript (EPS), which is a program; a delivery runs none, so "
+            "deliver the image itself, e.g. as PNG"
+        )
 
 
 def _with_colours(frames: Sequence[Picture]) -> Iterator[Picture]:

@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def read_parquet(path: Path) -> xr.Dataset:
             "install it with: pip install 'ziggy-dask[parquet]'"
         ) from error
     schema = parquet.read_schema(path)
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    twice = _twice(schema.names)
     if twice:
         raise DeliveryError(
             f"{path}: several columns are called {twice[0]!r}; names must differ"
@@ -201,7 +202,7 @@ def _names(path: Path, first: _Row) -> list[str] | None:
             f"{mixed[0]!r} is not a name; give every column a name"
         )
     seen = ["time", *first.fields[1:]]
-    twice = sorted({one for one in seen if seen.count(one) > 1})
+    twice = _twice(seen)
     if twice:
         raise DeliveryError(
             f"{place}: several columns are called {twice[0]!r}"
@@ -209,6 +210,11 @@ def _names(path: Path, first: _Row) -> list[str] | None:
             + "; names must differ"
         )
     return first.fields
+
+
+def _twice(names: Sequence[str]) -> list[str]:
+    """Return the names that stand there more than once, sorted."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def _is_value(text: str) -> bool:

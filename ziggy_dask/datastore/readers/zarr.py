@@ -19,6 +19,7 @@ from ziggy_dask.datastore.readers.parts import listed, not_read
 from ziggy_dask.errors import DeliveryError
 
 ALL = "all"
+_PICKLES = ("pickle", "numcodecs.pickle")
 _METADATA = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 
 
@@ -161,7 +162,7 @@ def _root(path: Path) -> str:
             f"{path}: has no Zarr group in it, no 'zarr.json' or '.zgroup'"
         )
     for name, text in metadata.items():
-        if '"pickle"' in text and _names_pickle(json.loads(text)):
+        if _names_pickle(json.loads(text)):
             raise DeliveryError(
                 f"{path}: {name!r} wants the codec 'pickle', which runs code of whoever "
                 "wrote the file; write text with Zarr's own string type"
@@ -191,5 +192,5 @@ def _names_pickle(content: Any) -> bool:
         inner = {
             k: v for k, v in content.items() if k not in ("attributes", "fill_value")
         }
-        return named == "pickle" or any(_names_pickle(one) for one in inner.values())
+        return named in _PICKLES or any(_names_pickle(one) for one in inner.values())
     return isinstance(content, list) and any(_names_pickle(one) for one in content)

@@ -1,0 +1,318 @@
+"""Reading files of strangers in a process of its own, with limits of memory and time.
+
+A file can end the process that reads it: libraries that read formats have faults, and a
+few bytes can stand for many gigabytes. Here such a file ends a process that does nothing
+else, and is refused by name. It is no cage: that process may do what its user may.
+
+Small values come at once; others stay there until they are asked for.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from ziggy_dask.datastore.items import FileItem
+from ziggy_dask.datastore.readers.expanding import size_of
+from ziggy_dask.datastore.readers.messages import (
+    Closing,
+    Description,
+    Failed,
+    Key,
+    Limits,
+    Opening,
+    Part,
+    Values,
+    receive,
+    send,
+)
+from ziggy_dask.datastore.readers.opening import Options, Reading
+from ziggy_dask.datastore.room import require_room, room_bytes
+from ziggy_dask.errors import DeliveryError, error_from_text
+
+LIMIT_S = 60.0
+"""So long may one step take, in seconds; a large file longer."""
+PACE_BYTES_S = 2**20
+"""A file may take as much longer as it takes at this pace, in bytes a second."""
+LEAST_BYTES = 2**30
+"""So much memory may the process take at least, in bytes, if the machine has it."""
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[2])
+from ziggy_dask.datastore.readers.reading_process import serve
+serve(int(sys.argv[1]))
+"""
+_SMALLER = "deliver it in smaller files"
+
+
+class EndedReadingError(DeliveryError):
+    """A file ended the process that read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Process:
+    """A process that reads."""
+
+    child: subprocess.Popen[bytes]
+    line: socket.socket
+    owner: int
+    """The process that started it."""
+
+    @property
+    def is_usable(self) -> bool:
+        return self.owner == os.getpid() and self.child.poll() is None
+
+
+_lock = threading.RLock()
+_process: _Process | None = None
+_numbers = count()
+
+
+@contextmanager
+def open_apart(
+    reader: str, path: Path, options: Options = (), descriptor: int | None = None
+) -> Iterator[Reading]:
+    """Open a file as `open_file` does, in another process.
+
+    Parameters
+    ----------
+    reader
+        Name of the reader.
+    path
+        The file.
+    options
+        Options of the reader.
+    descriptor
+        If the file is open already: its descriptor, which stays open.
+
+    Raises
+    ------
+    EndedReadingError
+        If the file ends the process that reads it.
+    DeliveryError
+        If the reader fails, with the file and the reason.
+    """
+    file = _File(path=path, limits=_limits(path, descriptor), number=next(_numbers))
+    request = Opening(
+        number=file.number,
+        reader=reader,
+        path=str(path if descriptor is not None else path.absolute()),
+        options=tuple(dict(options).items()),
+        has_descriptor=descriptor is not None,
+        paths=tuple(sys.path),
+        limits=file.limits,
+    )
+    with _lock:
+        process = _started()
+        found = _ask(process, file, request, descriptor)
+    assert isinstance(found, Description)
+    try:
+        yield _reading(process, file, found)
+    except BaseException:
+        if process.is_usable:
+            with suppress(DeliveryError):
+                _ask(process, file, Closing(number=file.number))
+        raise
+    _ask(process, file, Closing(number=file.number))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A file that is read."""
+
+    path: Path
+    limits: Limits
+    number: int
+
+
+class _There(BackendArray):
+    """Values that stay in the other process until they are asked for."""
+
+    def __init__(
+        self, process: _Process, file: _File, node: str, part: Part, name: Any
+    ) -> None:
+        self.shape = part.shape
+        self.dtype = part.dtype
+        self._process = process
+        self._file = file
+        self._place = (node, name)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._values
+        )
+
+    def _values(self, key: Key) -> np.ndarray[Any, Any]:
+        node, name = self._place
+        asked = Values(number=self._file.number, node=node, name=name, key=key)
+        found = _ask(self._process, self._file, asked)
+        return np.asarray(found)
+
+
+def _reading(process: _Process, file: _File, found: Description) -> Reading:
+    if found.is_file:
+        return Reading(
+            content=FileItem.from_path(file.path), warnings=tuple(found.warnings)
+        )
+    nodes = {
+        node: _whole(process, file, node, small, found.parts.get(node, {}))
+        for node, small in found.nodes.items()
+    }
+    content: xr.Dataset | xr.DataTree = (
+        xr.DataTree.from_dict(nodes, name=found.name) if found.is_tree else nodes["/"]
+    )
+    return Reading(content=content, warnings=tuple(found.warnings))
+
+
+def _whole(
+    process: _Process,
+    file: _File,
+    node: str,
+    small: xr.Dataset,
+    parts: dict[Any, Part],
+) -> xr.Dataset:
+    """Return a Dataset with the values that are not here yet."""
+    if not parts:
+        return small
+    there = {
+        name: xr.Variable(
+            part.dims,
+            indexing.LazilyIndexedArray(_There(process, file, node, part, name)),
+            part.attrs,
+            part.encoding,
+        )
+        for name, part in parts.items()
+    }
+    order = next(iter(parts.values())).order
+    whole = small.assign(there).set_coords(
+        [name for name, part in parts.items() if part.is_coordinate]
+    )
+    ordered = whole[[name for name in order if name in whole.variables]]
+    ordered.attrs, ordered.encoding = small.attrs, small.encoding
+    return ordered
+
+
+def _ask(
+    process: _Process, file: _File, request: Any, descriptor: int | None = None
+) -> Any:
+    """Ask, and return the answer.
+
+    Raises
+    ------
+    EndedReadingError
+        If there is none.
+    DeliveryError
+        If the answer is that it can't be read, or there is no room for it.
+    """
+    with _lock:
+        try:
+            send(process.line, request, descriptor)
+            answer, _ = receive(process.line, lambda size: _require_room(file, size))
+        except (OSError, EOFError) as error:
+            raise EndedReadingError(_how_it_ended(process, file)) from error
+        except MemoryError as error:
+            _end(process)
+            raise EndedReadingError(str(error)) from error
+        except BaseException:  # the answer may come when nobody waits for it any more
+            _end(process)
+            raise
+    for text, category in answer.warnings:
+        warnings.warn(text, category, stacklevel=2)
+    if isinstance(answer.result, Failed):
+        if answer.result.lacked_memory:
+            raise EndedReadingError(
+                f"{file.path}: needs more than {_mib(file.limits.memory_bytes)} MiB of "
+                f"memory to be read; {_SMALLER}"
+            )
+        raise error_from_text(answer.result.text)
+    return answer.result
+
+
+def _require_room(file: _File, size: int) -> None:
+    require_room(size, f"{file.path}: what is read of it at once", _SMALLER)
+
+
+def _limits(path: Path, descriptor: int | None) -> Limits:
+    """Return what the process may use for a file."""
+    size = size_of(path) if descriptor is None else os.fstat(descriptor).st_size
+    return Limits(
+        step_s=LIMIT_S + size / PACE_BYTES_S,
+        memory_bytes=max(room_bytes() // 2, LEAST_BYTES) + size,
+    )
+
+
+def _how_it_ended(process: _Process, file: _File) -> str:
+    """Return how a process ended that gives no answer; it is taken off the list."""
+    code = process.child.wait()
+    _end(process)
+    if code == -signal.SIGALRM:
+        how = f"takes longer than {file.limits.step_s:.0f} s to be read"
+    elif code == -signal.SIGKILL:
+        how = "was read by a process that was killed, perhaps for want of memory"
+    elif code < 0:
+        how = f"crashed the process that read it ({signal.Signals(-code).name})"
+    else:
+        how = f"ended the process that read it (exit code {code})"
+    return f"{file.path}: {how}; it is not taken; have its sender look at it"
+
+
+def _started() -> _Process:
+    """Return the process that reads, started if there is none."""
+    global _process
+    if _process is not None and _process.is_usable:
+        return _process
+    ours, theirs = socket.socketpair()
+    with theirs:
+        child = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                _START,
+                str(theirs.fileno()),
+                json.dumps(sys.path),
+            ],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    _process = _Process(child=child, line=ours, owner=os.getpid())
+    return _process
+
+
+def _end(process: _Process) -> None:
+    """End a process that reads."""
+    global _process
+    process.line.close()
+    process.child.kill()
+    process.child.wait()
+    if _process is process:
+        _process = None
+
+
+@atexit.register
+def _end_the_last() -> None:
+    if _process is not None and _process.owner == os.getpid():
+        _end(_process)
+
+
+def _mib(size: int) -> int:
+    return round(size / 2**20)
