@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -18,6 +17,7 @@ from ziggy_dask.receipt import (
     manifest_path,
     read_manifest,
 )
+from ziggy_dask.receipt.delivery import read_delivered
 from ziggy_dask.receipt.quarantine import move_in, read_quarantine
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.instances import TaskRecord
@@ -58,9 +58,10 @@ def _keep_and_remove(kept: Path, delivery: Delivery) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     acknowledgement = path.with_name(acknowledgement_name(path.name))
     place = _own_place(kept, path)
-    if acknowledgement.exists():
-        shutil.copy2(acknowledgement, place / acknowledgement.name)
-    shutil.copy2(path, place / path.name)
+    for one in (acknowledgement, path):
+        if one.exists():
+            content = read_delivered(delivery.directory, one.name)
+            (place / one.name).write_bytes(content)
     clean_up(delivery, [*names, acknowledgement.name, path.name])
 
 
@@ -69,7 +70,7 @@ def _own_place(kept: Path, path: Path) -> Path:
 
     Senders may give all manifests one name.
     """
-    content = path.read_bytes()
+    content = read_delivered(path.parent, path.name)
     place = kept
     for number in count(2):
         there = place / path.name

@@ -20,7 +20,7 @@ from ziggy_dask.receipt import (
     model_path,
     model_versions,
 )
-from ziggy_dask.receipt.delivery import open_delivered
+from ziggy_dask.receipt.delivery import open_delivered, read_delivered
 from ziggy_dask.receipt.manifest import checksums
 from ziggy_dask.records.deliveries import SEVERAL, DeliveredFile, DeliveryRecord
 from ziggy_dask.records.instances import TaskRecord
@@ -90,7 +90,7 @@ def _sha256(accepted: Accepted, file: ManifestFile) -> str:
 def _text_of(path: Path, manifest: Manifest) -> str:
     """Return the text of a manifest; of one that is not in UTF-8, what it says."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_delivered(path.parent, path.name).decode("utf-8")
     except UnicodeDecodeError:
         return manifest_to_xml(manifest)
     except OSError as error:

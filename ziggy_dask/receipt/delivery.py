@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from ziggy_dask.datastore.readers.expanding import require_no_holes
 from ziggy_dask.datastore.readers.regular import Identity, open_inside
 from ziggy_dask.errors import DeliveryError
 from ziggy_dask.receipt.manifest import (
@@ -150,7 +151,8 @@ def validate(
     Raises
     ------
     DeliveryError
-        If a link leads out of the delivery, or a file can't be read.
+        If a link leads out of the delivery, or a file can't be read or is nearly all
+        holes.
     """
     allowed = int(len(manifest.files) * max_failure_percentage / 100)
     files: list[AcknowledgedFile] = []
@@ -253,6 +255,12 @@ def open_delivered(directory: Path, name: str) -> int:
     root = directory.resolve()
     real = require_inside(directory, name).resolve()
     return open_inside(root, real.relative_to(root).as_posix())
+
+
+def read_delivered(directory: Path, name: str) -> bytes:
+    """Read a small delivered file, such as a manifest, as `open_delivered` opens it."""
+    with open(open_delivered(directory, name), "rb") as stream:
+        return stream.read()
 
 
 def clean_up(delivery: Delivery, names: Iterable[str]) -> None:
@@ -409,6 +417,7 @@ def _check(directory: Path, manifest: Manifest, one: ManifestFile) -> Acknowledg
             return _absent(one.name)
         descriptor = open_delivered(directory, one.name)
         try:
+            require_no_holes(path, os.fstat(descriptor))
             identity = Identity.of(descriptor)
             found = checksums(descriptor, {manifest.checksum_type, ChecksumType.SHA256})
             is_stable = Identity.of(descriptor) == identity

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from xml.etree import ElementTree
 
+from ziggy_dask.datastore.readers.expanding import require_no_holes
 from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.errors import DeliveryError
 
@@ -279,7 +280,8 @@ def generate_manifest(
     Raises
     ------
     DeliveryError
-        If there are no files, or a name can't stand in a manifest.
+        If there are no files, a name can't stand in a manifest, or a file is nearly all
+        holes.
     """
     named = {
         path.relative_to(directory).as_posix(): path
@@ -291,7 +293,9 @@ def generate_manifest(
             continue
         require_safe(directory, name)
         try:
-            size_bytes, checksum = path.stat().st_size, checksum_type.of_file(path)
+            status = path.stat()
+            require_no_holes(path, status)
+            size_bytes, checksum = status.st_size, checksum_type.of_file(path)
         except OSError as error:
             raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
         files.append(ManifestFile(name=name, size_bytes=size_bytes, checksum=checksum))

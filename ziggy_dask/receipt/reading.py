@@ -6,6 +6,7 @@ entities, bounded sizes, and only names that stay inside the delivery.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Callable, Mapping
@@ -165,8 +166,8 @@ def _read(
 ) -> _Document[_Entry]:
     document = _Document(path, root, file, make)
     try:
-        _require_readable(path)
-        with path.open("rb") as stream:
+        with open(path, "rb", opener=_without_waiting) as stream:
+            _require_readable(path, os.fstat(stream.fileno()))
             _feed(path, stream, document)
     except DefusedXmlException as error:
         raise DeliveryError(
@@ -184,8 +185,12 @@ def _read(
     return document
 
 
-def _require_readable(path: Path) -> None:
-    status = path.stat()
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that took its name is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _require_readable(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise DeliveryError(f"{path}: is not a regular file")
     if status.st_size > _LARGEST_BYTES:

@@ -29,6 +29,7 @@ from ziggy_dask.receipt import (
     write_acknowledgement,
     write_manifest,
 )
+from ziggy_dask.receipt.delivery import read_delivered
 
 MANIFEST = "test-manifest.xml"
 OWN = (acknowledgement_name(MANIFEST), MANIFEST)
@@ -547,3 +548,48 @@ def test_links_out_of_a_plain_directory_are_refused_all_by_name(tmp_path):
     }
     assert "outside the delivery" in caught.value.faults["set-1/all"]
     assert "not a regular file" in caught.value.faults["pipe.png"]
+
+
+# Files that are more, or somebody else's
+
+
+def test_files_of_nothing_but_holes_are_refused_before_they_are_summed_up(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"x")
+    os.truncate(tmp_path / "a.bin", 10**13)
+    with pytest.raises(DeliveryError, match=r"a\.bin: .* nearly all holes"):
+        generate_manifest(tmp_path, 1)
+    listed = ManifestFile(name="a.bin", size_bytes=10**13, checksum="0" * 40)
+    manifest = Manifest(dataset_id=1, checksum_type=ChecksumType.SHA1, files=(listed,))
+    with pytest.raises(DeliveryError, match=r"a\.bin: .* nearly all holes"):
+        validate(tmp_path, manifest)
+
+
+def test_a_hard_link_to_a_file_of_somebody_else_is_refused(tmp_path):
+    assert os.geteuid() == 0, "only root can make files of others"
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    directory = tmp_path / "delivery"
+    (directory / "set-1").mkdir(parents=True)
+    os.link(secret, directory / "set-1" / "a.png")
+    manifest = generate_manifest(directory, 1)
+    assert validate(directory, manifest).files[0].is_valid  # it is the owner's own
+    os.chown(directory / "set-1", 65534, 65534)
+    with pytest.raises(DeliveryError, match="is a hard link to a file of another user"):
+        validate(directory, manifest)
+    os.chown(secret, 65534, 65534)
+    assert validate(directory, manifest).files[0].is_valid
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_no_link_is_followed_where_manifests_are_kept(tmp_path, name):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    directory = tmp_path / "delivery"
+    directory.mkdir()
+    (directory / name).symlink_to(secret)
+    with pytest.raises(DeliveryError, match="is a link to .*secret"):
+        read_delivered(directory, name)
+    (directory / name).unlink()
+    os.mkfifo(directory / name)
+    with pytest.raises(DeliveryError, match="is not a regular file"):
+        read_delivered(directory, name)

@@ -25,9 +25,9 @@ from ziggy_dask.errors import DeliveryError
 HARMLESS_BYTES = 256 * 1024 * 1024
 """So much may come out of any file, in bytes."""
 COMPRESSED_RATIO = 100
-"""Beyond that, a compressed file may stand for so many times its own size."""
+"""Beyond that, a compressed file, or one with holes, may stand for so many times its own size."""
 DECLARED_RATIO = 2000
-"""Likewise a file whose values were never written, or that has holes."""
+"""Likewise a file whose values were never written."""
 _BLOCK = 1024 * 1024
 _MAGIC: tuple[tuple[bytes, Callable[[Path], Any], float], ...] = (
     (b"\x1f\x8b", gzip.GzipFile, 1032),
@@ -49,18 +49,36 @@ def require_bounded(path: Path) -> None:
     if path.is_dir():
         return
     status = path.stat()
-    taken = status.st_blocks * 512
-    if status.st_size > max(HARMLESS_BYTES, DECLARED_RATIO * taken):
-        raise DeliveryError(
-            f"{path}: has {status.st_size} bytes, of which {taken} are on disk; a file "
-            "that is nearly all holes is not read"
-        )
+    require_no_holes(path, status)
     with path.open("rb") as stream:
         head = stream.read(8)
     for magic, opened, most_times in _MAGIC:
         if head.startswith(magic) and status.st_size * most_times > HARMLESS_BYTES:
             most = max(HARMLESS_BYTES, COMPRESSED_RATIO * status.st_size)
             _require_less(path, opened, most, status.st_size)
+
+
+def require_no_holes(path: Path, status: os.stat_result) -> None:
+    """Refuse a file that is nearly all holes, before it is read for hours.
+
+    Parameters
+    ----------
+    path
+        The file, for the message.
+    status
+        What the system says of it.
+
+    Raises
+    ------
+    DeliveryError
+        With its size, and how much of it there is.
+    """
+    taken = status.st_blocks * 512
+    if status.st_size > max(HARMLESS_BYTES, COMPRESSED_RATIO * taken):
+        raise DeliveryError(
+            f"{path}: has {status.st_size} bytes, of which {taken} are on disk; a file "
+            "that is nearly all holes is not read"
+        )
 
 
 def _require_less(

@@ -81,6 +81,9 @@ def open_regular(path: Path, directory: int | None = None) -> int:
 def open_inside(directory: Path, name: str) -> int:
     """Open a regular file below a directory; no link on the way is followed.
 
+    A further name of somebody else's file is no file of its own: who may not read a file
+    may still be able to give it a name (`link(2)`).
+
     Parameters
     ----------
     directory
@@ -91,7 +94,8 @@ def open_inside(directory: Path, name: str) -> int:
     Raises
     ------
     DeliveryError
-        If a part of the path is a link, or it is anything but a regular file.
+        If a part of the path is a link, or it is anything but a regular file, or a hard
+        link to a file of another user than the directory's.
     OSError
         If it can't be opened.
     """
@@ -104,12 +108,24 @@ def open_inside(directory: Path, name: str) -> int:
             os.close(place)
             place = below
         try:
-            return open_regular(Path(last), place)
+            descriptor = open_regular(Path(last), place)
+            _require_own(Path(last), descriptor, place)
+            return descriptor
         except DeliveryError as error:
             text = str(error).replace(last, str(directory / name), 1)
             raise DeliveryError(text) from error
     finally:
         os.close(place)
+
+
+def _require_own(path: Path, descriptor: int, directory: int) -> None:
+    status = os.fstat(descriptor)
+    if status.st_nlink > 1 and status.st_uid != os.fstat(directory).st_uid:
+        os.close(descriptor)
+        raise DeliveryError(
+            f"{path}: is a hard link to a file of another user ({status.st_uid}) than "
+            "its directory's; deliver a copy"
+        )
 
 
 @contextmanager
