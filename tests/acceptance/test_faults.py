@@ -6,7 +6,7 @@ import pytest
 import zarr
 
 from tests.conftest import images, store
-from ziggy_dask.engine.intake import _keep_and_remove
+from ziggy_dask.engine.clearing import _keep_and_remove
 from ziggy_dask.engine.launch import _require_fitting
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.interface import main
