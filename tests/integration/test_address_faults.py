@@ -206,3 +206,32 @@ def test_a_gateway_that_says_nothing_is_told_in_time(tmp_path):
     assert code == 4, text
     assert f"'compute: gateway': nothing answers at {place!r} in 10 s" in text
     assert len(text.strip().splitlines()) == 1, text
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (
+            "  kubernetes: {image: x, namespace: y, workers: 1}\n",
+            "'compute: kubernetes' can't be started",
+        ),
+        (
+            "  ssh: {hosts: [127.0.0.1], options: {connect_options: {port: PORT}}}\n",
+            "127.0.0.1, which SSH does not reach",
+        ),
+        (
+            "  gateway: {address: 'http://127.0.0.1:PORT', workers: 1}\n",
+            "'compute: gateway' can't be started",
+        ),
+    ],
+    ids=["kubernetes", "ssh", "gateway"],
+)
+def test_what_others_start_is_one_message_where_it_can_not_be(
+    lines, words, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, text, _ = check(tmp_path, lines.replace("PORT", str(free_port())))
+    assert code == 4, text
+    assert words in text
+    assert len(text.strip().splitlines()) == 1, text

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -226,11 +227,16 @@ def _started(
     compute: Hosted, call: Call, waiting: Callable[[float], None]
 ) -> Iterator[Client]:
     from distributed import Client
+    from distributed.utils import silence_logging_cmgr
 
+    loaded: Any = _loaded(call)
+    before = set(getattr(loaded, "_instances", ()))
     try:
-        cluster = _loaded(call)(**call.arguments)
+        with silence_logging_cmgr(logging.CRITICAL):
+            cluster = loaded(**call.arguments)
     # What somebody else's class raises when its service refuses is not known here.
     except Exception as error:
+        _end_half_started(set(getattr(loaded, "_instances", ())) - before)
         raise ClusterError(
             f"'compute: {kind_of(compute)}' can't be started: "
             f"{type(error).__name__}: {error}"
@@ -246,6 +252,17 @@ def _started(
             client.close()
     finally:
         cluster.close()
+
+
+def _end_half_started(instances: Iterable[Any]) -> None:
+    """End what was started before something went wrong, and is known to its class alone.
+
+    Those of Kubernetes would be ended when Python ends, with a traceback if that fails.
+    """
+    for one in instances:
+        with suppress(Exception):
+            one.close(timeout=10)
+        one.shutdown_on_close = False
 
 
 def await_worker(
@@ -306,6 +323,7 @@ def _kubernetes(compute: KubernetesCompute, read: Callable[[Secret], str]) -> Ca
             "namespace": compute.namespace,
             "image": compute.image,
             "n_workers": compute.workers,
+            "quiet": True,  # else it draws its progress on the terminal
             "resources": {"requests": resources, "limits": resources},
             **_filled(compute.options, read),
         },

@@ -54,9 +54,11 @@ def secured(arguments: Mapping[str, Any], home: Path) -> Iterator[dict[str, Any]
         "dashboard_address": "127.0.0.1:0",
     }
     with certificates(home) as security:
+        missed: dict[str, str] = {}
         try:
-            for fault in _on_all(machines, _bringing(directory, security)):
-                raise ClusterError(fault)
+            missed = _on_all(machines, _bringing(directory, security))
+            for host, fault in missed.items():
+                raise ClusterError(f"{host}, {fault}")
             yield {
                 **arguments,
                 "security": security,
@@ -64,8 +66,9 @@ def secured(arguments: Mapping[str, Any], home: Path) -> Iterator[dict[str, Any]
                 "worker_options": there | arguments["worker_options"],
             }
         finally:
-            for fault in _on_all(machines, _removing(directory)):
-                logger.warning("%s is left on %s", directory, fault)
+            for host, fault in _on_all(machines, _removing(directory)).items():
+                if host not in missed:
+                    logger.warning("%s is left on %s, %s", directory, host, fault)
 
 
 def _paths(directory: str) -> dict[str, Any]:
@@ -106,8 +109,8 @@ def _removing(directory: str) -> Act:
     return remove
 
 
-def _on_all(machines: Machines, act: Act) -> list[str]:
-    """Do something on every machine, at once; return what went wrong."""
+def _on_all(machines: Machines, act: Act) -> dict[str, str]:
+    """Do something on every machine, at once; return what went wrong, by machine."""
     import asyncssh
 
     async def on(host: str, options: Mapping[str, Any]) -> str:
@@ -115,10 +118,11 @@ def _on_all(machines: Machines, act: Act) -> list[str]:
             async with asyncssh.connect(host, **options) as connection:
                 await act(connection)
         except (OSError, asyncssh.Error) as error:
-            return f"{host}, which SSH does not reach: {error}"
+            return f"which SSH does not reach: {error}"
         return ""
 
     async def everywhere() -> list[str]:
         return await asyncio.gather(*(on(*one) for one in machines.items()))
 
-    return [fault for fault in asyncio.run(everywhere()) if fault]
+    faults = zip(machines, asyncio.run(everywhere()), strict=True)
+    return {host: fault for host, fault in faults if fault}
