@@ -130,7 +130,7 @@ def check_attempts(mission, instance):
     """
     database = mission._site.database
     found = {
-        task.id: (task.attempt, extents_of(database, task.id))
+        task.id: (task.attempt, extents_of(database, [task.id])[task.id])
         for task in instances.tasks(database, instance.id)
     }
     for attempt, extents in found.values():

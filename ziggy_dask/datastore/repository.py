@@ -96,6 +96,8 @@ class Repository:
         self.catalogue: Catalogue = Unknowing()
         """Tells of publications that it knows, so that history is not walked."""
         self._listed: tuple[str, frozenset[str]] = ("", frozenset())
+        self._shared: tuple[str, icechunk.Session | None] = ("", None)
+        """The snapshot read last: a session of its own would read it from the disk again."""
 
     def tip(self) -> str:
         """Return the id of the newest published snapshot."""
@@ -135,7 +137,13 @@ class Repository:
             As of this snapshot; None: the newest one.
         """
         del path  # one snapshot holds all products
-        return self.reading(at)
+        if at is None:
+            return self.reading()
+        known, session = self._shared
+        if session is None or known != at:
+            session = self.reading(at)
+            self._shared = at, session
+        return session
 
     def paths(self, prefix: str = "", at: str | None = None) -> list[str]:
         """Return the paths of the products, in order.

@@ -123,7 +123,7 @@ def _items_of(database: Database, task: int) -> Items:
     if not content:
         return ()
     plan = task_from_json(content, {})
-    given = outcomes.subtasks_with_output(database, task)
+    given = outcomes.subtasks_with_output(database, [task])[task]
     return tuple(_by_feed(plan, _items_with_output(plan, given)))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ziggy_dask.datastore import Labels
 from ziggy_dask.definitions import Pipeline, ProductKind
@@ -20,19 +21,25 @@ from ziggy_dask.workers import NOTHING_RETURNED
 _MOST_NAMED = 3
 
 
-def why_names_clash(database: Database, task: int) -> str:
-    """Return why the items of a task can't be told apart, or an empty string.
+def name_clashes(database: Database, tasks: Collection[int]) -> dict[int, str]:
+    """Return why the items of tasks can't be told apart, for those of which that is so.
 
     Parameters
     ----------
     database
         The records.
-    task
-        Number of a task of which all subtasks have ended.
+    tasks
+        Numbers of tasks of which all subtasks have ended.
     """
+    named = outcomes.named_items(database, tasks)
+    found = {task: _why_names_clash(task, some) for task, some in named.items()}
+    return {task: why for task, why in found.items() if why}
+
+
+def _why_names_clash(task: int, named: Mapping[int, Mapping[str, list[str]]]) -> str:
     makers: dict[tuple[str, str], list[int]] = {}
-    for subtask, named in outcomes.named_items(database, task).items():
-        for path, names in named.items():
+    for subtask, by_path in named.items():
+        for path, names in by_path.items():
             for name in names:
                 makers.setdefault((path, name), []).append(subtask)
     clashes = {key: some for key, some in makers.items() if len(some) > 1}
@@ -47,39 +54,51 @@ def why_names_clash(database: Database, task: int) -> str:
     )
 
 
-def remarks_on(
-    database: Database, task: int, count: int, collections: Collection[str]
-) -> list[str]:
-    """Return what an operator should know of the outputs of a task that is stored.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A task that is stored."""
 
-    Parameters
-    ----------
-    database
-        The records.
-    task
-        Number of the task.
-    count
-        Number of its subtasks.
-    collections
-        Paths of the collections that it makes.
-    """
-    reasons = outcomes.without_output(database, task)
-    nothing = reasons.pop(NOTHING_RETURNED, 0)
-    unread = sum(reasons.values())
-    is_all = nothing + unread == count
+    number: int
+    """Its number."""
+    count: int
+    """Number of its subtasks."""
+    collections: Collection[str]
+    """Paths of the collections that it makes."""
+
+
+def remarks_on(database: Database, tasks: Sequence[Stored]) -> dict[int, list[str]]:
+    """Return what an operator should know of the outputs of stored tasks, by number."""
+    numbers = [one.number for one in tasks]
+    reasons = outcomes.without_output(database, numbers)
+    named = outcomes.named_items(database, numbers)
+    return {
+        one.number: _remarks(one, reasons[one.number], named[one.number])
+        for one in tasks
+    }
+
+
+def _remarks(
+    task: Stored,
+    reasons: Mapping[str, int],
+    named: Mapping[int, Mapping[str, list[str]]],
+) -> list[str]:
+    others = {why: n for why, n in reasons.items() if why != NOTHING_RETURNED}
+    nothing = reasons.get(NOTHING_RETURNED, 0)
+    unread = sum(others.values())
+    is_all = nothing + unread == task.count
     stays = "; what earlier instances may have stored there stays" if is_all else ""
     found = []
     if nothing:
-        found.append(f"{nothing} of {count} subtasks returned nothing{stays}")
+        found.append(f"{nothing} of {task.count} subtasks returned nothing{stays}")
     if unread:
-        reason = next(iter(reasons))
+        reason = next(iter(others))
         found.append(
-            f"{unread} of {count} subtasks had nothing to read: {reason}{stays}"
+            f"{unread} of {task.count} subtasks had nothing to read: {reason}{stays}"
         )
     names = [
         name
-        for by_path in outcomes.named_items(database, task).values()
-        for path in sorted(by_path.keys() & set(collections))
+        for by_path in named.values()
+        for path in sorted(by_path.keys() & set(task.collections))
         for name in by_path[path]
     ]
     if names:

@@ -7,7 +7,7 @@ which attempt, with which code, parameters and models.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ziggy_dask.planning import TaskPlan
@@ -20,29 +20,43 @@ MOST_BYTES = 8192
 _SHORT = 16
 
 
-def origin_of(database: Database, number: int, task: TaskPlan) -> dict[str, Any]:
-    """Return the attributes that say how the subtasks of a task were made.
+def origins_of(
+    database: Database, tasks: Mapping[int, TaskPlan]
+) -> dict[int, dict[str, Any]]:
+    """Return the attributes that say how the subtasks of tasks were made, by number.
 
     Parameters
     ----------
     database
         The records.
-    number
-        Number of the task.
-    task
-        Its plan.
+    tasks
+        Plans of the tasks, by number.
     """
-    extents = [one for one in extents_of(database, number) if one.recipe]
+    extents = {
+        number: [one for one in some if one.recipe]
+        for number, some in extents_of(database, tasks).items()
+    }
+    used = {one.recipe for some in extents.values() for one in some}
+    read = read_recipes(database, list(used))
+    recipes = {digest: _recipe(recipe) for digest, recipe in read.items()}
+    return {
+        number: _origin(plan, extents[number], recipes)
+        for number, plan in tasks.items()
+    }
+
+
+def _origin(
+    task: TaskPlan, extents: Sequence[Extent], recipes: Mapping[str, dict[str, Any]]
+) -> dict[str, Any]:
     if not extents:
         return {}
-    recipes = read_recipes(database, list({one.recipe for one in extents}))
+    used = dict.fromkeys(one.recipe for one in extents)
     found: dict[str, Any] = {
         "made": [_extent(one) for one in extents],
         "items_per_subtask": task.chunk,
-        "recipes": {d[:_SHORT]: _recipe(recipe) for d, recipe in recipes.items()},
+        "recipes": {digest[:_SHORT]: recipes[digest] for digest in used},
     }
-    used = {one.recipe: None for one in extents}
-    versions = {found["recipes"][digest[:_SHORT]]["code"]: None for digest in used}
+    versions = dict.fromkeys(recipes[digest]["code"] for digest in used)
     if len(extents) > 1 and task.labels is not None:
         found["items"] = task.labels.texts()  # as subtasks are counted
     return found | {"code_version": ", ".join(versions)}

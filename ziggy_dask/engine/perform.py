@@ -30,7 +30,7 @@ from ziggy_dask.engine.disk_space import patient
 from ziggy_dask.engine.halting import stop_running
 from ziggy_dask.engine.in_flight import InFlight
 from ziggy_dask.engine.loading import LoadedTasks, recorded_of
-from ziggy_dask.engine.made import outdated_plans, reopen_plans, why_names_clash
+from ziggy_dask.engine.made import name_clashes, outdated_plans, reopen_plans
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.placement import Placement
 from ziggy_dask.engine.progress import RANK_BITS, Progress, first_rank
@@ -213,7 +213,8 @@ class Performer:
     def _stored_items(self, feed: Feed) -> Labels | None:
         """Return the items of a published product; none if nothing came of it."""
         pipeline = self._context.pipeline
-        session = self._site.repository.session_of(feed.path)
+        repository = self._site.repository
+        session = repository.session_of(feed.path, repository.tip())
         is_ours = feed.task is None or maker_of(session, feed.path) in (
             None,
             self._context.number,
@@ -235,13 +236,9 @@ class Performer:
         """Publish tasks in one commit, but for those that were halted meanwhile."""
         database = self._site.database
         began = time.monotonic()
-        by_number: dict[int, int] = {}
-        for index in indices:
-            number = self._progress[index].number
-            if clash := why_names_clash(database, number):
-                self._progress.obstructed(index, clash)
-            else:
-                by_number[number] = index
+        by_number = {self._progress[index].number: index for index in indices}
+        for number, clash in name_clashes(database, by_number).items():
+            self._progress.obstructed(by_number.pop(number), clash)
         storing = instances.begin_storing(database, list(by_number))
         finished = [self._finished(by_number[number]) for number in storing]
         if not finished:

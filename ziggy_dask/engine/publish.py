@@ -17,7 +17,7 @@ import numpy as np
 from ziggy_dask.datastore import Publication, Repository
 from ziggy_dask.definitions import DataType, ProductKind
 from ziggy_dask.engine.context import InstanceContext
-from ziggy_dask.engine.origin import origin_of
+from ziggy_dask.engine.origin import origins_of
 from ziggy_dask.planning import Target, TaskPlan
 from ziggy_dask.records import Database, TaskStep, instances, outcomes
 from ziggy_dask.records.catalogue import catch_up
@@ -45,13 +45,8 @@ def publish(
     finished: Sequence[Finished],
 ) -> str:
     """Publish the products of tasks that are being stored in one step; return the snapshot."""
-    publications = [
-        publication
-        for one in finished
-        for publication in _publications(database, context, one)
-    ]
     snapshot = repository.publish(
-        publications,
+        _publications(database, context, finished),
         _message(context, finished),
         {
             "instance": context.number,
@@ -110,24 +105,33 @@ def product_attributes(
 
 
 def _publications(
-    database: Database, context: InstanceContext, one: Finished
+    database: Database, context: InstanceContext, finished: Sequence[Finished]
 ) -> list[Publication]:
-    given = outcomes.subtasks_with_output(database, one.number)
-    origin = origin_of(database, one.number, one.plan)
+    numbers = [one.number for one in finished]
+    given = outcomes.subtasks_with_output(database, numbers)
+    change_sets = outcomes.change_sets(database, numbers)
+    origins = origins_of(database, {one.number: one.plan for one in finished})
     return [
         _publication(
-            database, context, one, target, given.get(target.path, set()), origin
+            context,
+            one,
+            target,
+            given=given[one.number].get(target.path, set()),
+            change_sets=change_sets.get((one.number, target.path), []),
+            origin=origins[one.number],
         )
+        for one in finished
         for target in {target.path: target for target in one.plan.targets}.values()
     ]
 
 
 def _publication(
-    database: Database,
     context: InstanceContext,
     one: Finished,
     target: Target,
+    *,
     given: set[int],
+    change_sets: list[bytes],
     origin: dict[str, Any],
 ) -> Publication:
     data_type = context.pipeline.types[target.data_type]
@@ -140,7 +144,7 @@ def _publication(
         attributes["missing"] = labels.take([int(p) for p in without]).to_json()
     return Publication(
         path=target.path,
-        change_sets=outcomes.change_sets(database, one.number, target.path),
+        change_sets=change_sets,
         attributes=attributes,
         is_absent=data_type.kind is not ProductKind.FILE and not given,
         is_files=data_type.kind is ProductKind.FILE,

@@ -16,7 +16,7 @@ from ziggy_dask.engine.events import (
     TaskEnded,
 )
 from ziggy_dask.engine.loading import LoadedTasks
-from ziggy_dask.engine.made import remarks_on
+from ziggy_dask.engine.made import Stored, remarks_on
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.outliers import unusual
 from ziggy_dask.engine.progress import Progress, Standing, TaskProgress
@@ -104,14 +104,20 @@ class Telling:
 
     def published(self, tasks: Sequence[TaskProgress]) -> None:
         """Tell that tasks are stored, and what is unusual about them."""
+        stored = [
+            Stored(
+                number=one.number,
+                count=one.count,
+                collections=self._collections[one.index],
+            )
+            for one in tasks
+        ]
+        remarks = remarks_on(self._site.database, stored)
         for task in tasks:
             self._ended(task, "", is_error=False)
             if task.failed:
                 self._alert(Severity.WARNING, task, self._left_out(task))
-            collections = self._collections[task.index]
-            for remark in remarks_on(
-                self._site.database, task.number, task.count, collections
-            ):
+            for remark in remarks[task.number]:
                 self._alert(Severity.WARNING, task, remark)
         known = {one.number: one for one in tasks if one.node in self._usual}
         for number, used in usage_of_tasks(self._site.database, list(known)).items():

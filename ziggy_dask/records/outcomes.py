@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -216,60 +216,80 @@ def _count_of(task: int, state: SubtaskState) -> Any:
 
 
 @patiently
-def change_sets(database: Database, task: int, path: str) -> list[bytes]:
-    """Return the unpublished data of a product."""
-    query = select(ChangeSetRow.data).where(
-        ChangeSetRow.task_id == task, ChangeSetRow.path == path
-    )
-    with database.reading() as connection:
-        return list(connection.execute(query).scalars())
+def change_sets(
+    database: Database, tasks: Collection[int]
+) -> dict[tuple[int, str], list[bytes]]:
+    """Return the unpublished data of tasks, by number and path of the product."""
+    query = select(ChangeSetRow.task_id, ChangeSetRow.path, ChangeSetRow.data)
+    found: dict[tuple[int, str], list[bytes]] = {}
+    for task, path, data in _of_tasks(database, query, ChangeSetRow.task_id, tasks):
+        found.setdefault((task, path), []).append(data)
+    return found
 
 
 @patiently
-def subtasks_with_output(database: Database, task: int) -> dict[str, set[int]]:
-    """Return the subtasks that gave something to each product of a task."""
-    query = select(SubtaskRow.number, SubtaskRow.outputs).where(
-        SubtaskRow.task_id == task, SubtaskRow.state == SubtaskState.COMPLETE.value
+def subtasks_with_output(
+    database: Database, tasks: Collection[int]
+) -> dict[int, dict[str, set[int]]]:
+    """Return by task the subtasks that gave something to each of its products."""
+    query = select(SubtaskRow.task_id, SubtaskRow.number, SubtaskRow.outputs).where(
+        SubtaskRow.state == SubtaskState.COMPLETE.value
     )
-    given: dict[str, set[int]] = {}
-    with database.reading() as connection:
-        for row in connection.execute(query):
-            for path in row.outputs:
-                given.setdefault(path, set()).add(row.number)
+    given: dict[int, dict[str, set[int]]] = {task: {} for task in tasks}
+    for task, number, outputs in _of_tasks(database, query, SubtaskRow.task_id, tasks):
+        for path in outputs:
+            given[task].setdefault(path, set()).add(number)
     return given
 
 
 @patiently
-def named_items(database: Database, task: int) -> dict[int, dict[str, list[str]]]:
+def named_items(
+    database: Database, tasks: Collection[int]
+) -> dict[int, dict[int, dict[str, list[str]]]]:
     """Return the names of items that are not their subtasks' labels.
 
-    They come by product, by subtask.
+    They come by product, by subtask, by task.
     """
-    query = select(SubtaskRow.number, SubtaskRow.named).where(
-        SubtaskRow.task_id == task,
-        SubtaskRow.state == SubtaskState.COMPLETE.value,
-        SubtaskRow.named.is_not(None),
+    query = (
+        select(SubtaskRow.task_id, SubtaskRow.number, SubtaskRow.named)
+        .where(
+            SubtaskRow.state == SubtaskState.COMPLETE.value,
+            SubtaskRow.named.is_not(None),
+        )
+        .order_by(SubtaskRow.number)
     )
-    with database.reading() as connection:
-        rows = connection.execute(query.order_by(SubtaskRow.number)).all()
-    return {row.number: row.named for row in rows}
+    found: dict[int, dict[int, dict[str, list[str]]]] = {task: {} for task in tasks}
+    for task, number, named in _of_tasks(database, query, SubtaskRow.task_id, tasks):
+        found[task][number] = named
+    return found
 
 
 @patiently
-def without_output(database: Database, task: int) -> dict[str, int]:
-    """Return how many complete subtasks of a task had no output, by the reason."""
+def without_output(
+    database: Database, tasks: Collection[int]
+) -> dict[int, dict[str, int]]:
+    """Return by task how many of its complete subtasks had no output, by the reason."""
     query = (
-        select(SubtaskRow.message, func.count())
+        select(SubtaskRow.task_id, SubtaskRow.message, func.count())
         .where(
-            SubtaskRow.task_id == task,
-            SubtaskRow.state == SubtaskState.COMPLETE.value,
-            SubtaskRow.message != "",
+            SubtaskRow.state == SubtaskState.COMPLETE.value, SubtaskRow.message != ""
         )
-        .group_by(SubtaskRow.message)
+        .group_by(SubtaskRow.task_id, SubtaskRow.message)
         .order_by(func.count().desc())
     )
+    found: dict[int, dict[str, int]] = {task: {} for task in tasks}
+    for task, message, count in _of_tasks(database, query, SubtaskRow.task_id, tasks):
+        found[task][message] = count
+    return found
+
+
+def _of_tasks(
+    database: Database, query: Any, column: Any, tasks: Collection[int]
+) -> Iterator[Any]:
+    """Yield the rows of a query that are of some tasks."""
     with database.reading() as connection:
-        return {row[0]: row[1] for row in connection.execute(query)}
+        for some in pieces(tasks):
+            yield from connection.execute(query.where(column.in_(some)))
 
 
 @patiently

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -170,9 +170,44 @@ def _known(connection: Connection, digests: Iterable[str]) -> dict[str, int]:
 
 
 @patiently
-def extents_of(database: Database, task: int) -> list[Extent]:
-    """Return how the complete subtasks of a task were made, in runs of equal ones."""
-    joined = (
+def extents_of(database: Database, tasks: Collection[int]) -> dict[int, list[Extent]]:
+    """Return how the complete subtasks of tasks were made, in runs of equal ones, by task."""
+    alike = (
+        select(
+            PartRow.task_id,
+            PartRow.attempt,
+            RecipeRow.digest,
+            func.max(SubtaskRow.number).label("last"),
+        )
+        .join(SubtaskRow, SubtaskRow.part_id == PartRow.id)
+        .outerjoin(RecipeRow, RecipeRow.id == PartRow.recipe_id)
+        .where(SubtaskRow.state == SubtaskState.COMPLETE.value)
+        .group_by(PartRow.task_id, PartRow.attempt, RecipeRow.digest)
+    )
+    kinds: dict[int, list[Any]] = {task: [] for task in tasks}
+    with database.reading() as connection:
+        for some in pieces(tasks):
+            for row in connection.execute(alike.where(PartRow.task_id.in_(some))):
+                kinds[row.task_id].append(row)
+        # Most often all of a task are alike, and there may be a million.
+        runs = {
+            task: [[0, one.last + 1, one.attempt, one.digest] for one in rows]
+            if len(rows) < 2
+            else _runs(connection.execute(_in_order(task)))
+            for task, rows in kinds.items()
+        }
+    return {
+        task: [
+            Extent(start=start, stop=stop, attempt=attempt, recipe=digest or "")
+            for start, stop, attempt, digest in some
+        ]
+        for task, some in runs.items()
+    }
+
+
+def _in_order(task: int) -> Any:
+    """Return the query for number, attempt and recipe of the complete subtasks of a task."""
+    return (
         select(SubtaskRow.number, PartRow.attempt, RecipeRow.digest)
         .join(PartRow, PartRow.id == SubtaskRow.part_id)
         .outerjoin(RecipeRow, RecipeRow.id == PartRow.recipe_id)
@@ -180,26 +215,6 @@ def extents_of(database: Database, task: int) -> list[Extent]:
         .where(SubtaskRow.state == SubtaskState.COMPLETE.value)
         .order_by(SubtaskRow.number)
     )
-    alike = (
-        select(PartRow.attempt, RecipeRow.digest, func.max(SubtaskRow.number))
-        .join(SubtaskRow, SubtaskRow.part_id == PartRow.id)
-        .outerjoin(RecipeRow, RecipeRow.id == PartRow.recipe_id)
-        .where(PartRow.task_id == task)
-        .where(SubtaskRow.state == SubtaskState.COMPLETE.value)
-        .group_by(PartRow.attempt, RecipeRow.digest)
-        .limit(2)
-    )
-    with database.reading() as connection:
-        kinds = connection.execute(alike).all()
-        if len(kinds) == 1:  # most often all are, and there may be a million
-            (attempt, digest, last_number) = kinds[0]
-            found: list[list[Any]] = [[0, last_number + 1, attempt, digest]]
-        else:
-            found = _runs(connection.execute(joined))
-    return [
-        Extent(start=start, stop=stop, attempt=attempt, recipe=digest or "")
-        for start, stop, attempt, digest in found
-    ]
 
 
 def _runs(rows: Iterable[Any]) -> list[list[Any]]:

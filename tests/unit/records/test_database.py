@@ -252,10 +252,11 @@ def test_outcomes_are_kept_with_their_data_until_published(database):
         [0, 2],
         [1],
     ]
-    assert sorted(outcomes.change_sets(database, task, "p")) == [b"fork", b"other"]
-    assert outcomes.subtasks_with_output(database, task) == {"p": {0, 1, 2}}
+    (kept,) = outcomes.change_sets(database, [task]).items()
+    assert (kept[0], sorted(kept[1])) == ((task, "p"), [b"fork", b"other"])
+    assert outcomes.subtasks_with_output(database, [task]) == {task: {"p": {0, 1, 2}}}
     outcomes.publish(database, "SNAP", {task: {"in": "A"}})
-    assert list(outcomes.change_sets(database, task, "p")) == []
+    assert outcomes.change_sets(database, [task]) == {}
     record = instances.task(database, task)
     assert (record.state, record.snapshot, record.inputs) == (
         "COMPLETE",
