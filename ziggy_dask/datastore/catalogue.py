@@ -24,8 +24,8 @@ class Commit:
     """What was published: instance, tasks."""
     places: Places | None = None
     """What is at the paths that it changed; None: it does not say."""
-    root_before: str = ""
-    """Root digest of the publication before it; empty: it does not say."""
+    before: tuple[str, str] = ("", "")
+    """Snapshot and root digest of the publication before it; empty: it does not say."""
 
 
 class Catalogue(Protocol):
@@ -63,6 +63,9 @@ class Catalogue(Protocol):
     def root(self, snapshot: str) -> str:
         """Return the root digest of a publication; empty: not known."""
 
+    def expired(self, snapshot: str) -> datetime | None:
+        """Return when a publication was given up; None: it was not, as far as is known."""
+
 
 class Unknowing:
     """A catalogue that knows nothing."""
@@ -84,3 +87,7 @@ class Unknowing:
     def root(self, snapshot: str) -> str:
         """Return nothing."""
         return ""
+
+    def expired(self, snapshot: str) -> datetime | None:
+        """Return None."""
+        return None

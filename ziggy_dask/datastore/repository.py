@@ -17,9 +17,10 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,15 @@ SNAPSHOTS = "snapshots"
 """Directory of the files that say which products there are."""
 MANIFESTS = "manifests"
 """Directory of the files that say where their chunks are."""
+CHUNKS = "chunks"
+"""Directory of the files that have the values."""
 
 PLACES = "places"
 """Name under which the metadata of a commit say what is where it changed something."""
-ROOT_BEFORE = "root_before"
-"""Name under which they have the root digest of the publication before."""
+BEFORE = "before"
+"""Name under which they have snapshot and root digest of the publication before."""
+_KEPT = "kept."
+"""Begin of the names of branches that keep snapshots to which `main` does not lead."""
 _STEP = "Make room for new products"
 """Message of snapshots that are only steps on the way to a publication."""
 MEMORY = "memory"
@@ -114,6 +119,11 @@ class Repository:
                 # Zarr takes a lost snapshot for an empty one.
                 self._repo.lookup_snapshot(session.snapshot_id)
         except icechunk.IcechunkError as error:
+            if snapshot and (when := self.catalogue.expired(snapshot)):
+                raise DatastoreError(
+                    f"datastore {self.url}: snapshot {snapshot!r} expired on "
+                    f"{when:%Y-%m-%d}: no rule kept it"
+                ) from error
             what = f"snapshot {snapshot!r}" if snapshot else "the newest snapshot"
             raise DatastoreError(
                 f"datastore {self.url}: can't read {what}: {_first_line(error)}; "
@@ -193,19 +203,22 @@ class Repository:
 
     def ancestry(self) -> Iterator[Commit]:
         """Yield what was published, newest first, as the datastore itself has it."""
+        first = self._repo.lookup_branch(EMPTY)
         for entry in self._repo.ancestry(branch=MAIN):
             if entry.message == _STEP and not entry.metadata:
                 continue
             metadata = dict(entry.metadata)
             places = metadata.pop(PLACES, None if entry.parent_id else {})
-            root = metadata.pop(ROOT_BEFORE, "")
+            if entry.parent_id == first:
+                places = None  # what was before it may have expired
+            snapshot, root = metadata.pop(BEFORE, ("", ""))
             yield Commit(
                 snapshot=entry.id,
                 time=entry.written_at,
                 message=entry.message,
                 metadata=metadata,
                 places=None if places is None else places_from_json(places),
-                root_before=root,
+                before=(snapshot, root),
             )
 
     def digests(self, snapshot: str, before: str | None) -> Digests:
@@ -235,6 +248,24 @@ class Repository:
                 *(f"{MANIFESTS}/{one}" for one in added),
             ],
         )
+
+    def manifests_of(self, snapshot: str) -> frozenset[str]:
+        """Return the names of the files that say where the chunks of a snapshot are.
+
+        Raises
+        ------
+        DatastoreError
+            If it can't be read.
+        """
+        try:
+            with panics_as_errors():
+                found = self._manifests_of(snapshot)
+        except icechunk.IcechunkError as error:
+            raise DatastoreError(
+                f"datastore {self.url}: can't read {SNAPSHOTS}/{snapshot}: "
+                f"{_first_line(error)}"
+            ) from error
+        return frozenset(f"{MANIFESTS}/{one}" for one in found)
 
     def _steps_to(
         self, snapshot: str, before: str | None
@@ -314,17 +345,61 @@ class Repository:
     @property
     def scaffolds(self) -> list[str]:
         """The names of all scaffolds that are kept."""
-        return sorted(set(self._repo.list_branches()) - {MAIN, STAGING, EMPTY})
+        branches = set(self._repo.list_branches()) - {MAIN, STAGING, EMPTY}
+        return sorted(one for one in branches if not one.startswith(_KEPT))
 
     def has(self, snapshot: str) -> bool:
         """Tell whether a snapshot is in the history."""
-        if snapshot == self.tip():
+        if snapshot == self.tip() or snapshot in self.kept_aside():
             return True
         number = self.catalogue.number(self.tip())
         if number is not None:
             other = self.catalogue.number(snapshot)
-            return other is not None and other < number
+            is_gone = self.catalogue.expired(snapshot) is not None
+            return other is not None and other < number and not is_gone
         return any(commit.snapshot == snapshot for commit in self.history())
+
+    def kept_aside(self) -> set[str]:
+        """Return the snapshots that stay although what was after them expired."""
+        branches = self._repo.list_branches()
+        return {one.removeprefix(_KEPT) for one in branches if one.startswith(_KEPT)}
+
+    def pinned(self) -> set[str]:
+        """Return the snapshots that stay whatever expires.
+
+        These are the first one, those of running work, and those that a restore put aside.
+        """
+        names = self._repo.list_branches() - {STAGING}  # EMPTY names the first one
+        branches = [one for one in names if not one.startswith(_KEPT)]
+        return {
+            *(self._repo.lookup_branch(one) for one in branches),
+            *(self._repo.lookup_tag(one) for one in self._repo.list_tags()),
+        }
+
+    def expire(self, kept: Collection[str], cutoff: datetime) -> int:
+        """Give up all of history but some snapshots; return how many bytes that freed.
+
+        Parameters
+        ----------
+        kept
+            The snapshots that stay; the newest one always does.
+        cutoff
+            What was written later stays, whatever it is of: nobody knows yet what
+            running subtasks wrote, and a commit of theirs would be accepted without it.
+        """
+        with self._translated():
+            self.permit()
+            wanted = {f"{_KEPT}{one}": one for one in kept}
+            branches = self._repo.list_branches()
+            for name in wanted.keys() - branches:
+                self._repo.create_branch(name, wanted[name])
+            self._reset_staging(self.tip())
+            newest = self._repo.lookup_snapshot(self.tip()).written_at
+            self._repo.expire_snapshots(older_than=newest)
+            for name in branches - wanted.keys():
+                if name.startswith(_KEPT):
+                    self._repo.delete_branch(name)
+            return self._repo.garbage_collect(cutoff).bytes_deleted
 
     def go_forward(self, snapshot: str) -> None:
         """Make a snapshot the newest one that was, before `go_back`."""
@@ -537,7 +612,7 @@ class Repository:
             root.attrs["ziggy_published_nothing"] = message
         said = {**metadata, PLACES: places_to_json(places)}
         if root_before := self.catalogue.root(tip):
-            said[ROOT_BEFORE] = root_before
+            said[BEFORE] = [tip, root_before]
         snapshot = session.commit(message, metadata=said)
         self._to_disk()
         self._repo.reset_branch(MAIN, snapshot, from_snapshot_id=tip)

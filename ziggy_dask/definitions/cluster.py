@@ -21,6 +21,7 @@ from ziggy_dask.definitions.compute_check import check_compute
 from ziggy_dask.definitions.compute_text import read_compute, read_environments
 from ziggy_dask.definitions.names import is_line, suggestion
 from ziggy_dask.definitions.problem import Problem
+from ziggy_dask.definitions.retention import Retention, read_retention
 from ziggy_dask.definitions.section import Section, open_document
 from ziggy_dask.definitions.supervision import Supervision, read_supervision
 from ziggy_dask.errors import DefinitionError
@@ -110,6 +111,8 @@ class ClusterFile:
     """Where alerts are sent on to."""
     supervision: Supervision = field(default_factory=Supervision)
     """How much the supervisor works on at once, and what it waits for."""
+    retention: tuple[Retention, ...] = ()
+    """Which versions of products stay, of data types of which not all do."""
     access: Access = Access.UMASK
     """Whom its files are for."""
     path: Path
@@ -196,6 +199,7 @@ def cluster_of(top: Section, path: Path) -> ClusterFile:
         programs=_programs(top.section("programs"), base, home, access),
         alerts=read_alerts(top.section("alerts")),
         supervision=read_supervision(top.section("supervisor")),
+        retention=read_retention(top),
         access=access,
         path=path.resolve(),
     )

@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ziggy_dask.datastore.soundness import CheckedFiles
 from ziggy_dask.datastore.verifying import Damage, Verified
 from ziggy_dask.definitions import read_cluster
+from ziggy_dask.engine.expire import Expiry
 from ziggy_dask.errors import ClusterError, DefinitionError
 from ziggy_dask.interface.cards import cluster_card
 from ziggy_dask.interface.differences import StateDifference, difference_of
+from ziggy_dask.interface.keeping import expire, forget_instance, remove
 from ziggy_dask.interface.lineage import history_of, lineage_of, which_depend
 from ziggy_dask.interface.objects import Instance, InstanceDatastore, Task
 from ziggy_dask.interface.report import write_report
@@ -256,6 +258,58 @@ class Cluster(Runs):
     def untag(self, name: str) -> Tag:
         """Take a name of a state of the datastore away; the state stays."""
         return tags.remove_tag(self._site.database, name)
+
+    def remove(self, *paths: str, dry_run: bool = False) -> list[str]:
+        """Remove products from the newest state of the datastore; return their paths.
+
+        Until they expire, they can be read as of before.
+
+        Parameters
+        ----------
+        *paths
+            The products.
+        dry_run
+            Whether only to look.
+
+        Raises
+        ------
+        DatastoreError
+            If one is not there, or work that has not ended reads or makes it; nothing is
+            changed then.
+        """
+        return remove(self._site, paths, is_dry=dry_run)
+
+    def expire(
+        self, *, dry_run: bool = False, margin: timedelta | None = None
+    ) -> Expiry:
+        """Give up the versions of products that no rule of the cluster file keeps.
+
+        Parameters
+        ----------
+        dry_run
+            Whether only to look.
+        margin
+            So far may the clocks of machines differ, and so long may somebody still read what
+            was the newest state; None: an hour.
+
+        Raises
+        ------
+        DefinitionError
+            If a rule is for a data type that there is not.
+        DatastoreError
+            If what stays is damaged; nothing is changed then.
+        """
+        return expire(self._site, is_dry=dry_run, margin=margin)
+
+    def remove_instance(self, number: int, *, dry_run: bool = False) -> None:
+        """Remove an instance that stored nothing, with its tasks and logs.
+
+        Raises
+        ------
+        RecordsError
+            If it has to stay; nothing is changed then.
+        """
+        forget_instance(self._site, number, is_dry=dry_run)
 
     @property
     def instances(self) -> dict[int, Instance]:

@@ -150,6 +150,15 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "console": (("ziggy console", "the page in a browser"),),
     "debug": (("ziggy debug 3 --subtask 1", "stop where it fails"),),
     "doctor": (("ziggy doctor --fix", "fix what can be fixed"),),
+    "expire": (
+        ("ziggy expire --dry-run", "what would expire, and the bytes by data type"),
+        ("ziggy expire", "give it up"),
+    ),
+    "datastore rm": (
+        ("ziggy datastore rm night-1/levels --dry-run", "only look"),
+        ("ziggy datastore rm night-1/levels", "until it expires, --at shows it"),
+    ),
+    "instances rm": (("ziggy instances rm 4", "that of a delivery that was refused"),),
     "verify": (
         ("ziggy verify night-1/levels", "one product"),
         ("ziggy verify --all --at dr1", "all of a release, and the history"),

@@ -88,6 +88,7 @@ _SECTIONS = {
         "jobs": "jobs:jobs",
         "doctor": "operations:doctor",
         "verify": "verifying:verify",
+        "expire": "expiring:expire",
         "backup": "operations:backup",
         "restore": "operations:restore",
     },
@@ -135,8 +136,9 @@ def _add_examples(name: str, command: click.Command) -> None:
     if isinstance(command, click.Group):
         for below, one in command.commands.items():
             _add_examples(f"{name} {below}", one)
-    else:
-        command.epilog = examples_text(name)
+        if not command.invoke_without_command:
+            return
+    command.epilog = examples_text(name)
 
 
 @click.group(cls=_Ziggy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,6 +9,7 @@ from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DatastoreError, DefinitionError, RecordsError
 from ziggy_dask.records import instances
 from ziggy_dask.records.catalogue import number_of, position
+from ziggy_dask.records.expiry import expired_at
 from ziggy_dask.records.tags import is_name, tag
 from ziggy_dask.records.versions import snapshot_at
 
@@ -36,8 +37,20 @@ def snapshot_of(site: OpenCluster, when: When) -> str:
     DefinitionError
         If it is none of these.
     RecordsError, DatastoreError
-        If there is no such instance, tag, snapshot, or nothing was published by then.
+        If there is no such instance, tag, snapshot, or nothing was published by then, or it
+        expired.
     """
+    found = _meant(site, when)
+    expired = expired_at(site.database, found)
+    if expired is not None:
+        raise DatastoreError(
+            f"the datastore as of {when} expired on {expired:%Y-%m-%d}: no rule of the "
+            "cluster file kept it; ziggy datastore history lists what is left"
+        )
+    return found
+
+
+def _meant(site: OpenCluster, when: When) -> str:
     if isinstance(when, int):
         return _of_instance(site, when)
     if isinstance(when, date):
@@ -114,7 +127,9 @@ def _at_time(site: OpenCluster, when: date) -> str:
 
 
 def _in_history(site: OpenCluster, snapshot: str, name: str) -> str:
-    if not site.repository.has(snapshot):
+    if expired_at(site.database, snapshot) is None and not site.repository.has(
+        snapshot
+    ):
         raise DatastoreError(
             f"{name} is no publication of this datastore's history; "
             "ziggy datastore history lists them"

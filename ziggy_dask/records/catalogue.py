@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -17,6 +18,7 @@ from ziggy_dask.datastore import Commit, Place, Places, Repository, walk
 from ziggy_dask.datastore.digests import Digests, root_of
 from ziggy_dask.datastore.tree import CLOSED
 from ziggy_dask.records.database import Database, patiently, pieces
+from ziggy_dask.records.expiry import expired_at
 from ziggy_dask.records.states import TaskStep
 from ziggy_dask.records.tables import (
     InstanceRow,
@@ -85,6 +87,10 @@ class RecordedCatalogue:
     def root(self, snapshot: str) -> str:
         """Return the root digest of a publication; empty: not known."""
         return root_of_publication(self.database, snapshot)
+
+    def expired(self, snapshot: str) -> datetime | None:
+        """Return when a publication was given up; None: it was not."""
+        return expired_at(self.database, snapshot)
 
 
 @patiently
@@ -358,7 +364,7 @@ def _written(
         return {}
     before = _snapshot_of(database, known)
     older = [*(one.snapshot for one in new[1:]), before]
-    said = {one: newer.root_before for newer, one in zip(new, older, strict=True)}
+    said = dict(newer.before for newer in new)
     found: dict[str, tuple[str, Digests]] = {}
     for commit, previous in zip(new, older, strict=True):
         root = said.get(commit.snapshot, "")

@@ -27,6 +27,10 @@ class RequestKind(Enum):
     """To restart tasks."""
     STOP = "stop"
     """To stop supervising."""
+    REMOVE = "remove"
+    """To remove products from the newest state."""
+    EXPIRE = "expire"
+    """To give up what no rule keeps."""
 
 
 class RequestState(Enum):

@@ -457,6 +457,7 @@ class PublicationRow(Table):
     said: Mapped[dict[str, Any]]
     is_counted: Mapped[bool]
     root: Mapped[str] = mapped_column(server_default="")
+    expired: Mapped[datetime | None]
 
 
 class StoredFileRow(Table):

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ziggy_dask.engine.alerts import alert, cleared
 from ziggy_dask.engine.disk_space import CAUSE, shortage
+from ziggy_dask.engine.expire import expire, remove_products
 from ziggy_dask.engine.launch import launch, request_from_json
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.restart import Restart, plan_restart
@@ -153,6 +154,8 @@ def _heed(site: OpenCluster, request: RequestRecord, crew: Crew) -> None:
         RequestKind.RUN: lambda: (_launch(site, request),),
         RequestKind.RESTART: lambda: _restart(site, request, crew.active),
         RequestKind.STOP: lambda: _stop(site, request),
+        RequestKind.REMOVE: lambda: _remove(site, request),
+        RequestKind.EXPIRE: lambda: _expire(site),
     }
     try:
         numbers = kinds[request.kind]()
@@ -180,6 +183,21 @@ def _stop(site: OpenCluster, request: RequestRecord) -> tuple[int, ...]:
     """Stop, unless it was another supervisor that was to."""
     if request.content["token"] == site.database.lease_token:
         site.stop.set()
+    return ()
+
+
+def _remove(site: OpenCluster, request: RequestRecord) -> tuple[int, ...]:
+    """Remove products."""
+    remove_products(site, request.content["paths"])
+    return ()
+
+
+def _expire(site: OpenCluster) -> tuple[int, ...]:
+    """Give up what no rule keeps; tell operators."""
+    done = expire(site)
+    logger.info(
+        "%s publications expired, which freed %s bytes", len(done.expired), done.freed
+    )
     return ()
 
 

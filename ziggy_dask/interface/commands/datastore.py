@@ -1,4 +1,4 @@
-"""``ziggy datastore``: look at products."""
+"""``ziggy datastore``: look at products, and remove them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READ_BYTES = 1_000_000
 
 @click.group(cls=Commands)
 def datastore() -> None:
-    """Look at products."""
+    """Look at products, and remove them."""
 
 
 @datastore.command("ls")
@@ -86,6 +86,19 @@ def show(ctx: click.Context, path: str, at: str | None) -> None:
     if product.nbytes <= _READ_BYTES:
         product.load()
     click.echo(repr(product))
+
+
+@datastore.command("rm")
+@click.argument("paths", nargs=-1, required=True, metavar="PRODUCT...")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.pass_context
+def remove(ctx: click.Context, paths: tuple[str, ...], dry_run: bool) -> None:
+    """Remove PRODUCTs; until they expire, --at shows them as of before."""
+    before = opened_cluster(ctx).datastore.history()[0][0]
+    for path in opened_cluster(ctx).remove(*paths, dry_run=dry_run):
+        click.echo(f"{path} {'would be' if dry_run else 'was'} removed")
+    if not dry_run:
+        click.echo(f"until it expires, it can be read with: --at {before}")
 
 
 @datastore.command()

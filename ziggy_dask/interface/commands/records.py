@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ziggy_dask.interface.commands import completion as complete
-from ziggy_dask.interface.commands.context import json_option, opened_records
+from ziggy_dask.interface.commands.context import (
+    Commands,
+    json_option,
+    opened_cluster,
+    opened_records,
+)
 from ziggy_dask.interface.commands.watching import watchable
 
 if TYPE_CHECKING:
@@ -28,16 +33,28 @@ _ITS = "of the task"
 """Stands for the workers of a task where none is named."""
 
 
-@click.command()
+@click.group(cls=Commands, invoke_without_command=True)
 @watchable
 @click.pass_context
 def instances(ctx: click.Context, as_json: bool) -> bool:
-    """List the instances."""
+    """List the instances, or remove one."""
+    if ctx.invoked_subcommand is not None:
+        return True
     from ziggy_dask.interface.output import show
 
     records = opened_records(ctx).instance_records
     show(instance_rows(records), as_json=as_json, empty="none yet")
     return all(one.state.is_final for one in records)
+
+
+@instances.command("rm")
+@click.argument("instance", type=int, shell_complete=complete.INSTANCE)
+@click.option("--dry-run", is_flag=True, help="Only say whether it can be removed.")
+@click.pass_context
+def remove_instance(ctx: click.Context, instance: int, dry_run: bool) -> None:
+    """Remove INSTANCE, which stored nothing, with its tasks and logs."""
+    opened_cluster(ctx).remove_instance(instance, dry_run=dry_run)
+    click.echo(f"instance {instance} {'would be' if dry_run else 'was'} removed")
 
 
 @click.command()
