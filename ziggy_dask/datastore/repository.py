@@ -38,6 +38,7 @@ from ziggy_dask.datastore.change_sets import (
 )
 from ziggy_dask.datastore.digests import Digests, digests_of
 from ziggy_dask.datastore.durable import sync_file_system
+from ziggy_dask.datastore.owner import Owner, is_of_owner, owner_among
 from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.places import memory_directory, settings_at, storage_at
 from ziggy_dask.datastore.publication import (
@@ -346,7 +347,27 @@ class Repository:
     def scaffolds(self) -> list[str]:
         """The names of all scaffolds that are kept."""
         branches = set(self._repo.list_branches()) - {MAIN, STAGING, EMPTY}
-        return sorted(one for one in branches if not one.startswith(_KEPT))
+        return sorted(
+            one
+            for one in branches
+            if not one.startswith(_KEPT) and not is_of_owner(one)
+        )
+
+    @property
+    def owner(self) -> Owner | None:
+        """The cluster that this datastore belongs to; None: nothing says so yet."""
+        with self._translated():
+            return owner_among(self._repo.list_branches())
+
+    def own(self, owner: Owner) -> None:
+        """Let the datastore say to which cluster it belongs."""
+        with self._translated():
+            self._repo.create_branch(owner.branch, self._repo.lookup_branch(EMPTY))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever published here."""
+        return self.tip() == self._repo.lookup_branch(EMPTY)
 
     def has(self, snapshot: str) -> bool:
         """Tell whether a snapshot is in the history."""

@@ -12,6 +12,8 @@ from ziggy_dask.datastore import Repository, create_repository, open_repository
 from ziggy_dask.definitions import ClusterFile
 from ziggy_dask.definitions.access import Access
 from ziggy_dask.definitions.access import use as use_access
+from ziggy_dask.engine.belonging import claim, require_own
+from ziggy_dask.errors import DatastoreError
 from ziggy_dask.records import Database, create_database, library, open_database
 from ziggy_dask.records.catalogue import RecordedCatalogue, catch_up
 
@@ -57,6 +59,7 @@ class OpenCluster:
 def create_site(cluster: ClusterFile) -> OpenCluster:
     """Create what is missing of a cluster's datastore, database and directories."""
     use_access(cluster.access)
+    require_own(cluster, None, _existing(cluster.datastore))
     cluster.home.mkdir(parents=True, exist_ok=True)
     if cluster.access is Access.GROUP and cluster.home.stat().st_uid == os.geteuid():
         cluster.home.chmod(0o2770)  # what is made there belongs to the group, too
@@ -64,10 +67,19 @@ def create_site(cluster: ClusterFile) -> OpenCluster:
     database = create_database(cluster.database.url, cluster.database.password_file)
     database.base = cluster.path.parent
     library.keep_places(database)
+    require_own(cluster, database, None)
     repository = create_repository(cluster.datastore)
+    claim(cluster, database, repository)
     repository.catalogue = RecordedCatalogue(database)
     catch_up(database, repository)
     return OpenCluster(cluster=cluster, repository=repository, database=database)
+
+
+def _existing(url: str) -> Repository | None:
+    try:
+        return open_repository(url)
+    except DatastoreError:
+        return None  # what is wrong with it is told when it is created
 
 
 def open_site(cluster: ClusterFile) -> OpenCluster:
@@ -76,5 +88,6 @@ def open_site(cluster: ClusterFile) -> OpenCluster:
     database = open_database(cluster.database.url, cluster.database.password_file)
     database.base = cluster.path.parent
     repository = open_repository(cluster.datastore)
+    require_own(cluster, database, repository)
     repository.catalogue = RecordedCatalogue(database)
     return OpenCluster(cluster=cluster, repository=repository, database=database)

@@ -18,6 +18,7 @@ from ziggy_dask.records.tables import (
     BackupRow,
     InstanceRow,
     LeaseRow,
+    OwnerRow,
     PlaceRow,
     PublicationRow,
     SettledRow,
@@ -36,6 +37,7 @@ _NOT_KEPT = {
     for one in (
         BackupRow,
         LeaseRow,
+        OwnerRow,
         PublicationRow,
         StoredFileRow,
         VersionRow,

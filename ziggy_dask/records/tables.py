@@ -524,6 +524,15 @@ class BackupRow(Table):
     made: Mapped[datetime]
 
 
+class OwnerRow(Table):
+    """The cluster that this database belongs to; one row."""
+
+    __tablename__ = "owner"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    identity: Mapped[str]
+
+
 class LeaseRow(Table):
     """Who supervises this cluster; one row at most."""
 
