@@ -61,7 +61,15 @@ An item more costs half of that at 160 bytes each, and 60 bytes per manifest tha
 this is the best for products of 50,000 items."""
 
 
-def settings_at(url: str) -> icechunk.RepositoryConfig:
+_NODES_KEPT = 100_000
+"""Snapshots with so many groups and arrays in all are kept in memory: about 50 MB."""
+_CHUNKS_KEPT = 1_000_000
+"""Lists of so many chunks in all are kept in memory."""
+_NODE_BYTES = 30
+"""So much a group or array takes in the file of a snapshot, at least, in bytes."""
+
+
+def settings_at(url: str, newest: str = "") -> icechunk.RepositoryConfig:
     """Return how to talk to the storage at a place.
 
     A chunk in a directory is read in two requests, not in Icechunk's five: each part
@@ -70,8 +78,23 @@ def settings_at(url: str) -> icechunk.RepositoryConfig:
 
     The list of an array's chunks is kept in parts, so that an item more does not cost
     what all before it did.
+
+    Snapshots are kept in memory, as otherwise each look at a group would read one again;
+    but no more than a few of them, since each lists all groups and arrays, and a
+    supervisor makes several with each delivery.
+
+    Parameters
+    ----------
+    url
+        The place.
+    newest
+        The newest snapshot, if the datastore is there already.
     """
     config = icechunk.RepositoryConfig.default()
+    config.caching = icechunk.CachingConfig(
+        num_snapshot_nodes=max(_NODES_KEPT, 4 * _most_nodes(url, newest)),
+        num_chunk_refs=_CHUNKS_KEPT,
+    )
     config.manifest = icechunk.ManifestConfig(
         splitting=icechunk.ManifestSplittingConfig.from_dict(
             {
@@ -89,6 +112,16 @@ def settings_at(url: str) -> icechunk.RepositoryConfig:
             )
         )
     return config
+
+
+def _most_nodes(url: str, snapshot: str) -> int:
+    """Return how many groups and arrays a snapshot may have; 0: that can't be told."""
+    if not snapshot or urlsplit(url).scheme:
+        return 0
+    try:
+        return (Path(url) / "snapshots" / snapshot).stat().st_size // _NODE_BYTES
+    except OSError:
+        return 0
 
 
 def _azure_config(options: dict[str, str]) -> dict[str, str]:

@@ -708,9 +708,19 @@ def open_repository(url: str) -> Repository:
         storage = storage_at(url, create=False)
         if not icechunk.Repository.exists(storage):
             raise missing
-        return Repository(url, icechunk.Repository.open(storage, settings_at(url)))
+        repo = icechunk.Repository.open(storage, settings_at(url))
+        return Repository(url, repo.reopen(settings_at(url, _newest(repo))))
     except (icechunk.IcechunkError, OSError, ValueError) as error:
         raise DatastoreError(f"datastore {url}: can't be opened: {error}") from error
+
+
+def _newest(repo: icechunk.Repository) -> str:
+    """Return the newest snapshot; empty: it can't be told, which whoever reads it will hear."""
+    try:
+        with panics_as_errors():
+            return repo.lookup_branch(MAIN)
+    except (icechunk.IcechunkError, DatastoreError):
+        return ""
 
 
 @lru_cache(maxsize=16)
