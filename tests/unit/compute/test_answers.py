@@ -351,6 +351,8 @@ def test_a_job_that_is_being_ended_says_so():
 def test_names_of_fields_before_the_jobs_of_slurm_are_none_of_a_job():
     head = "JOBID|STATE|EXIT_CODE|START_TIME|END_TIME|REASON|NAME|\n"
     assert slurm.read_squeue(head) == {}
+    wide = "|".join(f"{name:20}" for name in head.split("|"))
+    assert slurm.read_squeue(f"{wide.rstrip()}\n") == {}
     line = LINE.format("RUNNING", "None")
     assert slurm.read_squeue(head + line) == slurm.read_squeue(line)
     with pytest.raises(ValueError, match="not a line about a job"):
@@ -420,6 +422,21 @@ def test_reasons_of_lsf_are_causes(reason, code, cause):
     job = {"JOBID": "8", "STAT": "EXIT", "EXIT_REASON": reason, "EXIT_CODE": code}
     text = json.dumps({"COMMAND": "bjobs", "JOBS": 1, "RECORDS": [job]})
     assert lsf.read_bjobs(text)["8"].cause.value == cause
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (34, JobCause.OUT_OF_MEMORY),
+        *((46, JobCause.TIME_LIMIT), (47, JobCause.TIME_LIMIT)),
+        *((code, JobCause.NOT_STARTED) for code in (6, 7, 12, 13, 14)),
+        *((1, JobCause.NONE), (3, JobCause.NONE)),
+    ],
+)
+def test_codes_of_held_jobs_of_htcondor_are_causes(code, cause):
+    job = {"ClusterId": 8, "ProcId": 0, "JobStatus": 5, "HoldReasonCode": code}
+    one = condor.read_condor(json.dumps([job]))["8.0"]
+    assert (one.cause, one.is_stuck) == (cause, True)
 
 
 def test_a_signal_that_nobody_explains_is_told_as_one():

@@ -84,7 +84,8 @@ def read_squeue(text: str) -> Told:
     if text and not text.endswith("|\n"):
         raise ValueError(f"its last line is cut off: {text[-80:]!r}")
     lines = [line.strip().removesuffix("|") for line in text.splitlines()]
-    is_headed = bool(lines) and lines[0].split("|")[1:2] == ["STATE"]
+    first = [field.strip() for field in lines[0].split("|")] if lines else []
+    is_headed = first[1:2] == ["STATE"]
     return dict(_row(line) for line in lines[is_headed:])
 
 
