@@ -80,7 +80,7 @@ _STEP = "Make room for new products"
 MEMORY = "memory"
 _ESCAPES = re.compile("\x1b\\[[0-9;]*m")
 
-icechunk.set_logs_filter("error")
+icechunk.set_logs_filter("off")
 
 
 class Repository:
@@ -711,7 +711,9 @@ def open_repository(url: str) -> Repository:
         repo = icechunk.Repository.open(storage, settings_at(url))
         return Repository(url, repo.reopen(settings_at(url, _newest(repo))))
     except (icechunk.IcechunkError, OSError, ValueError) as error:
-        raise DatastoreError(f"datastore {url}: can't be opened: {error}") from error
+        raise DatastoreError(
+            f"datastore {url}: can't be opened: {_first_line(error)}"
+        ) from error
 
 
 def _newest(repo: icechunk.Repository) -> str:

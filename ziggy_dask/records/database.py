@@ -58,6 +58,9 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 logger = logging.getLogger(__name__)
 
 
+_MALFORMED = "malformed"
+
+
 def patiently(
     function: Callable[Concatenate[Database, P], T],
 ) -> Callable[Concatenate[Database, P], T]:
@@ -207,7 +210,21 @@ class Database:
                 kind = ConnectionLostError
             elif is_out_of_space(error):
                 kind = DiskFullError
-            raise kind(f"database {self.url}: {reason}") from error
+            raise kind(f"database {self.url}: {reason}{_help(reason)}") from error
+        except UnicodeDecodeError as error:
+            raise RecordsError(
+                f"database {self.url}: is damaged: {error}{_help(_MALFORMED)}"
+            ) from error
+
+
+def _help(reason: str) -> str:
+    """Return what helps where a database is damaged."""
+    if not any(one in reason for one in (_MALFORMED, "not a database", "no such")):
+        return ""
+    return (
+        "; it is damaged: put it away, make another with: ziggy cluster init FILE, and "
+        "fill that from a backup: ziggy restore FILE"
+    )
 
 
 def create_database(url: str, password_file: Path | None = None) -> Database:
@@ -227,6 +244,7 @@ def create_database(url: str, password_file: Path | None = None) -> Database:
     """
     from alembic import command
     from alembic.config import Config
+    from alembic.util import CommandError
 
     engine = make_engine(url, password_file)
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -243,9 +261,15 @@ def create_database(url: str, password_file: Path | None = None) -> Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
-    except (SQLAlchemyError, OSError) as error:
+    except CommandError as error:
         raise RecordsError(
-            f"database {shown(engine.url)}: can't be created: {error}"
+            f"database {shown(engine.url)}: can't be upgraded: {error}; a newer version "
+            "of this program made its tables, or it is damaged"
+        ) from error
+    except (SQLAlchemyError, OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise RecordsError(
+            f"database {shown(engine.url)}: can't be created: {reason}"
         ) from error
     return Database(engine)
 
@@ -260,19 +284,27 @@ def open_database(url: str, password_file: Path | None = None) -> Database:
     """
     engine = make_engine(url, password_file)
     name = shown(engine.url)
-    missing = RecordsError(
-        f"database {name}: there is none; make it with: ziggy cluster init FILE"
-    )
     if is_sqlite(engine) and not Path(engine.url.database or "").exists():
-        raise missing
+        raise RecordsError(
+            f"database {name}: there is none; make it with: ziggy cluster init FILE"
+        )
     try:
         with engine.connect() as connection:
             if not inspect(connection).has_table("alembic_version"):
-                raise missing
+                raise RecordsError(
+                    f"database {name}: has no tables of this program; make them with: "
+                    "ziggy cluster init FILE; if there were records, fill it from a "
+                    "backup then: ziggy restore FILE"
+                )
             query = text("SELECT version_num FROM alembic_version")
             version = connection.execute(query).scalar_one_or_none()
-    except SQLAlchemyError as error:
-        raise RecordsError(f"database {name}: can't be opened: {error}") from error
+    except (SQLAlchemyError, UnicodeDecodeError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip()
+        is_text = isinstance(error, UnicodeDecodeError)
+        raise RecordsError(
+            f"database {name}: can't be opened: {reason}"
+            f"{_help(_MALFORMED if is_text else reason)}"
+        ) from error
     if version != SCHEMA_VERSION:
         raise RecordsError(
             f"database {name}: its tables are of version {version}, but this "

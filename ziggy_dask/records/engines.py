@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from ziggy_dask.errors import RecordsError
+from ziggy_dask.records.damage import readable
 
 BUSY_MS = 60_000
 """So long SQLite waits for a lock before it says that the database is locked."""
@@ -125,7 +126,10 @@ def shown(url: URL) -> str:
 
 def _from_json(text: str) -> Any:
     """Return a value; listings have empty ones by the ten thousand."""
-    return {} if text == "{}" else json.loads(text)
+    if text == "{}":
+        return {}
+    with readable():
+        return json.loads(text)
 
 
 def is_sqlite(engine: Engine) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,25 @@ def _check_file(file: Path, staged: Path) -> None:
 
 def _check_rows(file: Path, database: Database) -> None:
     """Read all that is to be restored, as it will be read later."""
+    for fault in unreadable_rows(database):
+        raise _Error(f"{file}: {fault}")
+
+
+def unreadable_rows(
+    database: Database, *, but: Set[str] = frozenset()
+) -> Iterator[str]:
+    """Read all rows that are kept, as they are read elsewhere; tell of each table what can't be.
+
+    Parameters
+    ----------
+    database
+        The records.
+    but
+        Names of tables that are left out.
+    """
     for table in kept_tables():
+        if table.name in but:
+            continue
         checks = {
             column: check
             for (name, column), check in _CHECKS.items()
@@ -159,10 +177,11 @@ def _check_rows(file: Path, database: Database) -> None:
                     if table.name == "pipelines":
                         pipeline_from_row(row)
         except (ZiggyError, ValueError, TypeError, KeyError, LookupError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise _Error(
-                f"{file}: row {number or 1} of table {table.name!r} can't be read: {reason}"
-            ) from error
+            cause = (
+                error.__cause__ if isinstance(error.__cause__, ValueError) else error
+            )
+            reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+            yield f"row {number or 1} of table {table.name!r} can't be read: {reason}"
 
 
 @contextmanager

@@ -6,7 +6,9 @@ they would load what SQLAlchemy knows of every database, with each command.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -27,6 +29,41 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from ziggy_dask.definitions.jobs import JobCause, JobState
+from ziggy_dask.records.damage import readable
+from ziggy_dask.records.states import InstanceState, TaskStep
+from ziggy_dask.workers.work import Cause, SubtaskState
+
+
+class Word(TypeDecorator[str]):
+    """Text that is the value of an enum.
+
+    Parameters
+    ----------
+    words
+        The enum.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, words: type[Enum]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return it if it is one.
+
+        Raises
+        ------
+        RecordsError
+            If it is none.
+        """
+        if value is not None:
+            with readable():
+                self.words(value)
+        return value
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware UTC times, also where the database knows no time zones (SQLite)."""
@@ -41,6 +78,19 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Return as aware UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], datetime | None] | None:
+        """Return what makes times of what the database has."""
+        process = super().result_processor(dialect, coltype)
+        assert process is not None
+
+        def checked(value: Any) -> datetime | None:
+            with readable():
+                return process(value)
+
+        return checked
 
 
 class Text(TypeDecorator[str]):
@@ -128,7 +178,7 @@ class InstanceRow(Table):
     pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipelines.id"))
     code_version: Mapped[str]
     code: Mapped[str] = mapped_column(server_default="")
-    state: Mapped[str]
+    state: Mapped[str] = mapped_column(Word(InstanceState))
     options: Mapped[dict[str, Any]]
     parameters: Mapped[dict[str, Any]]
     software: Mapped[dict[str, Any]]
@@ -162,7 +212,7 @@ class TaskRow(Table):
     node: Mapped[str]
     unit: Mapped[str]
     plan: Mapped[dict[str, Any]]
-    step: Mapped[str]
+    step: Mapped[str] = mapped_column(Word(TaskStep))
     is_error: Mapped[bool]
     total: Mapped[int]
     complete: Mapped[int]
@@ -257,8 +307,8 @@ class SubtaskRow(Table):
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     part_id: Mapped[int] = mapped_column(ForeignKey("parts.id"))
-    state: Mapped[str]
-    cause: Mapped[str]
+    state: Mapped[str] = mapped_column(Word(SubtaskState))
+    cause: Mapped[str] = mapped_column(Word(Cause))
     message: Mapped[str]
     outputs: Mapped[list[str]]
     named: Mapped[dict[str, list[str]] | None] = mapped_column(JSON(none_as_null=True))
@@ -423,9 +473,9 @@ class JobRow(Table):
     queue: Mapped[str]
     wall_s: Mapped[float]
     cost_per_hour: Mapped[float]
-    state: Mapped[str]
+    state: Mapped[str] = mapped_column(Word(JobState))
     comment: Mapped[str]
-    cause: Mapped[str]
+    cause: Mapped[str] = mapped_column(Word(JobCause))
     exit_code: Mapped[int | None]
     submitted: Mapped[datetime]
     started: Mapped[datetime | None]

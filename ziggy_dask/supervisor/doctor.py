@@ -21,7 +21,8 @@ from ziggy_dask.records.backup import require_empty
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.jobs import jobs
 from ziggy_dask.records.lease import current_lease
-from ziggy_dask.records.restore import checked_backup, take_over
+from ziggy_dask.records.restore import checked_backup, take_over, unreadable_rows
+from ziggy_dask.records.tables import ChangeSetRow
 from ziggy_dask.supervisor.supervise import in_charge, left_scaffolds
 from ziggy_dask.workers import task_directories
 
@@ -46,7 +47,7 @@ def examine(site: OpenCluster) -> list[Finding]:
     were read must be on record, and those that are on record must be there afterwards.
     """
     directories = _directories(site)
-    damaged = list(_damaged(site))
+    damaged = list(_damaged_records(site)) or list(_damaged(site))
     if damaged:
         return [*_too_open(site), *damaged]
     _, commits = catalogue.position(site.database, site.repository)
@@ -95,6 +96,16 @@ def checked_history(site: OpenCluster) -> CheckedFiles:
         for number, snapshot in catalogue.unlike_successor(site.database)
     ]
     return replace(found, faults=(*found.faults, *unlike))
+
+
+def _damaged_records(site: OpenCluster) -> Iterator[Finding]:
+    """Find rows that can't be read; the large ones of results that wait are not looked at."""
+    for fault in unreadable_rows(site.database, but={ChangeSetRow.__tablename__}):
+        yield Finding(
+            what=f"database {site.database.url}: {fault}",
+            fix="put the database away, make another with: ziggy cluster init FILE, and "
+            "fill that from a backup: ziggy restore FILE",
+        )
 
 
 def _damaged(site: OpenCluster) -> Iterator[Finding]:
