@@ -10,8 +10,11 @@ import icechunk
 import numpy as np
 import pandas as pd
 import xarray as xr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
 
 from ziggy_dask.datastore.blocks import block_shape
+from ziggy_dask.datastore.files import files_of_task
 from ziggy_dask.datastore.index import Product, read_product
 from ziggy_dask.datastore.items import open_dataset_item, read_file_item
 from ziggy_dask.datastore.labels import Labels
@@ -75,6 +78,49 @@ def compare(
                 _chosen(datasets[1], first.dimension, common),
             )
         yield from _datasets(path, "", *datasets)
+
+
+def same_bytes(one: icechunk.Session, other: icechunk.Session, path: str) -> bool:
+    """Tell whether all chunks of a product are stored in the same bytes in two states."""
+    return sync(_same_bytes(one.store, other.store, path))
+
+
+async def _same_bytes(
+    one: icechunk.IcechunkStore, other: icechunk.IcechunkStore, path: str
+) -> bool:
+    prototype = default_buffer_prototype()
+    keys = [
+        {k async for k in store.list_prefix(f"{path}/") if not k.endswith("zarr.json")}
+        for store in (one, other)
+    ]
+    if keys[0] != keys[1]:
+        return False
+    for key in sorted(keys[0]):
+        first, second = await one.get(key, prototype), await other.get(key, prototype)
+        if first is None or second is None or first.to_bytes() != second.to_bytes():
+            return False
+    return True
+
+
+def compare_files(
+    one: icechunk.Session, other: icechunk.Session, path: str, task: int
+) -> Iterator[Difference]:
+    """Yield how the files that a task put into a product differ between two states.
+
+    Parameters
+    ----------
+    one, other
+        The states; the product may lack in either.
+    path
+        The product, into which other tasks may have put files as well.
+    task
+        The task.
+    """
+    names = [files_of_task(session, path, task) for session in (one, other)]
+    for name in sorted(names[0] ^ names[1]):
+        word = "first" if name in names[0] else "second"
+        yield Difference(path=path, variable=name, note=f"only in the {word}")
+    yield from _files(one, other, path, sorted(names[0] & names[1]))
 
 
 def _chosen(dataset: xr.Dataset, dimension: str, labels: Labels) -> xr.Dataset:

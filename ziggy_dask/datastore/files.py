@@ -77,6 +77,19 @@ def tasks_of_files(session: icechunk.Session, path: str) -> set[int]:
     return {task for task in said if isinstance(task, int)}
 
 
+def files_of_task(session: icechunk.Session, path: str, task: int) -> set[str]:
+    """Return the paths, below a product, of the files that say that a task made them."""
+    try:
+        group = zarr.open_group(session.store, path=path, mode="r")
+    except FileNotFoundError:
+        return set()
+    return {
+        name
+        for name, one in group.members(max_depth=None)
+        if isinstance(one, zarr.Array) and one.attrs.get("task") == task
+    }
+
+
 def _matching(group: zarr.Group, pattern: FilePattern) -> Iterator[StoredFile]:
     for directory, inner in _directories("", group, pattern.depth):
         for name, member in inner.members():

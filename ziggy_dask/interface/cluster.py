@@ -15,6 +15,7 @@ from ziggy_dask.datastore.soundness import CheckedFiles
 from ziggy_dask.datastore.verifying import Damage, Verified
 from ziggy_dask.definitions import read_cluster
 from ziggy_dask.engine.expire import Expiry
+from ziggy_dask.engine.reproduce import Reproduced, reproduce
 from ziggy_dask.errors import ClusterError, DefinitionError
 from ziggy_dask.interface.cards import cluster_card
 from ziggy_dask.interface.differences import StateDifference, difference_of
@@ -208,6 +209,37 @@ class Cluster(Runs):
             If there is no such state or product.
         """
         return difference_of(self._site, first, second, paths, with_values=values)
+
+    def reproduce(
+        self,
+        instance: int,
+        *,
+        task: int | None = None,
+        path: str | None = None,
+        dry_run: bool = False,
+    ) -> Iterator[Reproduced]:
+        """Run tasks again as they were, and yield how what comes out differs.
+
+        Code, parameters, models and inputs are those of then; Python and packages are those
+        of this process. The datastore is only read.
+
+        Parameters
+        ----------
+        instance
+            The instance.
+        task
+            Only this task of it; None: all.
+        path
+            Only tasks that make this product; None: all.
+        dry_run
+            Whether only to say what can't be as it was.
+
+        Raises
+        ------
+        RecordsError
+            If the instance has no such task.
+        """
+        return reproduce(self._site, instance, task, path, is_dry=dry_run)
 
     def verify_history(self) -> CheckedFiles:
         """Read the files that say what the datastore holds, and compare their digests."""

@@ -150,6 +150,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "console": (("ziggy console", "the page in a browser"),),
     "debug": (("ziggy debug 3 --subtask 1", "stop where it fails"),),
     "doctor": (("ziggy doctor --fix", "fix what can be fixed"),),
+    "reproduce": (
+        ("ziggy reproduce 3", "all tasks of instance 3"),
+        ("ziggy reproduce 3 --product night-1/levels", "those that make one product"),
+    ),
     "expire": (
         ("ziggy expire --dry-run", "what would expire, and the bytes by data type"),
         ("ziggy expire", "give it up"),

@@ -76,6 +76,7 @@ _SECTIONS = {
         "lineage": "lineage:lineage",
         "which": "lineage:which",
         "diff": "diff:diff",
+        "reproduce": "reproducing:reproduce",
         "code": "why:code",
         "console": "console:console",
     },

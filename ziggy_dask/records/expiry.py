@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ziggy_dask.datastore.digests import Digests, root_of
 from ziggy_dask.definitions.retention import Retention
@@ -256,3 +256,46 @@ def expired_at(database: Database, snapshot: str) -> datetime | None:
     query = select(PublicationRow.expired).where(PublicationRow.snapshot == snapshot)
     with database.reading() as connection:
         return connection.execute(query).scalar_one_or_none()
+
+
+@patiently
+def kept_state(database: Database, path: str, snapshot: str) -> str | None:
+    """Return a snapshot that can be read and has what a product was as of another one.
+
+    Parameters
+    ----------
+    database
+        The records.
+    path
+        The product; empty: any snapshot that came later does.
+    snapshot
+        The other one, which may have expired.
+
+    Returns
+    -------
+    str or None
+        The snapshot itself, if it has not expired; None: there is none any more.
+    """
+    table = PublicationRow.__table__
+    with database.reading() as connection:
+        found = connection.execute(
+            select(table.c.number, table.c.expired).where(table.c.snapshot == snapshot)
+        ).first()
+        if found is None or found.expired is None:
+            return snapshot
+        following = select(func.min(VersionRow.publication)).where(
+            VersionRow.path == path, VersionRow.publication > found.number
+        )
+        end = connection.execute(following).scalar_one()
+        made = select(func.max(VersionRow.publication)).where(
+            VersionRow.path == path, VersionRow.publication <= found.number
+        )
+        begin = connection.execute(made).scalar_one() or found.number
+        kept = select(table.c.snapshot).where(
+            table.c.expired.is_(None), table.c.number >= begin
+        )
+        if end is not None:
+            kept = kept.where(table.c.number < end)
+        return connection.execute(
+            kept.order_by(table.c.number).limit(1)
+        ).scalar_one_or_none()

@@ -6,6 +6,8 @@ A batch never raises for what an algorithm does. Each of its subtasks ends in an
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import pickle
@@ -80,6 +82,9 @@ class Context:
     """Items of the subtask; empty if it has everything."""
     event_labels: list[str]
     """Labels of the event that started the instance."""
+    seed: int
+    """Number for random generators: the same for the same node, unit of work and items, in
+    every attempt and instance, and another one for all others."""
     logger: logging.Logger
     """Logger whose records go to the subtask's log."""
 
@@ -296,9 +301,18 @@ def bound_algorithm(
             unit=dict(work.unit),
             labels=work.labels.take(work.items(number)).texts() if work.labels else [],
             event_labels=list(work.event_labels),
+            seed=seed_of(work, number),
             logger=logging.getLogger(ALGORITHM_LOGGER),
         )
     return function, extra
+
+
+def seed_of(work: Work, number: int) -> int:
+    """Return the seed of a subtask, of 63 bits, from what it is of."""
+    items = work.labels.take(work.items(number)).texts() if work.labels else []
+    key = [work.node, sorted(work.unit.items()), items]
+    digest = hashlib.sha256(json.dumps(key).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def models_of(work: Work) -> dict[str, FileItem]:
