@@ -22,15 +22,17 @@ import sys
 import tempfile
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from PIL import Image
 
-from ziggy_dask.datastore.readers import read_file
+from ziggy_dask.datastore.readers.apart import open_apart
 from ziggy_dask.definitions import read_cluster, read_pipeline
 from ziggy_dask.errors import ZiggyError
 from ziggy_dask.interface.cluster import create_cluster
@@ -162,7 +164,11 @@ def kinds(place: Path) -> dict[str, Kind]:
             pass
 
     def reads(reader: str) -> Callable[[Path], object]:
-        return lambda path: read_file(reader, path)
+        def take(path: Path) -> None:
+            with open_apart(reader, path) as reading:
+                reading.load()
+
+        return take
 
     texts = (ROOT / "pipelines").glob("*/pipeline.yaml")
     message = (ValueError, KeyError, TypeError, IndexError, AttributeError, ZiggyError)
@@ -204,6 +210,12 @@ def kinds(place: Path) -> dict[str, Kind]:
         "netcdf": Kind(samples=_netcdf(place), take=reads("netcdf"), suffix=".nc"),
         "fits": Kind(samples=_fits(), take=reads("fits"), suffix=".fits"),
         "png": Kind(samples=_pngs(), take=reads("image"), suffix=".png"),
+        "tiff": Kind(samples=_tiffs(), take=reads("image"), suffix=".tif"),
+        "geotiff": Kind(samples=_tiffs(), take=reads("geotiff"), suffix=".tif"),
+        "gif": Kind(samples=_films(), take=reads("image"), suffix=".gif"),
+        "zarr": Kind(samples=_zarrs(place), take=reads("zarr"), suffix=".zip"),
+        "parquet": Kind(samples=_parquets(), take=reads("parquet"), suffix=".parquet"),
+        "ecsv": Kind(samples=_ecsvs(), take=reads("ecsv"), suffix=".ecsv"),
         "csv": Kind(samples=_tables(), take=reads("csv"), suffix=".csv"),
         "csv.gz": Kind(
             samples=[gzip.compress(one) for one in _tables()],
@@ -316,6 +328,54 @@ def _pngs() -> list[bytes]:
         Image.new(mode, (8, 8)).save(stream, "PNG")
         found.append(stream.getvalue())
     return found
+
+
+def _tiffs() -> list[bytes]:
+    import tifffile
+
+    found = []
+    for options in ({}, {"compression": "zlib"}, {"tile": (16, 16)}):
+        stream = io.BytesIO()
+        tifffile.imwrite(stream, np.arange(256, dtype="u2").reshape(16, 16), **options)
+        found.append(stream.getvalue())
+    return found
+
+
+def _films() -> list[bytes]:
+    stream = io.BytesIO()
+    frames = [Image.new("P", (8, 8), number) for number in range(3)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
+    return [stream.getvalue()]
+
+
+def _zarrs(place: Path) -> list[bytes]:
+    dataset = xr.Dataset({"v": ("x", np.arange(6.0)), "t": ("x", list("abcdef"))})
+    found = []
+    for version in (2, 3):
+        top = place / f"zarr-{version}"
+        dataset.to_zarr(top / "a.zarr", zarr_format=version, consolidated=False)
+        for name, method in (("plain", 0), ("packed", zipfile.ZIP_DEFLATED)):
+            path = place / f"{name}-{version}.zip"
+            with zipfile.ZipFile(path, "w", method) as archive:
+                for one in sorted(top.rglob("*")):
+                    archive.write(one, one.relative_to(top))
+            found.append(path.read_bytes())
+    return found
+
+
+def _parquets() -> list[bytes]:
+    table = pd.DataFrame({"n": [1, 2, 3], "t": ["a", None, "c"], "f": [0.5, 1.5, None]})
+    return [table.to_parquet(), table.set_index("n").to_parquet(compression="gzip")]
+
+
+def _ecsvs() -> list[bytes]:
+    return [
+        (
+            b"# %ECSV 1.0\n# ---\n# datatype:\n# - {name: id, datatype: int64}\n"
+            b"# - {name: flux, unit: Jy, datatype: float64}\n# meta: {survey: ours}\n"
+            b'# schema: astropy-2.0\nid flux\n1 1.5\n2 ""\n'
+        )
+    ]
 
 
 def _tables() -> list[bytes]:

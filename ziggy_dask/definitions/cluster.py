@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -319,11 +320,19 @@ def _database(top: Section, base: Path, home: Path) -> DatabasePlace:
     )
 
 
+_SECRET = re.compile(r"password|secret|token|scram_.*_key", re.IGNORECASE)
+"""Names of options of libpq that are shown to nobody."""
+
+
 def _unclear_password(url: str) -> str:
     """Return why a password might be taken for something else, and be shown."""
     parts = urlsplit(url)
-    if "password" in parse_qs(parts.query):
-        return "a password does not go after '?'; write it into a 'password_file'"
+    for name in parse_qs(parts.query, keep_blank_values=True):
+        if _SECRET.search(name):
+            return (
+                f"a secret ({name!r}) does not go after '?'; write a password into a "
+                "'password_file', others into a file of libpq's"
+            )
     if url.partition("://")[2].count("@") > 1:
         return "there are two '@' in the database's URL; write that of a name as '%40'"
     return ""

@@ -93,3 +93,25 @@ def test_no_password_stands_in_a_datastore_or_is_shown(endpoint, tmp_path):
         with pytest.raises(DefinitionError, match="credentials") as caught:
             read_cluster(file)
         assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "password=SECRET",
+        "sslpassword=SECRET",
+        "PassWord=SECRET",
+        "pass%77ord=SECRET",
+        "oauth_client_secret=SECRET",
+        "scram_client_key=SECRET",
+        "sslmode=require&sslpassword=SECRET",
+    ],
+)
+def test_no_secret_stands_in_the_options_of_a_database_or_is_shown(option, tmp_path):
+    file = tmp_path / "cluster.yaml"
+    file.write_text(f"cluster: c\ndatabase: 'postgresql://u@host/name?{option}'\n")
+    with pytest.raises(DefinitionError, match="does not go after") as caught:
+        read_cluster(file)
+    assert "SECRET" not in str(caught.value)
+    file.write_text("cluster: c\ndatabase: 'postgresql://u@host/n?sslkey=/k.pem'\n")
+    assert read_cluster(file).database.url.endswith("sslkey=/k.pem")
