@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -49,6 +48,7 @@ from ziggy_dask.datastore.publication import (
     require_groups,
     takes_files,
 )
+from ziggy_dask.datastore.store_words import in_words
 from ziggy_dask.datastore.tree import (
     ATTRIBUTE,
     changed_in,
@@ -78,7 +78,6 @@ _KEPT = "kept."
 _STEP = "Make room for new products"
 """Message of snapshots that are only steps on the way to a publication."""
 MEMORY = "memory"
-_ESCAPES = re.compile("\x1b\\[[0-9;]*m")
 
 icechunk.set_logs_filter("off")
 
@@ -127,7 +126,7 @@ class Repository:
                 ) from error
             what = f"snapshot {snapshot!r}" if snapshot else "the newest snapshot"
             raise DatastoreError(
-                f"datastore {self.url}: can't read {what}: {_first_line(error)}; "
+                f"datastore {self.url}: can't read {what}: {in_words(error)}; "
                 "ziggy doctor says what is damaged"
             ) from error
         return session
@@ -264,7 +263,7 @@ class Repository:
         except icechunk.IcechunkError as error:
             raise DatastoreError(
                 f"datastore {self.url}: can't read {SNAPSHOTS}/{snapshot}: "
-                f"{_first_line(error)}"
+                f"{in_words(error)}"
             ) from error
         return frozenset(f"{MANIFESTS}/{one}" for one in found)
 
@@ -304,7 +303,7 @@ class Repository:
                 nodes = json.loads(self._repo.inspect_snapshot(at))["nodes"]
         except icechunk.IcechunkError as error:
             raise DatastoreError(
-                f"datastore {self.url}: can't read snapshot {at!r}: {_first_line(error)}"
+                f"datastore {self.url}: can't read snapshot {at!r}: {in_words(error)}"
             ) from error
         found = {path: {f"{SNAPSHOTS}/{at}"} for path in paths}
         for node in nodes:
@@ -591,7 +590,7 @@ class Repository:
         try:
             yield
         except icechunk.IcechunkError as error:
-            reason = _first_line(error)
+            reason = in_words(error)
             if "timestamp ordering" in reason:
                 reason = (
                     "the clock of this machine is behind the newest snapshot; set it "
@@ -663,11 +662,6 @@ class Repository:
             self._repo.create_branch(EMPTY, first.id)
 
 
-def _first_line(error: Exception) -> str:
-    """Return the first line of what Icechunk says, which is drawn in colours."""
-    return _ESCAPES.sub("", str(error)).strip().split("\n")[0].strip(" x")
-
-
 def create_repository(url: str) -> Repository:
     """Create a datastore; if there is one already, open that.
 
@@ -685,7 +679,9 @@ def create_repository(url: str) -> Repository:
         )
         repository.keep_empty_snapshot()
     except (icechunk.IcechunkError, OSError, ValueError) as error:
-        raise DatastoreError(f"datastore {url}: can't be created: {error}") from error
+        raise DatastoreError(
+            f"datastore {url}: can't be created: {in_words(error)}"
+        ) from error
     return repository
 
 
@@ -712,7 +708,7 @@ def open_repository(url: str) -> Repository:
         return Repository(url, repo.reopen(settings_at(url, _newest(repo))))
     except (icechunk.IcechunkError, OSError, ValueError) as error:
         raise DatastoreError(
-            f"datastore {url}: can't be opened: {_first_line(error)}"
+            f"datastore {url}: can't be opened: {in_words(error)}"
         ) from error
 
 
