@@ -18,6 +18,7 @@ from ziggy_dask.engine.expire import Expiry
 from ziggy_dask.engine.reproduce import Reproduced, reproduce
 from ziggy_dask.errors import ClusterError, DefinitionError
 from ziggy_dask.interface.cards import cluster_card
+from ziggy_dask.interface.crate import export_crate
 from ziggy_dask.interface.differences import StateDifference, difference_of
 from ziggy_dask.interface.keeping import expire, forget_instance, remove
 from ziggy_dask.interface.lineage import history_of, lineage_of, which_depend
@@ -240,6 +241,42 @@ class Cluster(Runs):
             If the instance has no such task.
         """
         return reproduce(self._site, instance, task, path, is_dry=dry_run)
+
+    def export_crate(
+        self,
+        instance: int,
+        directory: str | os.PathLike[str],
+        *,
+        data: bool = False,
+        license: str = "",
+    ) -> Path:
+        """Write what an instance read, ran and made into a directory, as an RO-Crate.
+
+        Parameters
+        ----------
+        instance
+            The instance; it has to have ended.
+        directory
+            Where to; nothing may be there.
+        data
+            Whether its products are written as well.
+        license
+            URL or words of the license; empty: the crate says that it was not stated.
+
+        Raises
+        ------
+        ClusterError
+            If the instance has not ended or ran no task, or something is there already.
+        DatastoreError
+            If the products have expired.
+        """
+        return export_crate(
+            self._site,
+            instance,
+            Path(directory),
+            with_data=data,
+            license_text=license,
+        )
 
     def verify_history(self) -> CheckedFiles:
         """Read the files that say what the datastore holds, and compare their digests."""

@@ -154,6 +154,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ziggy reproduce 3", "all tasks of instance 3"),
         ("ziggy reproduce 3 --product night-1/levels", "those that make one product"),
     ),
+    "export-crate": (
+        ("ziggy export-crate 3", "into crate-3, without the products"),
+        ("ziggy export-crate 3 release --data --license CC-BY-4.0", "with them"),
+    ),
     "expire": (
         ("ziggy expire --dry-run", "what would expire, and the bytes by data type"),
         ("ziggy expire", "give it up"),

@@ -77,6 +77,7 @@ _SECTIONS = {
         "which": "lineage:which",
         "diff": "diff:diff",
         "reproduce": "reproducing:reproduce",
+        "export-crate": "crating:export_crate",
         "code": "why:code",
         "console": "console:console",
     },
