@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import zipfile
 import zlib
@@ -218,8 +219,11 @@ def does(what):
     ],
 )
 def test_a_file_that_ends_the_process_is_refused_by_name(
-    tmp_path, readers, little, make, words
+    tmp_path, readers, little, make, words, monkeypatch
 ):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    apart._end_the_last()
     path = tmp_path / "file"
     reader = make(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -236,6 +240,9 @@ def test_a_file_that_ends_the_process_is_refused_by_name(
     does("")(path)
     with open_apart("does", path) as reading:  # the next one is read as ever
         assert reading.content["v"].values.tolist() == [0, 1, 2]
+    assert len(list((tmp_path / "tmp").iterdir())) == 1  # that of the last process
+    apart._end_the_last()
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_a_file_that_is_cut_while_it_is_read_harms_nobody(tmp_path):
@@ -312,8 +319,10 @@ def test_it_ends_with_who_started_it(tmp_path, installed):
         print(apart._process.child.pid, flush=True)
         sys.stdin.read()
     """
+    (tmp_path / "tmp").mkdir()
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program)],
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -322,6 +331,7 @@ def test_it_ends_with_who_started_it(tmp_path, installed):
         starter.kill()
     with closing(child):
         select_readable(child)
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 @contextmanager

@@ -12,10 +12,12 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -58,7 +60,7 @@ _START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[2])
 from ziggy_dask.datastore.readers.reading_process import serve
-serve(int(sys.argv[1]))
+serve(int(sys.argv[1]), sys.argv[3])
 """
 _SMALLER = "deliver it in smaller files"
 
@@ -75,6 +77,8 @@ class _Process:
     line: socket.socket
     owner: int
     """The process that started it."""
+    place: Path
+    """Where it makes what it needs for a while; removed with it."""
 
     @property
     def is_usable(self) -> bool:
@@ -279,7 +283,9 @@ def _started() -> _Process:
     global _process
     if _process is not None and _process.is_usable:
         return _process
+    _end_the_last()
     ours, theirs = socket.socketpair()
+    place = Path(tempfile.mkdtemp(prefix="ziggy-apart-"))
     with theirs:
         child = subprocess.Popen(
             [
@@ -288,13 +294,14 @@ def _started() -> _Process:
                 _START,
                 str(theirs.fileno()),
                 json.dumps(sys.path),
+                str(place),
             ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-    _process = _Process(child=child, line=ours, owner=os.getpid())
+    _process = _Process(child=child, line=ours, owner=os.getpid(), place=place)
     return _process
 
 
@@ -304,6 +311,7 @@ def _end(process: _Process) -> None:
     process.line.close()
     process.child.kill()
     process.child.wait()
+    shutil.rmtree(process.place, ignore_errors=True)
     if _process is process:
         _process = None
 

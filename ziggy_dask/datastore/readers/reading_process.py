@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -47,22 +48,26 @@ class _Opened:
     limits: Limits
 
 
-def serve(descriptor: int) -> None:
+def serve(descriptor: int, place: str) -> None:
     """Read what is asked for, until nobody asks any more.
 
     Parameters
     ----------
     descriptor
         Socket on which questions come.
+    place
+        Directory for what is needed for a while; removed at the end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks decides when it ends
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _be_the_first_to_go()
+    os.environ["TMPDIR"] = place
     opened: dict[int, _Opened] = {}
     with socket.socket(fileno=descriptor) as line, suppress(OSError, EOFError):
         while True:
             request, file = receive(line)
             send(line, _answer(opened, request, file))
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _answer(opened: dict[int, _Opened], request: Any, file: int | None) -> Answer:
