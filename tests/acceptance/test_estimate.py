@@ -49,6 +49,16 @@ def test_a_table_over_architectures_marks_the_one_that_is_used(hecc):
     assert [one["estimate"]["cost"] for one in chosen] == [200.97]
 
 
+def test_short_subtasks_under_a_long_limit_say_why_they_get_few_jobs(hecc):
+    hecc.register(ROOT / "pipelines" / "sample")
+    few = ("--subtasks", 100, "--tasks", 1, "--memory", "10GB", "--time", "1h")
+    asked = ("sample", "--node", "permuter", "--environment", "hecc", *few)
+    said = command(hecc, *asked, "--typical", "1s").output
+    assert "up to 3600 subtasks run one after another on each core" in said
+    assert "for more jobs bring the two closer together" in said
+    assert "one after another" not in command(hecc, *asked, "--typical", "1h").output
+
+
 def test_python_gives_the_same_in_one_call(hecc):
     hecc.register(ROOT / "pipelines" / "sample")
     made = hecc.estimate(

@@ -83,7 +83,7 @@ class Estimates:
             )
         return (
             (
-                f"{found.subtasks_per_core:.3g} subtasks run one after another on each core, "
+                f"up to {found.subtasks_per_core:.6g} subtasks run one after another on each core, "
                 f"{why}"
             ),
         )
