@@ -212,7 +212,10 @@ def does(what):
         (table_of_one_value, ""),
         (does("x = bytearray(2**40)"), "of memory to be read"),
         (does("while True: pass"), "takes longer than 10 s to be read"),
-        (does("os.kill(os.getpid(), signal.SIGKILL)"), "was killed, perhaps for want"),
+        (
+            does("os.kill(os.getpid(), signal.SIGKILL)"),
+            "read twice by a process that was killed",
+        ),
         (does("os.kill(os.getpid(), signal.SIGBUS)"), "(SIGBUS)"),
         (does("os._exit(3)"), "(exit code 3)"),
         (does("raise SystemExit(0)"), "(exit code 0)"),
@@ -243,6 +246,52 @@ def test_a_file_that_ends_the_process_is_refused_by_name(
     assert len(list((tmp_path / "tmp").iterdir())) == 1  # that of the last process
     apart._end_the_last()
     assert not list((tmp_path / "tmp").iterdir())
+
+
+def killed():
+    apart._process.child.kill()
+    apart._process.child.wait()
+
+
+@pytest.mark.parametrize("moment", ["before", "open", "read"])
+def test_a_file_is_read_again_when_somebody_killed_the_process(tmp_path, moment):
+    path = tmp_path / "a.nc"
+    whole = dataset(MANY)
+    whole.drop_vars("text").to_netcdf(path)
+    apart._started()
+    if moment == "before":
+        killed()
+    with open_file_apart(path) as reading:
+        if moment == "open":
+            killed()
+        assert reading.content["flux"].equals(whole["flux"])
+        if moment == "read":
+            killed()
+
+
+def test_a_file_is_not_read_for_ever_while_somebody_kills_the_process(tmp_path):
+    path = tmp_path / "a.nc"
+    dataset(MANY).drop_vars("text").to_netcdf(path)
+
+    def read():
+        with open_file_apart(path) as reading:
+            killed()
+            reading.content["flux"].load()
+            killed()
+            reading.content["second"].load()
+
+    with pytest.raises(DeliveryError, match="read twice by a process that was killed"):
+        read()
+
+
+@contextmanager
+def open_file_apart(path):
+    """Open a file as receipt does, with its descriptor."""
+    with (
+        path.open("rb") as stream,
+        open_apart("netcdf", path, (), stream.fileno()) as reading,
+    ):
+        yield reading
 
 
 def test_a_file_that_is_cut_while_it_is_read_harms_nobody(tmp_path):

@@ -68,6 +68,11 @@ _SMALLER = "deliver it in smaller files"
 class EndedReadingError(DeliveryError):
     """A file ended the process that read it."""
 
+    def __init__(self, message: str, *, was_killed: bool = False) -> None:
+        super().__init__(message)
+        self.was_killed = was_killed
+        """Whether somebody else may have ended it, such as the system for want of memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Process:
@@ -114,48 +119,90 @@ def open_apart(
     DeliveryError
         If the reader fails, with the file and the reason.
     """
-    file = _File(path=path, limits=_limits(path, descriptor), number=next(_numbers))
     request = Opening(
-        number=file.number,
+        number=next(_numbers),
         reader=reader,
         path=str(path if descriptor is not None else path.absolute()),
         options=tuple(dict(options).items()),
         has_descriptor=descriptor is not None,
         paths=tuple(sys.path),
-        limits=file.limits,
+        limits=_limits(path, descriptor),
     )
-    with _lock:
-        process = _started()
-        found = _ask(process, file, request, descriptor)
-    assert isinstance(found, Description)
+    file = _File(path, request, descriptor)
+    found = file.opened()
     try:
-        yield _reading(process, file, found)
+        yield _reading(file, found)
     except BaseException:
-        if process.is_usable:
+        if file.is_open:
             with suppress(DeliveryError):
-                _ask(process, file, Closing(number=file.number))
+                file.ask(Closing(number=request.number))
         raise
-    _ask(process, file, Closing(number=file.number))
+    file.ask(Closing(number=request.number))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    """A file that is read."""
+    """A file that is read in another process.
 
-    path: Path
-    limits: Limits
-    number: int
+    If that is killed, the file is read once more, in a new one: it may not be to blame.
+
+    Parameters
+    ----------
+    path
+        The file.
+    request
+        Asks for it to be opened.
+    descriptor
+        Its descriptor, if it is open here.
+    """
+
+    def __init__(self, path: Path, request: Opening, descriptor: int | None) -> None:
+        self.path = path
+        self.request = request
+        self._descriptor = descriptor
+        self._process: _Process | None = None
+        self._is_second = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the process that has it open is there."""
+        return self._process is not None and self._process.is_usable
+
+    def opened(self) -> Description:
+        """Open it; return what is in it."""
+        try:
+            return self._opened()
+        except EndedReadingError as error:
+            if self._is_second or not error.was_killed:
+                raise
+            self._is_second = True
+            return self._opened()
+
+    def ask(self, request: Values | Closing) -> Any:
+        """Ask for something of it; see `_ask`."""
+        assert self._process is not None
+        try:
+            return _ask(self._process, self, request)
+        except EndedReadingError as error:
+            if self._is_second or not error.was_killed:
+                raise
+            self._is_second = True
+            self._opened()
+            return _ask(self._process, self, request)
+
+    def _opened(self) -> Description:
+        with _lock:
+            self._process = _started()
+            found = _ask(self._process, self, self.request, self._descriptor)
+        assert isinstance(found, Description)
+        return found
 
 
 class _There(BackendArray):
     """Values that stay in the other process until they are asked for."""
 
-    def __init__(
-        self, process: _Process, file: _File, node: str, part: Part, name: Any
-    ) -> None:
+    def __init__(self, file: _File, node: str, part: Part, name: Any) -> None:
         self.shape = part.shape
         self.dtype = part.dtype
-        self._process = process
         self._file = file
         self._place = (node, name)
 
@@ -166,18 +213,18 @@ class _There(BackendArray):
 
     def _values(self, key: Key) -> np.ndarray[Any, Any]:
         node, name = self._place
-        asked = Values(number=self._file.number, node=node, name=name, key=key)
-        found = _ask(self._process, self._file, asked)
+        number = self._file.request.number
+        found = self._file.ask(Values(number=number, node=node, name=name, key=key))
         return np.asarray(found)
 
 
-def _reading(process: _Process, file: _File, found: Description) -> Reading:
+def _reading(file: _File, found: Description) -> Reading:
     if found.is_file:
         return Reading(
             content=FileItem.from_path(file.path), warnings=tuple(found.warnings)
         )
     nodes = {
-        node: _whole(process, file, node, small, found.parts.get(node, {}))
+        node: _whole(file, node, small, found.parts.get(node, {}))
         for node, small in found.nodes.items()
     }
     content: xr.Dataset | xr.DataTree = (
@@ -187,7 +234,6 @@ def _reading(process: _Process, file: _File, found: Description) -> Reading:
 
 
 def _whole(
-    process: _Process,
     file: _File,
     node: str,
     small: xr.Dataset,
@@ -199,7 +245,7 @@ def _whole(
     there = {
         name: xr.Variable(
             part.dims,
-            indexing.LazilyIndexedArray(_There(process, file, node, part, name)),
+            indexing.LazilyIndexedArray(_There(file, node, part, name)),
             part.attrs,
             part.encoding,
         )
@@ -231,7 +277,7 @@ def _ask(
             send(process.line, request, descriptor)
             answer, _ = receive(process.line, lambda size: _require_room(file, size))
         except (OSError, EOFError) as error:
-            raise EndedReadingError(_how_it_ended(process, file)) from error
+            raise _how_it_ended(process, file) from error
         except MemoryError as error:
             _end(process)
             raise EndedReadingError(str(error)) from error
@@ -243,7 +289,7 @@ def _ask(
     if isinstance(answer.result, Failed):
         if answer.result.lacked_memory:
             raise EndedReadingError(
-                f"{file.path}: needs more than {_mib(file.limits.memory_bytes)} MiB of "
+                f"{file.path}: needs more than {_mib(file.request.limits.memory_bytes)} MiB of "
                 f"memory to be read; {_SMALLER}"
             )
         raise error_from_text(answer.result.text)
@@ -263,19 +309,22 @@ def _limits(path: Path, descriptor: int | None) -> Limits:
     )
 
 
-def _how_it_ended(process: _Process, file: _File) -> str:
+def _how_it_ended(process: _Process, file: _File) -> EndedReadingError:
     """Return how a process ended that gives no answer; it is taken off the list."""
     code = process.child.wait()
     _end(process)
     if code == -signal.SIGALRM:
-        how = f"takes longer than {file.limits.step_s:.0f} s to be read"
+        how = f"takes longer than {file.request.limits.step_s:.0f} s to be read"
     elif code == -signal.SIGKILL:
-        how = "was read by a process that was killed, perhaps for want of memory"
+        how = "was read twice by a process that was killed, perhaps for want of memory"
     elif code < 0:
         how = f"crashed the process that read it ({signal.Signals(-code).name})"
     else:
         how = f"ended the process that read it (exit code {code})"
-    return f"{file.path}: {how}; it is not taken; have its sender look at it"
+    return EndedReadingError(
+        f"{file.path}: {how}; it is not taken; have its sender look at it",
+        was_killed=code in (-signal.SIGKILL, -signal.SIGTERM),
+    )
 
 
 def _started() -> _Process:
