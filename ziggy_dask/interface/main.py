@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import signal
 import sys
 import threading
 from contextlib import suppress
@@ -177,6 +178,9 @@ def main() -> NoReturn:
     threads of ours are joined, exit handlers run and output is flushed, and then the
     process just ends.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, _leave)
     try:
         code = exit_code()
     except Exception:  # noqa: BLE001 -- shown as Python would
@@ -188,6 +192,11 @@ def main() -> NoReturn:
         with suppress(OSError, ValueError):  # whoever was to read it has gone
             stream.flush()
     os._exit(code)
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    """End a command that has no way of its own to end, without leaving half of its work."""
+    raise SystemExit(128 + number)
 
 
 def exit_code() -> int:

@@ -139,3 +139,47 @@ def test_output_that_can_not_be_written_ends_nothing(where, tmp_path):
     if where in ("pipe", "full"):
         (line,) = said.splitlines()
         assert line.startswith("ziggy: output can't be written any more: ")
+
+
+SHORT = """
+    import signal
+    from ziggy_dask.interface import main
+
+    def exit_code():
+        try:
+            print("began", flush=True)
+            signal.pause()
+        except SystemExit as error:
+            return error.code
+        finally:
+            print("took its half away", flush=True)
+
+    main.exit_code = exit_code
+    main.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_short_command_that_is_told_to_end_leaves_no_half(number):
+    with subprocess.Popen(
+        [sys.executable, "-c", dedent(SHORT)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "began\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "took its half away\n"
+    assert process.returncode == 128 + number
+
+
+def test_a_short_command_without_a_terminal_goes_on():
+    with subprocess.Popen(
+        ["nohup", sys.executable, "-c", dedent(SHORT)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "began\n"
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+        process.wait()
+    assert process.returncode == 128 + signal.SIGTERM
