@@ -34,7 +34,10 @@ class Labels:
     def __post_init__(self) -> None:
         """Bring text to one type, and refuse what can't tell items apart."""
         values = np.asarray(self.values)
-        if values.dtype.kind in "OT":
+        if values.dtype.kind == "T" and not hasattr(values.dtype, "na_object"):
+            size = np.strings.str_len(values).max(initial=1)
+            values = values.ravel().astype(f"U{size}")
+        elif values.dtype.kind in "OT":
             values = np.array([str(value) for value in values.ravel()], dtype=str)
         if values.dtype.kind not in _KINDS or values.ndim != 1:
             raise DatastoreError(
@@ -74,6 +77,18 @@ class Labels:
     def texts(self) -> list[str]:
         """Return the labels as text."""
         return [str(value) for value in self.values]
+
+    def place(self, text: str) -> int | None:
+        """Return where the label is that reads so; None: there is none."""
+        if self.values.dtype.kind == "U":
+            for place in np.flatnonzero(
+                self.values == text
+            ):  # but for zeros at its end
+                if str(self.values[place]) == text:
+                    return int(place)
+            return None
+        texts = self.texts()
+        return texts.index(text) if text in texts else None
 
     def take(self, positions: slice | Sequence[int]) -> Labels:
         """Return the labels at some positions."""

@@ -105,8 +105,8 @@ def _chosen(product: Product, where: Mapping[str, object]) -> str | None:
             f"product '{product.path}' has items along {dimension!r} alone; ask for one "
             f"of them, as in {dimension}=LABEL"
         )
-    texts = [] if product.labels is None else product.labels.texts()
-    if str(value) not in texts:
+    if product.labels is None or product.labels.place(str(value)) is None:
+        texts = [] if product.labels is None else product.labels.texts()
         raise DatastoreError(
             f"product '{product.path}' has no item {str(value)!r}{suggestion(str(value), texts)}"
         )
@@ -116,13 +116,10 @@ def _chosen(product: Product, where: Mapping[str, object]) -> str | None:
 def _subtask(product: Product, item: str) -> int | None:
     """Return the subtask that made an item, if the product tells."""
     order = product.attributes.get("items")
-    if (
-        order is None
-        and product.kind is ProductKind.ARRAY
-        and product.labels is not None
-    ):
-        order = product.labels.texts()
     size = product.attributes.get("items_per_subtask")
-    if order is None or size is None or item not in order:
-        return None
-    return int(order.index(item) // size)
+    place: int | None = None
+    if order is not None:
+        place = order.index(item) if item in order else None
+    elif product.kind is ProductKind.ARRAY and product.labels is not None:
+        place = product.labels.place(item)
+    return None if place is None or size is None else int(place // size)

@@ -16,6 +16,26 @@ def test_labels_survive_being_plain_values(values):
     assert Labels.from_json(labels.to_json()) == labels
 
 
+@given(
+    st.one_of(
+        st.lists(st.text(st.characters(exclude_characters="\0")), unique=True),
+        st.lists(st.integers(-9, 9), unique=True),
+        st.lists(st.floats(-2, 2, width=16), unique=True),
+    ),
+    st.text(),
+)
+def test_a_label_is_found_by_its_text_alone(values, other):
+    is_text = not values or isinstance(values[0], str)
+    array = np.array(values, dtype=np.dtypes.StringDType() if is_text else None)
+    labels = Labels(array)
+    texts = labels.texts()
+    if is_text:
+        assert texts == values
+    for text in (*texts, other, f"{other}\0", *(f"{one}\0" for one in texts)):
+        expected = texts.index(text) if text in texts else None
+        assert labels.place(text) == expected
+
+
 def test_times_survive_being_plain_values():
     times = np.array(["2026-01-01", "2026-01-02"], dtype="datetime64[ns]")
     again = Labels.from_json(Labels(times).to_json())
