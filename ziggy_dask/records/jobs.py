@@ -151,7 +151,10 @@ def _times(row: Any, told: JobStatus, now: datetime) -> dict[str, Any]:
         if row.started is not None and started - row.started > timedelta(seconds=2):
             ran = max(((row.seen or row.started) - row.started).total_seconds(), 0.0)
             values["earlier_s"] = row.earlier_s + ran
-    if told.state is JobState.RUNNING:
+    is_followed = row.seen is not None and now - row.seen <= _UNSEEN
+    if told.state is JobState.RUNNING or (
+        told.state is JobState.CANCELLING and is_followed
+    ):
         values["seen"] = now
     if told.state.is_final:
         is_long_ago = row.seen is not None and now - row.seen > _UNSEEN

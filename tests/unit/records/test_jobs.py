@@ -81,3 +81,11 @@ def test_the_time_of_overlapping_subtasks_counts_once(given_):
     ranges = [(begin, begin + length) for begin, length in given_]
     covered = {second for begin, end in ranges for second in range(begin, end)}
     assert union_seconds(ranges) == len(covered)
+
+
+def test_a_job_that_is_told_to_end_ran_until_then_if_it_was_followed():
+    """Whatever is told of its end, if anything is."""
+    followed = row(started=at(10), seen=at(10))
+    assert _times(followed, told(JobState.CANCELLING), at(11))["seen"] == at(11)
+    assert "seen" not in _times(followed, told(JobState.CANCELLING), at(99))
+    assert "seen" not in _times(row(), told(JobState.CANCELLING), at(11))
