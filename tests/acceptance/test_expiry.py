@@ -112,6 +112,10 @@ def test_bytes_are_told_beforehand_and_what_stays_is_whole(place):
     with pytest.raises(z.DatastoreError, match=r"as of .* expired on .* no rule"):
         again.datastore.at(plan.expired[-1].snapshot)
     assert again.expire(dry_run=True, margin=NO_MARGIN).expired == ()
+    listed = {snapshot for snapshot, _, _ in again.datastore.history()}
+    assert listed == {one.snapshot for one in plan.kept}
+    for snapshot in listed:
+        contents(again, snapshot)
     assert next(one.reason for one in again.history("night-1/levels")) == "new"
     assert "instance 7" in told(again, "why", "night-1/levels", "--where", "item=f0")
 

@@ -24,6 +24,8 @@ class Commit:
     """What was published: instance, tasks."""
     places: Places | None = None
     """What is at the paths that it changed; None: it does not say."""
+    expired: datetime | None = None
+    """When it was given up, so that it can't be read any more; None: it was not."""
     before: tuple[str, str] = ("", "")
     """Snapshot and root digest of the publication before it; empty: it does not say."""
 

@@ -181,9 +181,16 @@ class Datastore:
         return Datastore(self._repository, snapshot)
 
     def history(self) -> list[tuple[str, datetime, str]]:
-        """Return snapshot, time (UTC) and message of what was published, newest first."""
+        """Return snapshot, time (UTC) and message of what was published, newest first.
+
+        What expired is left out: it can't be read any more.
+        """
         commits = self._repository.history()
-        return [(one.snapshot, one.time, one.message) for one in commits]
+        return [
+            (one.snapshot, one.time, one.message)
+            for one in commits
+            if one.expired is None
+        ]
 
 
 def _for_tree(item: xr.Dataset | xr.DataTree) -> xr.Dataset | xr.DataTree:

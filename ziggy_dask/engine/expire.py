@@ -206,7 +206,7 @@ def _rules(site: OpenCluster, found: Stored) -> Callable[[str], tuple[Retention,
     rules = {one.data_type: one for one in site.cluster.retention}
     pipelines = [one.pipeline for one in library.pipelines(site.database)]
     types = {name for pipeline in pipelines for name in pipeline.types}
-    for name in rules.keys() - types:
+    for name in sorted(rules.keys() - types):
         raise DefinitionError(
             f"{site.cluster.path}: retention: no pipeline has a data type "
             f"{name!r}{suggestion(name, sorted(types))}"

@@ -175,7 +175,11 @@ def publications(
         rows = connection.execute(query.order_by(table.c.number.desc())).all()
     return [
         Commit(
-            snapshot=row.snapshot, time=row.time, message=row.message, metadata=row.said
+            snapshot=row.snapshot,
+            time=row.time,
+            message=row.message,
+            metadata=row.said,
+            expired=row.expired,
         )
         for row in rows
     ]

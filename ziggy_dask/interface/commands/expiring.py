@@ -30,8 +30,9 @@ def expire(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
         click.echo("what that frees is not known: the datastore is in an object store")
     if found.later:
         click.echo(
-            f"{found.later / 1e6:.3f} MB more go the next time: they were written after "
-            f"{found.cutoff:%Y-%m-%d %H:%M} UTC, and work that has not ended may need them"
+            f"{found.later / 1e6:.3f} MB more can go later: they were written after "
+            f"{found.cutoff:%Y-%m-%d %H:%M} UTC, an hour before now or before the oldest "
+            "work that has not ended"
         )
     kept = len(found.kept)
     if dry_run:
