@@ -51,6 +51,8 @@ _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|h|d)")
 _CLOCK = re.compile(r"([0-9]+):([0-5][0-9])(?::([0-5][0-9]))?")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _TRUE = ("true", "yes", "on")
+_STANDARD = "tag:yaml.org,2002:"
+_OF_PYTHON = f"{_STANDARD}python/"
 _WORDS = {
     "tag:yaml.org,2002:str": "text",
     "tag:yaml.org,2002:int": "a whole number",
@@ -383,6 +385,11 @@ def _require_bounded(top: yaml.Node | None, file: str) -> None:
             continue
         if isinstance(node, yaml.ScalarNode) and _SURROGATE.search(node.value):
             message = f"{_short(node.value)} has half a character"
+            raise DefinitionError([_fault_at(node, message, file)])
+        if not node.tag.startswith(_STANDARD) or node.tag.startswith(_OF_PYTHON):
+            message = (
+                f"has the tag {node.tag!r}, which means nothing here; leave it out"
+            )
             raise DefinitionError([_fault_at(node, message, file)])
         inner = _inner(node)
         if is_left:

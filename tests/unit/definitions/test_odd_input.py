@@ -5,6 +5,7 @@ import os
 import pytest
 
 from ziggy_dask.definitions import read_cluster, read_pipeline
+from ziggy_dask.definitions.problem import compiles, pattern_problems
 from ziggy_dask.errors import DefinitionError
 
 BOMB = "\n".join(
@@ -115,3 +116,25 @@ def test_no_secret_stands_in_the_options_of_a_database_or_is_shown(option, tmp_p
     assert "SECRET" not in str(caught.value)
     file.write_text("cluster: c\ndatabase: 'postgresql://u@host/n?sslkey=/k.pem'\n")
     assert read_cluster(file).database.url.endswith("sslkey=/k.pem")
+
+
+@pytest.mark.parametrize(
+    "tag", ["!!python/object/apply:os.mkdir ['MARK']", "!own {a: 1}", "!own text"]
+)
+def test_tags_that_mean_nothing_are_refused_and_run_nothing(tag, tmp_path):
+    mark = tmp_path / "mark"
+    file = tmp_path / "cluster.yaml"
+    file.write_text(f"cluster: c\nhome: {tag.replace('MARK', str(mark))}\n")
+    with pytest.raises(
+        DefinitionError, match=r":2: has the tag '.*', which means noth"
+    ):
+        read_cluster(file)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("pattern", ["(" * 5000 + ")" * 5000, "(" * 900 + ")" * 900])
+def test_an_expression_of_endless_groups_is_refused(pattern):
+    (problem,) = pattern_problems(("files",), pattern)
+    assert "is too much for a regular expression" in problem.message
+    assert len(problem.message) < 300
+    assert not compiles(pattern)
