@@ -229,7 +229,12 @@ def finds(count: int, seed: str, only: str = "") -> Iterator[str]:
     """Yield what went wrong with so many inputs of each kind."""
     seed, _, first = seed.partition(":")
     with tempfile.TemporaryDirectory(prefix="ziggy-fuzz-") as place:
-        for name, kind in kinds(Path(place)).items():
+        known = kinds(Path(place))
+        if only and only not in known:
+            raise SystemExit(
+                f"no kind is called {only!r}; there are: {', '.join(known)}"
+            )
+        for name, kind in known.items():
             if only in ("", name):
                 begin = int(first or 0)
                 yield from _of_kind(
@@ -388,9 +393,8 @@ def _tables() -> list[bytes]:
 
 def main() -> None:
     """Look for finds by hand."""
-    count, seed, only = (
-        [*sys.argv[1:], "1", ""][:3] if len(sys.argv) < 4 else sys.argv[1:4]
-    )
+    given = sys.argv[1:]
+    count, seed, only = [*given, *["", "1", ""][len(given) :]]
     number = 0
     for one in finds(int(count), seed, only):
         number += 1

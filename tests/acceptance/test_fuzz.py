@@ -44,6 +44,18 @@ def test_mutated_inputs_are_taken_or_refused_in_words():
     assert found == "0 finds in 30 inputs of each kind, seed ci\n"
 
 
+def test_a_kind_that_there_is_not_is_not_searched_in_silence():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "1", "ci", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no kind is called '1'" in done.stderr
+
+
 def test_tracebacks_crashes_hangs_and_hunger_for_memory_are_found():
     assert run("-c", FAULTY).splitlines() == [
         "kind 1:3: Traceback (most recent call last): ValueError: a defect",

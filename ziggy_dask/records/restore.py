@@ -72,7 +72,10 @@ def checked_backup(file: Path) -> Iterator[tuple[Backup, Database]]:
             shutil.copyfile(file, staged)
             _check_file(file, staged)
             database = create_database(f"sqlite:///{staged}")
-        except (OSError, sqlite3.Error, SQLAlchemyError, CommandError) as error:
+        except (
+            *(OSError, sqlite3.Error, SQLAlchemyError, CommandError),
+            UnicodeDecodeError,  # SQLite names what is damaged, which may be no text
+        ) as error:
             raise _Error(f"{file}: is not a backup, or is damaged: {error}") from error
         except ZiggyError as error:
             raise _Error(_about(file, staged, error)) from error
