@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import shutil
-import subprocess
 from urllib.parse import unquote
 
 import pytest
@@ -14,8 +13,6 @@ import ziggy_dask as z
 from tests.acceptance.mission import edit, with_a_past
 from ziggy_dask.interface.cluster import open_cluster
 from ziggy_dask.interface.main import ziggy
-
-PROFILES = ("process-run-crate", "workflow-run-crate", "provenance-run-crate")
 
 
 @pytest.fixture(scope="module")
@@ -156,21 +153,3 @@ def test_a_license_that_was_not_given_is_told(past, tmp_path):
     url = "https://spdx.org/licenses/CC-BY-4.0"
     _, graph = exported(past, tmp_path / "two", license=url)
     assert graph["./"]["license"] == {"@id": url}
-
-
-@pytest.mark.skipif(
-    shutil.which("rocrate-validator") is None,
-    reason="roc-validator is not installed, which needs the network, or a cache",
-)
-@pytest.mark.integration
-def test_the_validator_of_the_profiles_accepts_it(past, tmp_path):
-    crate, _ = exported(past, tmp_path, data=True)
-    for profile in PROFILES:
-        command = ["rocrate-validator", "-y", "validate", "--no-paging", "-p", profile]
-        done = subprocess.run(
-            [*command, "--requirement-severity", "REQUIRED", str(crate)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
