@@ -52,6 +52,7 @@ _FULL_S = 5.0
 _LOOK_S = 0.5
 """Time between two tries to reach it, in seconds."""
 
+_UPGRADE = "upgrade with: ziggy cluster init FILE"
 _LOOK = "SELECT 1 FROM sqlite_master LIMIT 1"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -306,9 +307,11 @@ def open_database(url: str, password_file: Path | None = None) -> Database:
             f"{_help(_MALFORMED if is_text else reason)}"
         ) from error
     if version != SCHEMA_VERSION:
+        is_newer = version is not None and version > SCHEMA_VERSION
+        fix = "install a newer ziggy-dask" if is_newer else _UPGRADE
         raise RecordsError(
             f"database {name}: its tables are of version {version}, but this "
-            f"program wants {SCHEMA_VERSION}; upgrade with: ziggy cluster init FILE"
+            f"program wants {SCHEMA_VERSION}; {fix}"
         )
     return Database(engine)
 

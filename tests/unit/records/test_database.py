@@ -177,10 +177,16 @@ def test_a_database_that_is_not_there_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_of_another_version_is_refused(database, url):
+@pytest.mark.parametrize(
+    ("version", "fix"),
+    [("9999", "install a newer ziggy-dask"), ("0001", "upgrade with: ziggy cluster")],
+)
+def test_a_database_of_another_version_is_refused(database, url, version, fix):
+    change = text("UPDATE alembic_version SET version_num = :version")
     with database.writing() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(RecordsError, match="of version 9999, but this program wants"):
+        connection.execute(change, {"version": version})
+    words = f"of version {version}, but this program wants .*; {fix}"
+    with pytest.raises(RecordsError, match=words):
         open_database(url)
 
 
