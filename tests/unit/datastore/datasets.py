@@ -235,7 +235,10 @@ def datasets(draw, sizes=None):
         dims = draw(st.permutations(list(sizes)))[: draw(st.integers(0, len(sizes)))]
         dims = [name] if name in sizes else dims
         dataset = _with(draw, dataset, name, dims, sizes)
-    if may_stack and len(dataset.dims) > 1 and all(dataset.sizes.values()):
+    # xarray can't stack arrays of pandas.
+    is_plain = all(isinstance(v.dtype, np.dtype) for v in dataset.variables.values())
+    may_stack &= is_plain and all(dataset.sizes.values())
+    if may_stack and len(dataset.dims) > 1:
         return dataset.stack(levels=list(dataset.dims)[:2])
     return dataset
 

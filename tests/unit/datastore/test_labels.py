@@ -18,7 +18,9 @@ def test_labels_survive_being_plain_values(values):
 
 @given(
     st.one_of(
-        st.lists(st.text(st.characters(exclude_characters="\0")), unique=True),
+        st.lists(
+            st.text(st.characters(codec="utf-8", exclude_characters="\0")), unique=True
+        ),
         st.lists(st.integers(-9, 9), unique=True),
         st.lists(st.floats(-2, 2, width=16), unique=True),
     ),

@@ -159,7 +159,15 @@ SHORT = """
 """
 
 
+@pytest.fixture
+def plain(monkeypatch):
+    """No measurement of coverage in what is started; it would heed SIGTERM itself."""
+    for name in [one for one in os.environ if one.startswith("COVERAGE_")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("plain")
 def test_a_short_command_that_is_told_to_end_leaves_no_half(number):
     with subprocess.Popen(
         [sys.executable, "-c", dedent(SHORT)], stdout=subprocess.PIPE, text=True
@@ -170,6 +178,7 @@ def test_a_short_command_that_is_told_to_end_leaves_no_half(number):
     assert process.returncode == 128 + number
 
 
+@pytest.mark.usefixtures("plain")
 def test_a_short_command_without_a_terminal_goes_on():
     with subprocess.Popen(
         ["nohup", sys.executable, "-c", dedent(SHORT)],
