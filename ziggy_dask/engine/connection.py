@@ -108,14 +108,15 @@ def gathered(
     Returns
     -------
     tuple
-        The results, and futures whose workers do not give them for now.
+        The results, and futures whose workers do not give them for now, or that have
+        failed since: what is lost with its worker runs again.
     """
     if not futures:
         return {}, []
     try:
         values = client.sync(client._gather, futures, callback_timeout=GATHER_S)
         return {f.key: one for f, one in zip(futures, values, strict=True)}, []
-    except TimeoutError:
+    except Exception:  # noqa: BLE001 -- that of one of them, which tells it when it is asked
         found: dict[Any, Any] = answer(client, _gather_apart, client, futures)
     return found, [future for future in futures if future.key not in found]
 
