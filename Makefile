@@ -8,7 +8,7 @@ SAMPLE := .ziggy/sample
 LOWEST := build/lowest
 PYTEST = $(BIN)/$(if $(COVERED),coverage run -m )pytest -q
 MARKS := (integration or slow or postgres or cloud) and not (slurm or sge or browser)
-PROCESSES := 2
+PROCESSES := 3
 # What shows that the oldest packages do: the modules by themselves, and each kind of run.
 LOWEST_TESTS := ziggy_dask tests/unit $(addprefix tests/acceptance/test_, datastore.py engine.py \
 	events.py parameters.py programs.py real_files.py receipt.py report.py sample.py)
@@ -54,7 +54,7 @@ lowest: $(STAMP)  ## Run LOWEST_TESTS with the oldest packages that pyproject.to
 	@$(LOWEST)/bin/python -m pytest -q -n 2 $(LOWEST_TESTS)
 
 integration: $(STAMP)  ## Run the tests that start real things, those of MARKS
-	@$(PYTEST) -n $(PROCESSES) -m "$(MARKS)" tests
+	@$(PYTEST) -n $(PROCESSES) --dist loadgroup -m "$(MARKS)" tests
 
 coverage: $(STAMP)  ## Report the lines that tests with COVERED=1 reached, and start anew
 	@$(BIN)/coverage combine -q

@@ -8,7 +8,8 @@ from tests.conftest import data_type, images, node, pipeline, store
 from ziggy_dask.interface.cluster import create_cluster
 from ziggy_dask.interface.main import ziggy
 
-pytestmark = pytest.mark.integration
+# All tests of this module share one mission.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("output")]
 
 ALGORITHMS = """
     import concurrent.futures

@@ -17,7 +17,8 @@ from ziggy_dask.interface.cluster import create_cluster
 from ziggy_dask.pools.autoscaler import opened_compute
 from ziggy_dask.records.alerts import alerts
 
-pytestmark = pytest.mark.integration
+# All tests of this module share one mission.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stuck")]
 
 ALGORITHMS = """
     import ctypes, os, re, signal, threading, time
