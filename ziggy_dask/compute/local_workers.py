@@ -136,9 +136,15 @@ class LocalNanny(Nanny):
             self._is_starting = False
         if status is Status.running:
             self.starts.append("")
+            if code := self._ended_at_once():
+                self.ends.append(code)
         else:
             self._note_failure(f"a worker's process {self._how_start_ended()}")
         return status
+
+    def _ended_at_once(self) -> int:
+        """Return the exit code of a worker that had joined, and ended of its first work."""
+        return self._exit_of_start or 0
 
     def _how_start_ended(self) -> str:
         code = self._exit_of_start
