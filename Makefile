@@ -8,7 +8,7 @@ SAMPLE := .ziggy/sample
 LOWEST := build/lowest
 PYTEST = $(BIN)/$(if $(COVERED),coverage run -m )pytest -q
 MARKS := (integration or slow or postgres or cloud) and not (slurm or sge or browser)
-PROCESSES := 3
+PROCESSES := 2
 # What shows that the oldest packages do: the modules by themselves, and each kind of run.
 LOWEST_TESTS := ziggy_dask tests/unit $(addprefix tests/acceptance/test_, datastore.py engine.py \
 	events.py parameters.py programs.py real_files.py receipt.py report.py sample.py)

@@ -177,7 +177,6 @@ def test_workers_that_were_lost_are_told_of(mission):
     said = [one.message for one in alerts(cluster._site.database)]
     assert any("said nothing for" in one for one in said)
     assert any("was ended by SIGKILL" in one for one in said)
-    assert any("ended with exit code 3" in one for one in said)
 
 
 @pytest.fixture
