@@ -7,15 +7,18 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ziggy_dask.interface.table import Row, table
+
+if TYPE_CHECKING:
+    from ziggy_dask.datastore.comparing import Difference
 
 
 def show(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
@@ -95,3 +98,21 @@ def _plain(value: object) -> Any:
         shown = (one.name for one in dataclasses.fields(value) if one.repr)
         return {name: _plain(getattr(value, name)) for name in shown}
     return str(value) if isinstance(value, Path) else value
+
+
+def difference_rows(differences: Iterable[Difference]) -> list[Row]:
+    """Return the lines of a table of values that differ."""
+    return [
+        {
+            "product": one.path,
+            "variable": one.variable,
+            "item": one.item,
+            "differing": one.differing,
+            "of": one.values,
+            "largest": one.largest,
+            "relative": one.relative,
+            "where": one.where,
+            "note": one.note,
+        }
+        for one in differences
+    ]

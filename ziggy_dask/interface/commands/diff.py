@@ -27,7 +27,7 @@ def diff(
     A state is an instance, a tag, a date or a snapshot. What was run: definitions, code,
     parameters, models, packages. And the values of all products, or of PRODUCTs.
     """
-    from ziggy_dask.interface.output import show, show_value
+    from ziggy_dask.interface.output import difference_rows, show, show_value
 
     found = opened_cluster(ctx).diff(first, second, *paths, values=not no_values)
     if as_json:
@@ -54,20 +54,6 @@ def diff(
         click.echo(f"{one.path}  {numbers}")
         for text in one.made_with:
             click.echo(f"    {text}")
-    rows = [
-        {
-            "product": value.path,
-            "variable": value.variable,
-            "item": value.item,
-            "differing": value.differing,
-            "of": value.values,
-            "largest": value.largest,
-            "relative": value.relative,
-            "where": value.where,
-            "note": value.note,
-        }
-        for one in found.products
-        for value in one.values
-    ]
     if not no_values:
+        rows = difference_rows(value for one in found.products for value in one.values)
         show(rows, as_json=False, empty="no values differ")

@@ -31,7 +31,7 @@ def reproduce(
     deterministic at all.
     """
     from ziggy_dask.engine.reproduce import Verdict
-    from ziggy_dask.interface.output import show, show_value
+    from ziggy_dask.interface.output import difference_rows, show, show_value
 
     cluster = opened_cluster(ctx)
     path = product.strip("/") if product else None
@@ -51,20 +51,7 @@ def reproduce(
         click.echo(f"task {one.task}, {one.node} {one.unit}: {one.verdict.value}")
         if one.verdict is Verdict.FAILED:
             click.echo(f"    {one.lacking[-1]}")
-        rows = [
-            {
-                "product": value.path,
-                "variable": value.variable,
-                "item": value.item,
-                "differing": value.differing,
-                "of": value.values,
-                "largest": value.largest,
-                "relative": value.relative,
-                "where": value.where,
-                "note": value.note,
-            }
-            for value in one.differences
-        ]
+        rows = difference_rows(one.differences)
         if rows:
             show(rows, as_json=False, empty="")
     if as_json:
