@@ -10,16 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 import ziggy_dask as z
-from tests.acceptance.mission import edit, with_a_past
+from tests.acceptance.mission import edit
 from ziggy_dask.interface.cluster import open_cluster
 from ziggy_dask.interface.main import ziggy
-
-
-@pytest.fixture(scope="module")
-def past(tmp_path_factory, client):
-    place = tmp_path_factory.mktemp("mission")
-    with_a_past(place, client)
-    return place
 
 
 def exported(past, place, number=4, **options):

@@ -1,7 +1,6 @@
 """Removing, keeping and expiring: what stays is whole, what goes is told beforehand."""
 
 import json
-import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,27 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 import ziggy_dask as z
-from tests.acceptance.mission import definition, edit, run, with_a_past
+from tests.acceptance.mission import definition, edit, run
 from ziggy_dask.engine.expire import expire
 from ziggy_dask.interface.cluster import create_cluster, open_cluster
 from ziggy_dask.interface.main import ziggy
 from ziggy_dask.records import outcomes
 
 NO_MARGIN = timedelta(0)
-
-
-@pytest.fixture(scope="module")
-def past(tmp_path_factory, client):
-    """A mission that nobody changes; copies are."""
-    place = tmp_path_factory.mktemp("mission")
-    with_a_past(place, client)
-    return place
-
-
-@pytest.fixture
-def place(past, tmp_path):
-    shutil.copytree(past, tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 def opened(place: Path, rules: str = "") -> z.Cluster:

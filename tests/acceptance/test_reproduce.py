@@ -1,7 +1,6 @@
 """Tasks run again as they were: code, values, models and inputs of then."""
 
 import json
-import shutil
 import textwrap
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import ziggy_dask as z
-from tests.acceptance.mission import definition, deliver, with_a_past
+from tests.acceptance.mission import definition, deliver
 from tests.conftest import node
 from ziggy_dask.engine import reproduce
 from ziggy_dask.engine.reproduce import Verdict
@@ -19,19 +18,6 @@ from ziggy_dask.interface.main import ziggy
 from ziggy_dask.records.tables import IngredientRow
 from ziggy_dask.workers.batch import seed_of
 from ziggy_dask.workers.worker_environment import surroundings
-
-
-@pytest.fixture(scope="module")
-def past(tmp_path_factory, client):
-    place = tmp_path_factory.mktemp("mission")
-    with_a_past(place, client)
-    return place
-
-
-@pytest.fixture
-def place(past, tmp_path):
-    shutil.copytree(past, tmp_path / "copy")
-    return tmp_path / "copy"
 
 
 @pytest.mark.parametrize("instance", [2, 4, 6, 7])
