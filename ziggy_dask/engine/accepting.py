@@ -100,13 +100,7 @@ def accept(
     if path is None:
         raise DeliveryError(f"{delivery.directory}: has no manifest")
     manifest = read_manifest(path)
-    if manifest.dataset_id > 0 and deliveries.is_recorded(
-        site.database, manifest.dataset_id
-    ):
-        raise DeliveryError(
-            f"{path}: the datasetId {manifest.dataset_id} was delivered before; "
-            "a new delivery needs a new one"
-        )
+    _require_new(site, path, manifest)
     acknowledgement = validate(delivery.directory, manifest)
     write_acknowledgement(
         acknowledgement, path.with_name(acknowledgement_name(path.name))
@@ -131,6 +125,15 @@ def accept(
     )
     unlisted = dict.fromkeys(extra, f"is not listed in {path.name}")
     return accepted.without({**_invalid(acknowledgement), **unlisted})
+
+
+def _require_new(site: OpenCluster, path: Path, manifest: Manifest) -> None:
+    number = manifest.dataset_id
+    if number > 0 and deliveries.is_recorded(site.database, number):
+        raise DeliveryError(
+            f"{path}: the datasetId {number} was delivered before; "
+            "a new delivery needs a new one"
+        )
 
 
 def _invalid(acknowledgement: Acknowledgement) -> dict[str, str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ziggy_dask.definitions import DataReceiptStep, Pipeline
 from ziggy_dask.engine.accepting import Accepted, accept, named, quarantines, sorted_out
@@ -294,14 +295,7 @@ def _store(
             pipeline,
             accepted.delivery.directory,
             delivery,
-            origin={
-                "pipeline": pipeline.name,
-                "instance": task.instance,
-                "task": task.id,
-                "node": task.node,
-                "unit": task.unit,
-                "published": now.isoformat(timespec="seconds"),
-            },
+            origin=_origin(pipeline, task, now),
             today=now.astimezone().date(),
             identities=accepted.identities,
         )
@@ -330,6 +324,18 @@ def _store(
     _warn(site, task, told)
     warn_of_bad(site, task, accepted)
     return accepted
+
+
+def _origin(pipeline: Pipeline, task: TaskRecord, now: datetime) -> dict[str, Any]:
+    """Return what products say of where they come from."""
+    return {
+        "pipeline": pipeline.name,
+        "instance": task.instance,
+        "task": task.id,
+        "node": task.node,
+        "unit": task.unit,
+        "published": now.isoformat(timespec="seconds"),
+    }
 
 
 def _warn(site: OpenCluster, task: TaskRecord, told: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ Entity = dict[str, Any]
 METADATA = "ro-crate-metadata.json"
 WORKFLOW = "pipeline.yaml"
 _SUBTASKS = "subtasks.csv"
+_FORMAL_PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 _CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 _TERMS = "https://w3id.org/ro/terms/workflow-run#"
 _PROFILES = {
@@ -98,20 +99,7 @@ def export_crate(
         If there is no such instance, or its products expired.
     """
     record = instances.instance(site.database, instance)
-    if not record.state.is_final:
-        raise ClusterError(
-            f"instance {instance} has not ended: it is {record.state.value}; export it "
-            "when it has"
-        )
-    if directory.exists():
-        raise ClusterError(
-            f"{directory}: is there already; a crate never replaces anything"
-        )
-    if not load_tasks(site.database, instance).records:
-        raise ClusterError(
-            f"instance {instance} ran no task that a crate could tell of; "
-            f"ziggy tasks {instance} lists what it did"
-        )
+    _require_exportable(site, record, directory)
     snapshot = snapshot_of(site, instance) if with_data else ""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
@@ -128,6 +116,26 @@ def export_crate(
         (crate / METADATA).write_text(text + "\n", encoding="utf-8")
         os.replace(crate, directory)  # noqa: PTH105 -- of a directory
     return directory
+
+
+def _require_exportable(
+    site: OpenCluster, record: InstanceRecord, directory: Path
+) -> None:
+    instance = record.id
+    if not record.state.is_final:
+        raise ClusterError(
+            f"instance {instance} has not ended: it is {record.state.value}; export it "
+            "when it has"
+        )
+    if directory.exists():
+        raise ClusterError(
+            f"{directory}: is there already; a crate never replaces anything"
+        )
+    if not load_tasks(site.database, instance).records:
+        raise ClusterError(
+            f"instance {instance} ran no task that a crate could tell of; "
+            f"ziggy tasks {instance} lists what it did"
+        )
 
 
 class _Crate:
@@ -247,11 +255,6 @@ class _Crate:
             "step": _references([_step_id(one.name) for one in nodes]),
             **self._of_file(self._place / WORKFLOW),
         }
-        parameters = [
-            *(("input", one, "Collection") for one in sorted(taken - given)),
-            *(("output", one, "Collection") for one in sorted(given)),
-            *(("input", one, "PropertyValue") for one in named),
-        ]
         return [
             workflow,
             {
@@ -260,18 +263,9 @@ class _Crate:
                 "name": "Pipeline definition of ziggy-dask",
                 "version": version("ziggy-dask"),
             },
-            *(
-                {
-                    "@id": f"#{way}-{_safe(name)}",
-                    "@type": "FormalParameter",
-                    "name": name,
-                    "additionalType": kind,
-                    "conformsTo": {
-                        "@id": "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
-                    },
-                }
-                for way, name, kind in parameters
-            ),
+            *_formal_parameters("input", sorted(taken - given), "Collection"),
+            *_formal_parameters("output", sorted(given), "Collection"),
+            *_formal_parameters("input", named, "PropertyValue"),
             *(
                 {
                     "@id": _step_id(one.name),
@@ -513,6 +507,20 @@ class _Crate:
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         return {"contentSize": str(file.stat().st_size), "sha256": digest}
+
+
+def _formal_parameters(way: str, names: Iterable[str], kind: str) -> list[Entity]:
+    """Return what the definition takes or makes, in order."""
+    return [
+        {
+            "@id": f"#{way}-{_safe(name)}",
+            "@type": "FormalParameter",
+            "name": name,
+            "additionalType": kind,
+            "conformsTo": {"@id": _FORMAL_PARAMETER},
+        }
+        for name in names
+    ]
 
 
 def _references(keys: Iterable[str] | Mapping[str, Any]) -> list[Entity]:
