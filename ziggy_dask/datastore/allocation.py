@@ -31,6 +31,7 @@ from ziggy_dask.datastore.encoding import (
     describe_group,
     read_array,
     stored_name,
+    values_to_try,
 )
 from ziggy_dask.datastore.forms import Form, form_of, values_of
 from ziggy_dask.datastore.labels import Labels
@@ -370,6 +371,8 @@ class _Room:
     is_coordinate: bool
     blocks: tuple[int, ...]
     """Shape of the blocks in which its values come; that of all, if they are in memory."""
+    some: np.ndarray[Any, Any]
+    """Some of its values as they are stored, by which to tell whether they can be times."""
 
 
 def _rooms(dataset: xr.Dataset) -> list[_Room]:
@@ -382,14 +385,16 @@ def _rooms(dataset: xr.Dataset) -> list[_Room]:
 def _room(
     name: Hashable, variable: xr.Variable, shape: tuple[int, ...], is_coordinate: bool
 ) -> _Room:
+    form = form_of(variable)
     return _Room(
         name=name,
         dims=variable.dims,
         shape=shape,
-        form=form_of(variable),
+        form=form,
         attrs=variable.attrs,
         is_coordinate=is_coordinate,
         blocks=_blocks(variable) if variable.shape == shape else shape,
+        some=values_to_try(variable, partial(_encoded, name, form)),
     )
 
 
@@ -472,9 +477,7 @@ def _create(
             compressors=_compressors(storage.compression),
             fill_value=room.form.fill_value,
             dimension_names=[stored_name(name) for name in room.dims],
-            attributes=describe_array(
-                room.name, room.attrs, room.form, is_empty=0 in room.shape
-            ),
+            attributes=describe_array(room.name, room.attrs, room.form, room.some),
         )
 
 

@@ -7,7 +7,7 @@ else. Groups without it were written by earlier versions, and are left to xarray
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import xarray as xr
 import zarr
 
 from ziggy_dask.datastore.attributes import from_json, readable, to_json
-from ziggy_dask.datastore.forms import Form
+from ziggy_dask.datastore.forms import Form, Kind, Values
 from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.datastore.storable import ITEM_ATTRS
 
@@ -28,6 +28,7 @@ _NAME = "ziggy_name"
 """Name of the attribute with the true name of an array, where it is stored as another."""
 _VERSION = 1
 _PACKING = ("scale_factor", "add_offset", "missing_value")
+_TIMES = (Kind.TIME, Kind.CALENDAR, Kind.ZONED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,21 @@ def read_group(stored: Mapping[str, Any]) -> Described | None:
 
 
 def describe_array(
-    name: Hashable, attrs: Mapping[Hashable, Any], form: Form, *, is_empty: bool = False
+    name: Hashable, attrs: Mapping[Hashable, Any], form: Form, some: Values
 ) -> dict[str, Any]:
-    """Return the attributes of an array that stands for a variable."""
+    """Return the attributes of an array that stands for a variable.
+
+    Parameters
+    ----------
+    name, attrs
+        Of the variable.
+    form
+        How its values are stored.
+    some
+        Some of these values, see `values_to_try`.
+    """
     ours = form.attrs
-    hidden = misleading(attrs, form, is_empty)
+    hidden = misleading(attrs, form, some)
     seen, exact = _split(attrs, {ENCODING, _NAME, *ours, *hidden})
     if form.stored_dtype.kind in "iuf" and "_FillValue" in seen:
         seen["_FillValue"] = _fill_value(seen["_FillValue"], form.stored_dtype)
@@ -178,7 +189,7 @@ def _joined(
     return attrs
 
 
-def misleading(attrs: Mapping[Hashable, Any], form: Form, is_empty: bool) -> set[str]:
+def misleading(attrs: Mapping[Hashable, Any], form: Form, some: Values) -> set[str]:
     """Return attributes that plain xarray would take for what they are not.
 
     It could not open the array, or would scale what we made numbers, such as times.
@@ -192,28 +203,25 @@ def misleading(attrs: Mapping[Hashable, Any], form: Form, is_empty: bool) -> set
             hidden.add(name)
     if form.stored_dtype.kind in "iu" and not _fits(attrs, form.stored_dtype):
         hidden |= {"_FillValue", "missing_value"}
-    unsigned = attrs.get("_Unsigned")
-    if form.stored_dtype.kind not in "iu" or not (
-        isinstance(unsigned, str) and unsigned in ("true", "false")
-    ):
+    if form.attrs or form.stored_dtype.kind not in "iu" or not _is_yes_or_no(attrs):
         hidden.add("_Unsigned")
+    if form.kind in _TIMES:
+        hidden |= {"units", "calendar"}
     if not isinstance(attrs.get("coordinates", ""), str):
         hidden.add("coordinates")
-    if "since" in str(attrs.get("units", "")) and not (
-        is_number and _is_time(attrs, form.stored_dtype, is_empty)
-    ):
-        hidden |= {"units"}
+    told = {str(key): value for key, value in attrs.items() if key not in hidden}
+    can_be_times = is_number and may_be_times({**told, **form.attrs}, some)
+    if says_time(attrs) and not can_be_times:
+        hidden.add("units")
     return hidden
 
 
 def _is_number(value: object) -> bool:
-    if isinstance(value, bool | np.bool_):
+    """Tell whether a value is one number that a float can be, and neither true nor a time."""
+    if not isinstance(value, int | float | np.number | np.ndarray):
         return False
-    if isinstance(value, np.ndarray):
-        return value.ndim == 0 and value.dtype.kind in "iuf"
-    return isinstance(value, int | float | np.integer | np.floating) and bool(
-        np.isfinite(float(value))
-    )
+    array = np.asarray(value)
+    return array.ndim == 0 and array.dtype.kind in "iuf" and bool(np.isfinite(array))
 
 
 def _fits(attrs: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> bool:
@@ -228,14 +236,56 @@ def _fits(attrs: Mapping[Hashable, Any], dtype: np.dtype[Any]) -> bool:
     )
 
 
-def _is_time(
-    attrs: Mapping[Hashable, Any], dtype: np.dtype[Any], is_empty: bool
-) -> bool:
-    """Tell whether plain xarray makes times of these units, or fails at it."""
-    told = {key: attrs[key] for key in ("units", "calendar") if key in attrs}
+def _is_yes_or_no(attrs: Mapping[Hashable, Any]) -> bool:
+    said = attrs.get("_Unsigned")
+    return isinstance(said, str) and said in ("true", "false")
+
+
+def says_time(attrs: Mapping[Any, Any]) -> bool:
+    """Tell whether plain xarray makes times of numbers with these attributes."""
+    return "since" in str(attrs.get("units", ""))
+
+
+def values_to_try(
+    variable: xr.Variable, encode: Callable[[xr.Variable], Any]
+) -> Values:
+    """Return a few values of a variable that says that its numbers are times.
+
+    Parameters
+    ----------
+    variable
+        The variable.
+    encode
+        Returns the values of a variable as they are stored.
+
+    Returns
+    -------
+    numpy.ndarray
+        The least, the largest and one that is no number, if they are in memory; else the
+        first and the last, or 0 if Dask would have to compute them.
+    """
+    if not says_time(variable.attrs) or not variable.size:
+        return np.zeros(0)
+    if not variable._in_memory:
+        if variable.chunks is not None:
+            return np.zeros(1)
+        ends = [dict.fromkeys(variable.dims, place) for place in (0, -1)]
+        return np.stack([encode(variable.isel(end)) for end in ends])
+    values = np.ravel(encode(variable))
+    if values.dtype.kind not in "iuf":
+        return values[:0]
+    no_number = values[np.isnan(values).argmax()]
+    return np.stack([np.fmin.reduce(values), np.fmax.reduce(values), no_number])
+
+
+def may_be_times(attrs: Mapping[str, Any], some: Values) -> bool:
+    """Tell whether plain xarray opens numbers with these attributes, as times or as such."""
+    if not says_time(attrs):
+        return True
+    read_by = ("units", "calendar", "_FillValue", *_PACKING)
+    told = {key: attrs[key] for key in read_by if key in attrs}
     try:
-        zeros = np.zeros(0 if is_empty else 1, dtype)  # cftime makes nothing of nothing
-        xr.decode_cf(xr.Dataset({"t": ("t_", zeros, told)})).load()
+        xr.decode_cf(xr.Dataset({"t": ("t_", some, told)})).load()
     except Exception:  # noqa: BLE001 - whatever it raises, it can't open such an array
         return False
     return True

@@ -412,7 +412,7 @@ def _assembled(
             variables[variable.name] = (
                 data
                 if isinstance(data, xr.Variable)
-                else xr.Variable(variable.dims, data, fastpath=True)
+                else xr.Variable(variable.dims, data, fastpath=type(data) is np.ndarray)
             )
             variables[variable.name].attrs = attrs
             coordinates |= {variable.name} if variable.is_coordinate else set()

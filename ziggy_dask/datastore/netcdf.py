@@ -24,6 +24,7 @@ import xarray as xr
 from ziggy_dask.datastore.atomic import replacing
 from ziggy_dask.datastore.attributes import Unstorable, from_json, readable, to_json
 from ziggy_dask.datastore.blocks import LARGE_BYTES, block_shape, is_lazy
+from ziggy_dask.datastore.encoding import may_be_times, says_time, values_to_try
 from ziggy_dask.datastore.forms import Form, Kind, form_of, values_of
 from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.datastore.tree import ATTRIBUTE
@@ -163,11 +164,11 @@ def netcdf_form(
             raise DatastoreError(f"variable {name!r} {error}") from error
         grid = variable.attrs.get("grid_mapping")
         is_grid = isinstance(grid, str) and names.get(grid) == grid
+        reserved = _RESERVED - {"grid_mapping"} if is_grid else _RESERVED
+        if not _may_be_times(variable, form):
+            reserved |= {"units"}
         attrs, attributes[key] = _plain_attributes(
-            variable.attrs,
-            _said_by(form),
-            is_json,
-            _RESERVED - {"grid_mapping"} if is_grid else _RESERVED,
+            variable.attrs, _said_by(form), is_json, reserved
         )
         dims = [names[dim] for dim in variable.dims]
         variables[key] = xr.Variable(
@@ -319,6 +320,15 @@ def _is_as_written(variable: xr.Variable | None, form: Form) -> bool:
 def _said_by(form: Form) -> dict[str, Any]:
     """Return the attributes by which others see the same times and missing numbers."""
     return {} if form.stored_dtype.kind == "T" else form.attrs
+
+
+def _may_be_times(variable: xr.Variable, form: Form) -> bool:
+    """Tell whether plain xarray opens a file in which a variable has its unit."""
+    if form.stored_dtype.kind not in "iuf":
+        return not says_time(variable.attrs)
+    units: Any = variable.attrs.get("units")  # none of the others has its name there
+    some = values_to_try(variable, lambda part: _held(form.encode(values_of(part))))
+    return may_be_times({"units": units, **form.attrs}, some)
 
 
 def _restored(variable: xr.Variable, form: Form) -> xr.Variable:

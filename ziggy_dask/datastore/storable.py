@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 from xarray.indexes import PandasMultiIndex
 
@@ -74,6 +75,25 @@ def require_storable(dataset: xr.Dataset, what: str) -> None:
     faults = faults_of(dataset)
     if faults:
         raise Unstorable(told(what, faults))
+
+
+def with_dimension(dataset: xr.Dataset, dimension: str, what: str) -> xr.Dataset:
+    """Return a Dataset as a piece of one item along a dimension that it does not have.
+
+    Raises
+    ------
+    Unstorable
+        If data are arrays of pandas, which can't have a further dimension.
+    """
+    fix = f"can't have the dimension {dimension!r}, too; make it a NumPy array"
+    faults = [
+        Fault(f"variable {name!r}", f"is of pandas' type {variable.dtype} and {fix}")
+        for name, variable in dataset.data_vars.variables.items()
+        if not isinstance(variable.dtype, np.dtype)
+    ]
+    if faults:
+        raise Unstorable(told(what, faults))
+    return dataset.expand_dims(dimension)
 
 
 def told(what: str, faults: Iterable[Fault | str]) -> str:

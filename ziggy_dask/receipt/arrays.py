@@ -29,6 +29,7 @@ from ziggy_dask.datastore import (
     write_slice,
 )
 from ziggy_dask.datastore.allocation import prepared
+from ziggy_dask.datastore.storable import with_dimension
 from ziggy_dask.definitions import DataType
 from ziggy_dask.errors import DatastoreError, DeliveryError, ZiggyError
 from ziggy_dask.receipt.content import Delivered, as_dataset
@@ -167,6 +168,9 @@ def _survey(
                 delivered.keep(data_type, file, reading)
         except ZiggyError as error:
             faults[file.name] = str(error)
+        except Exception as error:
+            logger.exception("%s can't be stored", file.name)
+            faults[file.name] = f"can't be stored: {type(error).__name__}: {error}"
     return seen, warnings
 
 
@@ -202,7 +206,7 @@ def _piece(data_type: DataType, file: SortedFile, content: xr.Dataset) -> xr.Dat
     is_coordinate = dimension in content.coords
     content = content.drop_vars(dimension, errors="ignore")
     if size is None:
-        content = content.expand_dims(dimension)
+        content = with_dimension(content, dimension, f"the file {file.name!r}")
     if own is None or _is_label(own, file.item):
         return content
     kept = f"{dimension}_of_file"

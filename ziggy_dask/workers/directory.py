@@ -19,6 +19,7 @@ from ziggy_dask.datastore import FileItem
 from ziggy_dask.datastore.netcdf import write_netcdf, write_zarr
 from ziggy_dask.datastore.readers import open_file
 from ziggy_dask.datastore.spelling import spelled
+from ziggy_dask.datastore.storable import with_dimension
 from ziggy_dask.definitions import Keep, ProductKind
 from ziggy_dask.definitions.access import is_trusted, owner_of, use
 from ziggy_dask.errors import TaskError
@@ -347,7 +348,7 @@ def _output(
             for item, one in named.items()
         }
     datasets = [
-        _with_dimension(sink, _one_dataset(sink, one, content))
+        _with_dimension(sink, one, _one_dataset(sink, one, content))
         for one in matching
         for content in [_read(sink, _inside(sink, directory, one), files)]
     ]
@@ -445,8 +446,10 @@ def _one_dataset(
     return content
 
 
-def _with_dimension(sink: Sink, dataset: xr.Dataset) -> xr.Dataset:
+def _with_dimension(sink: Sink, path: Path, dataset: xr.Dataset) -> xr.Dataset:
     dimension = sink.storage.dimension
     if not dimension or dimension in dataset.dims:
         return dataset
-    return dataset.expand_dims(dimension)
+    return with_dimension(
+        dataset, dimension, f"output {sink.data_type!r}: {path.name!r}"
+    )

@@ -20,7 +20,14 @@ from zarr.core.buffer.cpu import Buffer
 from zarr.core.sync import sync
 
 from tests.unit.datastore import whole_way
-from tests.unit.datastore.datasets import ATTRS, LABELS, NAMES, arrays, datasets
+from tests.unit.datastore.datasets import (
+    ATTRS,
+    LABELS,
+    NAMES,
+    arrays,
+    datasets,
+    extensions,
+)
 from tests.unit.datastore.exactness import differences
 from tests.unit.datastore.plugin import install_readers
 from ziggy_dask.datastore import (
@@ -99,12 +106,16 @@ def parts(dataset: xr.Dataset | xr.DataTree) -> list[str]:
     return names + [repr(key) for v in dataset.variables.values() for key in v.attrs]
 
 
-def plain_times(dataset: xr.Dataset) -> xr.coders.CFDatetimeCoder:
+def plain_times(
+    dataset: xr.Dataset, *, is_lazy: bool = False
+) -> xr.coders.CFDatetimeCoder | bool:
     """Return how the docs say that plain xarray is to make times.
 
     Its default can make none that ns do not reach if some are missing, and none that
-    cftime's µs do not reach.
+    cftime's µs do not reach. Blocks may not be what their units say.
     """
+    if is_lazy and any("since" in str(v.attrs) for v in dataset.variables.values()):
+        return False
     for variable in dataset.variables.values():
         if isinstance(variable.dtype, np.dtype) and variable.dtype.kind == "M":
             is_missing = np.isnat(variable.values)
@@ -154,13 +165,14 @@ def test_a_whole_dataset_comes_back_as_it_was(
         group=path,
         consolidated=False,
         chunks=None,
-        decode_times=plain_times(dataset),
+        decode_times=plain_times(dataset, is_lazy=is_lazy),
     )
     assert len(plain.variables) == len(dataset.variables)
     file = folder / "exported.nc"
     write_netcdf(open_dataset(session, path), file)
     assert differences(dataset, open_exported(file).load()) == []
-    with xr.open_dataset(file, engine="h5netcdf", decode_times=False) as opened:
+    options = {"decode_times": plain_times(dataset), "engine": "h5netcdf"}
+    with xr.open_dataset(file, **options) as opened:
         assert len(opened.variables) == len(dataset.variables)
     if also == "program":
         for given_back in whole_way.through_files(dataset, folder).values():
@@ -204,16 +216,72 @@ def test_plain_xarray_opens_empty_arrays_with_units_of_times(session, calendar, 
     assert plain["v"].size == size
 
 
+@pytest.mark.parametrize("calendar", ["noleap", "standard"])
+@pytest.mark.parametrize("unit", ["hours", "nanoseconds", "nonsense"])
+@pytest.mark.parametrize("name", ["x", "v"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(np.array([0, 2**62]), np.array([-(2**63), 1]), np.array([0, np.nan])),
+        *(np.array([1e300, 0.0]), np.array([0, -np.inf]), np.array(["a", "b"])),
+        *(pd.array([None, 1], dtype=kind) for kind in ("Int64", "UInt64", "Float32")),
+    ],
+    ids=str,
+)
+def test_plain_xarray_opens_numbers_that_are_not_the_times_their_units_say(
+    session, folder, values, name, unit, calendar
+):
+    attrs = {"units": f"{unit} since 1858-11-17", "calendar": calendar}
+    dataset = xr.Dataset().assign_coords({name: ("x", values, attrs)})
+    path = f"no-times/{next(numbers)}"
+    storage = Storage(dimension="", chunk=1, chunks=(), compression="zstd")
+    write_whole(session, path, dataset, storage)
+    assert differences(dataset, open_dataset(session, path).load()) == []
+    plain = xr.open_zarr(session.store, group=path, consolidated=False, chunks=None)
+    assert plain[name].load().shape == (2,)
+    write_netcdf(open_dataset(session, path), folder / "no-times.nc")
+    with xr.open_dataset(folder / "no-times.nc", engine="h5netcdf") as opened:
+        assert opened[name].shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(np.timedelta64("NaT", "s"), np.timedelta64(1, "s"), np.array(np.nan)),
+        *(10**400, np.array([[1]]), True, np.datetime64("NaT")),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("key", ["_FillValue", "missing_value", "scale_factor"])
+def test_plain_xarray_opens_numbers_whatever_attributes_by_which_it_reads_are(
+    session, folder, key, value
+):
+    dataset = xr.Dataset({"v": ("x", [1, 2], {key: value})})
+    path = f"read-by/{next(numbers)}"
+    storage = Storage(dimension="", chunk=1, chunks=(), compression="zstd")
+    write_whole(session, path, dataset, storage)
+    assert differences(dataset, open_dataset(session, path).load()) == []
+    plain = xr.open_zarr(session.store, group=path, consolidated=False, chunks=None)
+    assert plain["v"].load().shape == (2,)
+    write_netcdf(dataset, folder / "read-by.nc")
+    with xr.open_dataset(folder / "read-by.nc", engine="h5netcdf") as opened:
+        assert opened["v"].load().shape == (2,)
+
+
 async def listed(store, path):
     return [key async for key in store.list_prefix(f"{path}/")]
 
 
-def test_attributes_of_times_do_not_scale_them_for_plain_xarray(session):
+def test_attributes_of_times_do_not_change_them_for_plain_xarray(session):
     attrs = {"scale_factor": 2.0, "add_offset": 1, "missing_value": 0, "_FillValue": 0}
+    attrs |= {"_Unsigned": "true", "units": "days since 1900-01-01", "dtype": "i2"}
+    attrs |= {"calendar": "noleap"}
+    old = [cftime.Datetime360Day(year, 2, 30) for year in (1, 1970, 2020)]
     dataset = xr.Dataset(
         {
-            "t": ("x", np.array([0, 1, "NaT"], "M8[s]"), attrs),
-            "d": ("x", np.array([0, 1, "NaT"], "m8[s]"), attrs),
+            "t": ("x", np.array([-1, 1, "NaT"], "M8[s]"), attrs),
+            "d": ("x", np.array([-1, 1, "NaT"], "m8[s]"), attrs),
+            "c": ("x", np.array(old), attrs),
         }
     )
     path = f"scaled/{next(numbers)}"
@@ -392,6 +460,26 @@ def test_text_of_pandas_is_refused_by_name_and_not_made_objects(
     assert "variable 'v' is of pandas' type string" in went.refused[""]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(pd.interval_range(0, 2), pd.period_range("2026-01", periods=2, freq="M")),
+        *(pd.arrays.SparseArray([0, 1]), pd.array([1, None], dtype="Int64")),
+        pd.Categorical(["a", None]),
+        *(pd.date_range("2026", periods=2, tz="UTC"), pd.array([True, None])),
+    ],
+    ids=lambda values: f"{type(values).__name__}-{values.dtype}",
+)
+@pytest.mark.parametrize("dims", ["x", "item"])
+def test_arrays_of_pandas_are_kept_or_refused_by_name_where_a_file_is_an_item(
+    repository, scaffold, folder, client, values, dims
+):
+    values = values[:1] if dims == "item" else values
+    one = xr.Dataset({"v": (dims, values), "n": 1})
+    way = plainly(dimension="item", is_delivered=True)
+    assert faults(repository, scaffold, folder, client, way, {"a": one}) == []
+
+
 @pytest.mark.parametrize("is_lazy", [False, True])
 @pytest.mark.parametrize("is_delivered", [False, True])
 @pytest.mark.parametrize("passing", ["items", "whole"])
@@ -501,6 +589,11 @@ def products(draw, chunk=None):
     count = draw(st.integers(1, 3))
     chunk = chunk or draw(st.integers(1, 2))
     sliced = {name for name in first.data_vars if draw(st.booleans())}
+    of_pandas = {
+        name: draw(extensions(chunk))
+        for name in sorted(sliced)
+        if not first[name].dims and draw(st.integers(0, 3)) == 0
+    }
     pieces = []
     for _ in range(count):
         dataset = first.copy()
@@ -511,7 +604,11 @@ def products(draw, chunk=None):
                 variable.attrs = draw(ATTRS)
             if name not in sliced and name in first.dims:
                 continue
-            if name in sliced:
+            if name in of_pandas:
+                values = of_pandas[name][:: draw(st.sampled_from([1, -1]))]
+                new = xr.Variable((dimension,), values, variable.attrs)
+                dataset = dataset.drop_vars(name).assign({name: new})
+            elif name in sliced:
                 shape = (chunk, *variable.shape)
                 is_odd = draw(st.integers(0, 6)) == 0
                 values = draw(arrays(shape)) if is_odd else _like(draw, variable, shape)
