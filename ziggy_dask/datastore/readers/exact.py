@@ -22,16 +22,6 @@ def as_names(unmasked: str | Sequence[str]) -> list[str]:
     return [unmasked] if isinstance(unmasked, str) else list(unmasked)
 
 
-def require_there(path: Path, names: Sequence[str], dataset: xr.Dataset) -> None:
-    """Refuse names of variables that a file does not have."""
-    missing = [name for name in names if name not in dataset.variables]
-    if missing:
-        raise DeliveryError(
-            f"{path}: the option 'unmasked' names {listed(missing)}, which is not "
-            "a variable of the file"
-        )
-
-
 def require_exact(
     path: Path, reader: str, decoded: xr.Dataset, raw: xr.Dataset
 ) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from ziggy_dask.datastore.netcdf import open_exported
-from ziggy_dask.datastore.readers.exact import as_names, require_exact, require_there
+from ziggy_dask.datastore.readers.exact import as_names, require_exact
 from ziggy_dask.datastore.readers.hdf5 import groups_of, is_hdf5
 from ziggy_dask.datastore.readers.opening import Reading
 from ziggy_dask.datastore.readers.parts import listed, not_read
@@ -42,7 +43,7 @@ def read_netcdf(
         ``all``: read every group, as a tree.
     unmasked
         Names of whole-number variables whose fill values stay as they are, for
-        numbers over 2**53 that float64 can't hold.
+        numbers over 2**53 that float64 can't hold, where the file or group has them.
     other_parts
         What to do with groups that are not read: ``refuse`` or ``warn``.
 
@@ -64,7 +65,7 @@ def read_netcdf(
     there = groups_of(path)
     backend = {"engine": "h5netcdf", "phony_dims": "sort"}
     if groups:
-        return Reading(content=_tree(path, groups, backend))
+        return Reading(content=_tree(path, groups, backend, unmasked))
     wanted = f"/{group.strip('/')}"
     if wanted != "/" and not any(
         one == wanted or one.startswith(f"{wanted}/") for one in there
@@ -106,18 +107,24 @@ def _engine(path: Path) -> str:
     raise ValueError("by its first bytes it is neither NetCDF nor HDF5")
 
 
-def _tree(path: Path, groups: str, backend: Mapping[str, Any]) -> xr.DataTree:
+def _tree(
+    path: Path, groups: str, backend: Mapping[str, Any], unmasked: str | Sequence[str]
+) -> xr.DataTree:
     if groups != ALL:
         raise DeliveryError(
             f"{path}: the option 'groups' is {groups!r}; it can only be '{ALL}'"
         )
-    tree = xr.open_datatree(path, **backend)
-    for node in tree.subtree:
-        raw = xr.open_dataset(
-            path, **backend, group=node.path, mask_and_scale=False, decode_times=False
-        )
-        with raw:
-            require_exact(path, "netcdf", node.to_dataset(inherit=False), raw)
+    with ExitStack() as opened:
+        with xr.open_datatree(path, **backend, decode_cf=False) as raw:
+            places = [node.path for node in raw.subtree]
+        parts = {
+            place: opened.enter_context(
+                _opened(path, {**backend, "group": place}, unmasked)
+            )
+            for place in places
+        }
+        tree = xr.DataTree.from_dict(parts)
+        tree.set_close(opened.pop_all().close)
     return tree
 
 
@@ -130,7 +137,6 @@ def _opened(
         path, **backend, mask_and_scale=_for_all(path, backend, masks)
     )
     try:
-        require_there(path, names, dataset)
         with xr.open_dataset(
             path, **backend, mask_and_scale=False, decode_times=False
         ) as raw:

@@ -13,7 +13,7 @@ import zarr
 from zarr.storage import LocalStore, ZipStore
 
 from ziggy_dask.datastore.netcdf import as_it_was, is_noted
-from ziggy_dask.datastore.readers.exact import as_names, require_exact, require_there
+from ziggy_dask.datastore.readers.exact import as_names, require_exact
 from ziggy_dask.datastore.readers.opening import Reading
 from ziggy_dask.datastore.readers.parts import listed, not_read
 from ziggy_dask.errors import DeliveryError
@@ -72,19 +72,21 @@ def read_zarr(
             raise DeliveryError(
                 f"{path}: the option 'groups' is {groups!r}; it can only be '{ALL}'"
             )
-        tree = xr.open_datatree(
+        raw_tree = xr.open_datatree(
             store,  # type: ignore[arg-type]
             engine="zarr",
             group=root or "/",
             consolidated=False,
             chunks=None,
+            decode_cf=False,
         )
-        for node in tree.subtree:
-            inner = f"{root}{node.path}".strip("/")
-            require_exact(
-                path, "zarr", node.to_dataset(inherit=False), _raw(store, inner)
+        parts = {
+            node.path: _decoded(
+                path, node.to_dataset(inherit=False), as_names(unmasked)
             )
-        return Reading(content=tree)
+            for node in raw_tree.subtree
+        }
+        return Reading(content=xr.DataTree.from_dict(parts))
     wanted = f"/{group.strip('/')}"
     if wanted not in there and wanted != "/":
         raise DeliveryError(
@@ -124,7 +126,6 @@ def _decoded(path: Path, raw: xr.Dataset, unmasked: Sequence[str]) -> xr.Dataset
     DeliveryError
         If numbers would be changed.
     """
-    require_there(path, unmasked, raw)
     masks = dict.fromkeys(map(str, raw.variables), True) | dict.fromkeys(
         unmasked, False
     )
