@@ -30,22 +30,24 @@ from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.errors import DatastoreError
 
-_RESERVED = {
-    # HDF5's dimension scales and NetCDF itself.
-    *("CLASS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST"),
-    *("_NCProperties", "_Netcdf4Coordinates", "_Netcdf4Dimid", "_nc3_strict"),
-    # The CF conventions: xarray writes these, and changes values by them when it reads.
-    *("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"),
-    *(
-        "_Encoding",
-        "coordinates",
-        "bounds",
-        "grid_mapping",
-        "dtype",
-        "calendar",
-        ATTRIBUTE,
-    ),
-}
+_RESERVED = frozenset(
+    {
+        # HDF5's dimension scales and NetCDF itself.
+        *("CLASS", "DIMENSION_LIST", "NAME", "REFERENCE_LIST"),
+        *("_NCProperties", "_Netcdf4Coordinates", "_Netcdf4Dimid", "_nc3_strict"),
+        # The CF conventions: xarray writes these, and changes values by them when it reads.
+        *("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"),
+        *(
+            "_Encoding",
+            "coordinates",
+            "bounds",
+            "grid_mapping",
+            "dtype",
+            "calendar",
+            ATTRIBUTE,
+        ),
+    }
+)
 _DECODED_BY = ("_FillValue", "missing_value", "scale_factor", "add_offset", "calendar")
 """Attributes by which xarray changes values when it reads them."""
 _NOTE = "netcdf"
@@ -166,7 +168,7 @@ def netcdf_form(
         is_grid = isinstance(grid, str) and names.get(grid) == grid
         reserved = _RESERVED - {"grid_mapping"} if is_grid else _RESERVED
         if not _may_be_times(variable, form):
-            reserved |= {"units"}
+            reserved = reserved | {"units"}
         attrs, attributes[key] = _plain_attributes(
             variable.attrs, _said_by(form), is_json, reserved
         )

@@ -233,6 +233,7 @@ def test_plain_xarray_opens_numbers_that_are_not_the_times_their_units_say(
 ):
     attrs = {"units": f"{unit} since 1858-11-17", "calendar": calendar}
     dataset = xr.Dataset().assign_coords({name: ("x", values, attrs)})
+    dataset["heat"] = ("x", [1.5, 2], {"units": "K"})
     path = f"no-times/{next(numbers)}"
     storage = Storage(dimension="", chunk=1, chunks=(), compression="zstd")
     write_whole(session, path, dataset, storage)
@@ -242,6 +243,7 @@ def test_plain_xarray_opens_numbers_that_are_not_the_times_their_units_say(
     write_netcdf(open_dataset(session, path), folder / "no-times.nc")
     with xr.open_dataset(folder / "no-times.nc", engine="h5netcdf") as opened:
         assert opened[name].shape == (2,)
+        assert opened["heat"].attrs == {"units": "K"}
 
 
 @pytest.mark.parametrize(
