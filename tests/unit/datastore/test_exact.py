@@ -321,12 +321,15 @@ def trees(draw):
 
 @st.composite
 def ways(draw, kinds=("cut", "whole", "collection"), *, all_series=False):
-    """Return a way, and the items that go it."""
+    """Return a way, the items that go it, and the files that are delivered."""
     kind = draw(st.sampled_from(kinds))
     is_array = kind != "collection"
     is_delivered = all_series or draw(st.booleans())
-    dimension = ""
-    if kind == "cut":
+    is_series = all_series or (kind == "cut" and is_delivered and draw(st.booleans()))
+    dimension, files = "", None
+    if is_series:
+        dimension, items, files = draw(series())
+    elif kind == "cut":
         dimension, _, pieces = draw(products(1).filter(lambda made: made[0]))
         names = draw(
             st.lists(
@@ -346,12 +349,6 @@ def ways(draw, kinds=("cut", "whole", "collection"), *, all_series=False):
     if kind == "cut" and not is_delivered and draw(st.booleans()):
         spoilt = draw(st.sampled_from(list(items)))
         items[spoilt] = items[spoilt].assign_attrs(who={1, 2})  # it will be missing
-    is_series = all_series or (kind == "cut" and is_delivered and draw(st.booleans()))
-    if is_series:
-        items = {
-            name: piece.assign_coords({dimension: [name]})
-            for name, piece in items.items()
-        }
     is_published = is_delivered or draw(st.booleans())
     passing = draw(st.sampled_from(["items", "whole"]))
     if is_array and is_published and draw(st.integers(0, 4)) == 0:
@@ -368,7 +365,32 @@ def ways(draw, kinds=("cut", "whole", "collection"), *, all_series=False):
         is_taken=is_taken,
         is_series=is_series,
     )
-    return way, items
+    return way, items, files or items
+
+
+@st.composite
+def series(draw):
+    """Return a dimension, items along it by label, and files of several items each.
+
+    Labels are text or numbers; those of numbers are in order in each file, and no file
+    reaches into another.
+    """
+    count = draw(st.integers(1, 3))
+    dimension, _, pieces = draw(products(count).filter(lambda made: made[0]))
+    total = count * len(pieces)
+    labels = st.one_of(LABELS.map(str.strip).filter(bool), st.integers(-99, 99))
+    kind = str if draw(st.booleans()) else int
+    some = labels.filter(lambda label: isinstance(label, kind))
+    drawn = draw(st.lists(some, min_size=total, max_size=total, unique=True))
+    drawn = drawn if kind is str else sorted(drawn)
+    items, files = {}, {}
+    for place, piece in enumerate(pieces):
+        own = drawn[place * count : (place + 1) * count]
+        file = piece.assign_coords({dimension: own})
+        files[str(own[0])] = file
+        items |= {str(k): file.isel({dimension: [n]}) for n, k in enumerate(own)}
+    order = draw(st.permutations(list(files)))
+    return dimension, items, {name: files[name] for name in order}
 
 
 @searched(0.2)
@@ -376,8 +398,7 @@ def ways(draw, kinds=("cut", "whole", "collection"), *, all_series=False):
 def test_what_goes_the_whole_way_arrives_as_it_was(
     repository, scaffold, folder, client, going
 ):
-    way, items = going
-    assert faults(repository, scaffold, folder, client, way, items) == []
+    assert faults(repository, scaffold, folder, client, *going) == []
 
 
 @searched(0.05)
@@ -385,8 +406,7 @@ def test_what_goes_the_whole_way_arrives_as_it_was(
 def test_a_series_of_files_goes_the_whole_way(
     repository, scaffold, folder, client, going
 ):
-    way, items = going
-    assert faults(repository, scaffold, folder, client, way, items) == []
+    assert faults(repository, scaffold, folder, client, *going) == []
 
 
 def plainly(**fields):
@@ -511,9 +531,9 @@ def test_each_fault_of_a_tree_is_named_with_its_group(
     assert "item 'a', group '/left' can't be stored: variable 'v'" in went.refused["a"]
 
 
-def faults(repository, scaffold, folder, client, way, items):
+def faults(repository, scaffold, folder, client, way, items, files=None):
     """Return what is wrong with what came of the items of a product."""
-    went = whole_way.go(repository, scaffold, items, way, folder, client)
+    went = whole_way.go(repository, scaffold, items, way, folder, client, files)
     named = {name for piece in items.values() for name in parts(piece)}
     named |= {repr(way.dimension), repr(next(iter(items))), "array without items"}
     wrong = [
@@ -564,10 +584,13 @@ def as_delivered(expected, dimension, found):
         for name, variable in expected.variables.items()
         if name in found.variables
         and isinstance(variable.dtype, np.dtype)
-        and variable.dtype.kind in "iufc"
-        and found[name].dtype.kind in "iufc"
+        and any({variable.dtype.kind, found[name].dtype.kind} <= s for s in _ALIKE)
     }
     return expected.assign(wider)
+
+
+_ALIKE = (set("iufc"), set("M"))
+"""Sorts of types of which the files of a delivery get a common one."""
 
 
 def _is_wider(dtype, other):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 import zarr
 
@@ -116,23 +117,28 @@ def go(
     way: Way,
     folder: Path,
     client: Any,
+    files: Mapping[str, xr.Dataset] | None = None,
 ) -> Went:
     """Take the items of a product the whole way; an array that is whole is the item ''.
+
+    What is delivered are `files`, if an item is not a file of its own.
 
     Raises
     ------
     AssertionError
         If anything but a refusal stops one.
     """
-    prepared = {name: lazy(one) if way.is_lazy else one for name, one in items.items()}
     is_whole = way.kind is z.ProductKind.ARRAY and not way.dimension
     has_labels = not is_whole and not way.is_one
-    labels = Labels.of(list(items)) if has_labels else None
+    labels = _labels(items, way) if has_labels else None
     if way.is_delivered:
-        refused = _deliver(repository, prepared, way, folder)
+        reason = _deliver(repository, _prepared(files or items, way), way, folder)
+        refused = dict.fromkeys(items, reason) if reason else {}
         results: list[Result] = []
     else:
-        refused, results = _return(repository, scaffold, prepared, labels, way)
+        refused, results = _return(
+            repository, scaffold, _prepared(items, way), labels, way
+        )
     kept = [name for name in items if name not in refused]
     if not kept:
         return Went(refused=refused)
@@ -144,7 +150,7 @@ def go(
     by_item = way.passing == "items" and labels is not None
     own = None
     if by_item:
-        own = Labels.of(kept) if snapshot else labels
+        own = _labels({name: items[name] for name in kept}, way) if snapshot else labels
     elif snapshot is None:
         results = [merge_results(*results)]
     work = _work(
@@ -184,6 +190,17 @@ def go(
     )
 
 
+def _prepared(given: Mapping[str, Any], way: Way) -> dict[str, Any]:
+    return {name: lazy(one) if way.is_lazy else one for name, one in given.items()}
+
+
+def _labels(items: Mapping[str, xr.Dataset], way: Way) -> Labels:
+    """Return the labels of items: of a series what files have, else their names."""
+    if not way.is_series:
+        return Labels.of(list(items))
+    return Labels(np.concatenate([one[way.dimension].values for one in items.values()]))
+
+
 def lazy(value: Any) -> Any:
     """Return a Dataset, a tree or a dict of them, whose numbers are computed later."""
     if isinstance(value, dict):
@@ -219,9 +236,15 @@ def through_files(dataset: xr.Dataset, folder: Path) -> dict[str, xr.Dataset]:
 
 
 def _deliver(
-    repository: Repository, items: Mapping[str, xr.Dataset], way: Way, folder: Path
-) -> dict[str, str]:
-    """Deliver a file for each item, which the reader of `plugin` turns into it."""
+    repository: Repository, given: Mapping[str, xr.Dataset], way: Way, folder: Path
+) -> str:
+    """Deliver files, which the reader of `plugin` turns into Datasets.
+
+    Returns
+    -------
+    str
+        Why they were refused; empty if they were not.
+    """
     (folder / "s" / "made").mkdir(parents=True, exist_ok=True)
     data_type = z.DataType(
         name="made",
@@ -239,7 +262,7 @@ def _deliver(
         data_types=(data_type,),
         nodes=(z.Node(name="receive", step=z.DataReceiptStep()),),
     )
-    names = {f"s/made/item{name}": one for name, one in items.items()}
+    names = {f"s/made/item{name}": one for name, one in given.items()}
     for name, one in names.items():
         (folder / name).write_bytes(pickle.dumps(one, protocol=5))
     tip, session = repository.writing()
@@ -256,12 +279,12 @@ def _deliver(
             today=datetime.date(2026, 1, 1),
         )
     except DeliveryError as error:
-        return dict.fromkeys(items, str(error))
+        return str(error)
     finally:
         for name in names:
             (folder / name).unlink()
     repository.finish_writing(tip, session, "Delivery", {})
-    return {}
+    return ""
 
 
 def _return(
