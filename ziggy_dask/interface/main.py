@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,7 @@ from ziggy_dask.interface.examples import examples_text
 from ziggy_dask.interface.output import choose_colours, colours
 from ziggy_dask.interface.outside import harmless, told
 from ziggy_dask.interface.streams import open_missing_streams, write_any_character
+from ziggy_dask.interface.swallowed import insisted
 
 _SECTIONS = {
     "Begin": {
@@ -178,11 +180,10 @@ def main() -> NoReturn:
     threads of ours are joined, exit handlers run and output is flushed, and then the
     process just ends.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
-            signal.signal(number, _leave)
     try:
-        code = exit_code()
+        with insisted() as insist:
+            _leave_when_told(insist)
+            code = exit_code()
     except Exception:  # noqa: BLE001 -- shown as Python would
         sys.excepthook(*sys.exc_info())
         code = 1
@@ -194,9 +195,20 @@ def main() -> NoReturn:
     os._exit(code)
 
 
-def _leave(number: int, _frame: object) -> NoReturn:
+def _leave_when_told(insist: Callable[[BaseException], NoReturn]) -> None:
     """End a command that has no way of its own to end, without leaving half of its work."""
-    raise SystemExit(128 + number)
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        insist(SystemExit(128 + number))
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        insist(KeyboardInterrupt())
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, leave)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def exit_code() -> int:

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from ziggy_dask.interface.swallowed import insisted, poke
+
 ENDING_S = 25.0
 """Time that a command has for its end after a signal, in seconds."""
 HURRY_S = 5.0
@@ -34,13 +36,20 @@ class Told:
         Lets what runs end soon; called on any thread.
     is_stopping
         Tells whether it is to end for another reason, which then has the same time limit.
+    interrupts
+        Whether the main thread is to be interrupted by the first signal.
     """
 
     def __init__(
-        self, stop: Callable[[], object], is_stopping: Callable[[], bool]
+        self,
+        stop: Callable[[], object],
+        is_stopping: Callable[[], bool],
+        *,
+        interrupts: bool,
     ) -> None:
         self._stop = stop
         self._is_stopping = is_stopping
+        self._interrupts = interrupts
         self._over = threading.Event()
         self._deadline: float | None = None
         self._count = 0
@@ -52,6 +61,15 @@ class Told:
         """Exit code of a process that such a signal ended, as shells have it."""
         return 128 + (self.number or signal.SIGINT)
 
+    def is_to_interrupt(self, number: int) -> bool:
+        """Tell whether a signal interrupts the main thread, where its handler runs."""
+        if not self._interrupts:
+            return False
+        self._interrupts = False  # what ends in order is not interrupted once more
+        self.number = self.number or number
+        self._stop()
+        return True
+
     def listen(self, end: socket.socket) -> None:
         """Take signals from the C library's end of a pair, until it is over."""
         end.settimeout(0.2)
@@ -60,6 +78,8 @@ class Told:
                 for number in end.recv(64):
                     if number in _SIGNALS:
                         self._take(number)
+            if self.number is not None and self._interrupts:
+                poke()  # its handler has not run
             if self._deadline is None and self._is_stopping():
                 self._deadline = time.monotonic() + ENDING_S
             if self._deadline is not None and time.monotonic() > self._deadline:
@@ -109,35 +129,33 @@ def told_by_signals(
     interrupts
         Whether the main thread is interrupted, too, by a `KeyboardInterrupt`.
     """
-    told = Told(stop, is_stopping)
+    told = Told(stop, is_stopping, interrupts=interrupts)
     mine, theirs = socket.socketpair()
     theirs.setblocking(False)
 
-    def handle(number: int, frame: object) -> None:
-        nonlocal interrupts
-        if interrupts:
-            interrupts = False  # what ends in order is not interrupted once more
-            told.number = told.number or number
-            stop()
-            raise KeyboardInterrupt
-
     heard = [one for one in _SIGNALS if signal.getsignal(one) != signal.SIG_IGN]
-    before = {one: signal.signal(one, handle) for one in heard}
-    old = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    listener = threading.Thread(
-        target=told.listen, args=(mine,), name="ziggy-signals", daemon=True
-    )
-    listener.start()
-    try:
-        yield told
-    finally:
-        told.finish()
-        listener.join()
-        signal.set_wakeup_fd(old)
-        for one, handler in before.items():
-            signal.signal(one, handler)
-        mine.close()
-        theirs.close()
+    with insisted() as insist:
+
+        def handle(number: int, frame: object) -> None:
+            if told.is_to_interrupt(number):
+                insist(KeyboardInterrupt())
+
+        before = {one: signal.signal(one, handle) for one in heard}
+        old = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        listener = threading.Thread(
+            target=told.listen, args=(mine,), name="ziggy-signals", daemon=True
+        )
+        listener.start()
+        try:
+            yield told
+        finally:
+            told.finish()
+            listener.join()
+            signal.set_wakeup_fd(old)
+            for one, handler in before.items():
+                signal.signal(one, handler)
+            mine.close()
+            theirs.close()
 
 
 def say(words: str) -> None:

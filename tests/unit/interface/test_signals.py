@@ -103,6 +103,90 @@ def test_a_signal_that_is_ignored_from_outside_stays_so():
     assert output == "ended in order True\n"
 
 
+SWALLOWING = """
+    import ctypes, gc, os, signal, sys, time, weakref
+
+    WAYS = dict(
+        collector=lambda: gc.callbacks.append(collected) or gc.collect(),
+        end_of_object=lambda: Told(),
+        weak_reference=lambda: weakref.finalize(Short(), tell),
+        compiled=lambda: ctypes.CFUNCTYPE(None)(tell)(),
+        generator=lambda: next(tells_at_its_end()),
+    )
+
+    def tell(*_):
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        time.sleep(0)  # here the handler has run
+
+    def collected(phase, info):
+        if phase == "start":
+            gc.callbacks.clear()
+            tell()
+
+    class Told:
+        __del__ = tell
+
+    class Short:
+        pass
+
+    def tells_at_its_end():
+        try:
+            yield
+        finally:
+            tell()
+
+    def work(way):
+        WAYS[way]()
+        time.sleep(60)  # what was raised comes here, or never
+        print(way, "was not heard")
+"""
+COMMAND = """
+    from ziggy_dask.interface import main
+
+    def exit_code():
+        for way in WAYS:
+            try:
+                work(way)
+            except (KeyboardInterrupt, SystemExit) as ended:
+                print(way, getattr(ended, "code", 130))
+        return 0
+
+    main.exit_code = exit_code
+    main.main()
+"""
+RUN = """
+    from types import SimpleNamespace
+    from ziggy_dask.interface.commands import running
+
+    for way in WAYS:
+        try:
+            with running.followed(SimpleNamespace(stop=lambda: None), as_json=False):
+                work(way)
+        except running.click.exceptions.Exit as ended:
+            print(way, ended.exit_code)
+"""
+WAYS = ("collector", "end_of_object", "weak_reference", "compiled", "generator")
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [(RUN, "SIGTERM"), (RUN, "SIGHUP"), (RUN, "SIGINT"), (COMMAND, "SIGINT")],
+)
+@pytest.mark.usefixtures("plain")
+def test_a_signal_is_heard_where_python_swallows_what_is_raised(what, name):
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(SWALLOWING) + dedent(what), name],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    code = 128 + getattr(signal, name)
+    assert done.stdout.splitlines() == [f"{way} {code}" for way in WAYS], done.stderr
+    said = "interrupted; resume with: ziggy run --continue\n" if what is RUN else ""
+    assert done.stderr == said * len(WAYS)
+
+
 STREAMS = """
     import os, sys
     from ziggy_dask.interface.streams import make_output_sturdy, open_missing_streams
