@@ -9,6 +9,7 @@ from textwrap import dedent
 
 import pytest
 from distributed.core import Status
+from distributed.nanny import WorkerProcess
 
 from tests.conftest import images, store, work_pipeline
 from ziggy_dask.compute import local_workers, open_client
@@ -177,6 +178,43 @@ def test_workers_that_were_lost_are_told_of(mission):
     said = [one.message for one in alerts(cluster._site.database)]
     assert any("said nothing for" in one for one in said)
     assert any("was ended by SIGKILL" in one for one in said)
+    assert any("ended with exit code 3" in one for one in said)
+
+
+def test_a_worker_that_ends_before_its_nanny_knows_that_it_joined_is_told_of(
+    mission, monkeypatch
+):
+    """Under load a nanny is late, and the worker has begun to work."""
+    cluster, client = mission
+    wait_for_nannies(client)
+    before = {one.id for one in alerts(cluster._site.database)}
+    monkeypatch.setattr(WorkerProcess, "_init_msg_interval", 6.0)
+    for nanny in client.cluster.workers.values():
+        os.kill(nanny.pid, signal.SIGKILL)
+    (cluster.root / "once").write_text("exits")
+    assert cluster.run("test", client=client).state.value == "COMPLETED"
+    wait_until(
+        lambda: any(
+            "ended with exit code 3" in one.message
+            for one in alerts(cluster._site.database)
+            if one.id not in before
+        )
+    )
+    wait_for_nannies(client)
+
+
+def wait_for_nannies(client):
+    """Wait until both workers have joined, and their nannies know it."""
+    client.wait_for_workers(2, timeout=120)
+    running = [Status.running] * 2
+    wait_until(lambda: [n.status for n in client.cluster.workers.values()] == running)
+
+
+def wait_until(told):
+    until = time.monotonic() + 120
+    while not told():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -199,7 +237,7 @@ def test_workers_that_can_not_be_started_any_more_are_told_of_once(
     mission, broken, monkeypatch
 ):
     cluster, client = mission
-    client.wait_for_workers(2, timeout=120)
+    wait_for_nannies(client)
     monkeypatch.setattr(local_workers, "_PAUSE_S", 1.0)
     site = cluster._site
     before = {one.id for one in alerts(site.database)}

@@ -111,7 +111,7 @@ class LocalNanny(Nanny):
         self._is_starting = False
         self.is_down = False
         """Whether it tried to start a worker, and could not."""
-        self._exit_of_start: int | None = None
+        self._ends_of_start: list[int] = []
         super().__init__(*arguments, **options)
 
     async def start_unsafe(self) -> LocalNanny:
@@ -126,7 +126,8 @@ class LocalNanny(Nanny):
 
     async def instantiate(self) -> Status:
         """Start a worker, at first or in place of one that ended."""
-        self.is_down, self._is_starting, self._exit_of_start = False, True, None
+        self.is_down, self._is_starting = False, True
+        self._ends_of_start.clear()
         try:
             status = await super().instantiate()
         except Exception as error:
@@ -136,28 +137,29 @@ class LocalNanny(Nanny):
             self._is_starting = False
         if status is Status.running:
             self.starts.append("")
-            if code := self._ended_at_once():
-                self.ends.append(code)
+            for code in _taken(self._ends_of_start):  # it had joined, and ended at once
+                self._on_worker_exit_sync(code)
         else:
             self._note_failure(f"a worker's process {self._how_start_ended()}")
         return status
 
-    def _ended_at_once(self) -> int:
-        """Return the exit code of a worker that had joined, and ended of its first work."""
-        return self._exit_of_start or 0
-
     def _how_start_ended(self) -> str:
-        code = self._exit_of_start
-        return "did not join" if code is None else _how(code)
+        codes = self._ends_of_start
+        return _how(codes[-1]) if codes else "did not join"
 
     def _note_failure(self, reason: str) -> None:
         self.is_down = True
         self.starts.append(reason)
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
+        """Note the end of a process; leave it to a start that has not ended yet.
+
+        Dask would begin another one meanwhile, and then take the dead worker for the new.
+        """
         if self._is_starting:
-            self._exit_of_start = exitcode
-        elif exitcode:
+            self._ends_of_start.append(exitcode)
+            return
+        if exitcode:
             self.ends.append(exitcode)
         super()._on_worker_exit_sync(exitcode)
 
@@ -266,14 +268,16 @@ class _Keeper:
         self._replace(nannies, now)
 
     def _note_starts(self, nannies: dict[object, LocalNanny], now: float) -> None:
-        """Count starts that failed in a row; tell when there is no hope, or is again."""
+        """Count starts that failed in a row; tell of the first one, and when there is no hope."""
         starts = [what for nanny in nannies.values() for what in _taken(nanny.starts)]
-        if "" in starts:
-            if self._failed >= _MOST_FAILED:
+        for what in starts:
+            if (
+                what and not self._failed
+            ):  # it may have joined, and ended of its first work
+                self._tell(f"{what}; it is replaced")
+            if not what and self._failed >= _MOST_FAILED:
                 self._cannot_start("")
-            self._failed = 0
-            return
-        self._failed += len(starts)
+            self._failed = self._failed + 1 if what else 0
         is_empty = all(nanny.pid is None for nanny in nannies.values())
         if starts and self._failed >= _MOST_FAILED and is_empty:
             self._next_try = now + _PAUSE_S
