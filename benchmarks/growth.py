@@ -70,13 +70,14 @@ def prepare(home: Path) -> Cluster:
 def receive(cluster: Cluster, night: str) -> None:
     """Store what a delivery brings."""
     repository = cluster._site.repository
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     path = f"{night}/frames"
     zarr.open_group(session.store, mode="a").require_group(night)
     write_whole(session, path, FRAMES, STORAGE)
     group = zarr.open_group(session.store, path=path, mode="a")
     group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": "frame"}
-    repository.finish_writing(tip, session, f"bench: receive {night}", {})
+    repository.finish_writing(writing, f"bench: receive {night}", {})
 
 
 def make(cluster: Cluster, night: str) -> None:

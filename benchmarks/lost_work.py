@@ -95,14 +95,15 @@ def prepare(home: Path, subtasks: int, jobs: int, cores: int) -> Cluster:
     labels = [f"item-{number:04d}" for number in range(subtasks)]
     values = xr.Dataset({"seconds": ("item", lengths)}, coords={"item": labels})
     repository = cluster._site.repository
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     root = zarr.open_group(session.store, mode="a")
     root.require_group("set-1")
     storage = Storage(dimension="item", chunk=1, chunks=(), compression="none")
     write_whole(session, "set-1/L0", values, storage)
     group = zarr.open_group(session.store, path="set-1/L0", mode="a")
     group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": "item"}
-    repository.finish_writing(tip, session, "Inputs", {})
+    repository.finish_writing(writing, "Inputs", {})
     return cluster
 
 

@@ -79,14 +79,15 @@ def prepare(home: Path, count: int, typical_s: float) -> z.Cluster:
         )
     )
     repository = cluster._site.repository
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     storage = Storage(dimension="image", chunk=1, chunks=(), compression="none")
     piece = xr.Dataset({"pixels": (("image", "y", "x"), np.zeros((1, *SHAPE)))})
     allocate(session, "set-1/in", piece, storage, Labels(np.arange(count)))
     fill(zarr.open_array(session.store, path="set-1/in/pixels"), count)
     group = zarr.open_group(session.store, path="set-1/in", mode="a")
     group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": "image"}
-    repository.finish_writing(tip, session, "Seed", {})
+    repository.finish_writing(writing, "Seed", {})
     return cluster
 
 

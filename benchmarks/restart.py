@@ -62,7 +62,8 @@ def prepare(home: Path, tasks: int, subtasks: int) -> Cluster:
     cluster = create_cluster(file)
     cluster.register(home / "mission")
     repository = cluster._site.repository
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     root = zarr.open_group(session.store, mode="a")
     labels = [f"item-{number:06d}" for number in range(subtasks)]
     values = xr.Dataset({"x": ("item", np.zeros(subtasks))}, coords={"item": labels})
@@ -72,7 +73,7 @@ def prepare(home: Path, tasks: int, subtasks: int) -> Cluster:
         write_whole(session, f"set-{number}/L0", values, storage)
         group = zarr.open_group(session.store, path=f"set-{number}/L0", mode="a")
         group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": "item"}
-    repository.finish_writing(tip, session, "Inputs", {})
+    repository.finish_writing(writing, "Inputs", {})
     return cluster
 
 

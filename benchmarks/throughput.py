@@ -79,7 +79,8 @@ def prepare(home: Path, layers: int, compression: str) -> z.Cluster:
         )
     )
     repository = cluster._site.repository
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     group = zarr.create_group(session.store, path="a/in")
     array = group.create_array(
         "values",
@@ -93,7 +94,7 @@ def prepare(home: Path, layers: int, compression: str) -> z.Cluster:
     for layer in range(layers):
         array[layer] = dice.random(CHUNK[1:])
     group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": ""}
-    repository.finish_writing(tip, session, "Seed", {})
+    repository.finish_writing(writing, "Seed", {})
     return cluster
 
 

@@ -42,7 +42,8 @@ def store(cluster, count: int) -> None:
     from ziggy_dask.datastore.tree import ATTRIBUTE
 
     repository = cluster._site.repository
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     template = xr.Dataset(
         {"pixels": (("item", "y", "x"), np.ones((1, 4, 5)))},
         coords={"item": ["i0"]},
@@ -52,7 +53,7 @@ def store(cluster, count: int) -> None:
         path = f"u{number:06d}/in"
         template.to_zarr(session.store, group=path, mode="w", consolidated=False)
         root[path].attrs[ATTRIBUTE] = {"kind": "array", "dimension": "item"}
-    repository.finish_writing(tip, session, "Images", {})
+    repository.finish_writing(writing, "Images", {})
 
 
 def measure(count: int) -> tuple[float, float]:

@@ -177,7 +177,8 @@ def images(count: int, seed: int = 0) -> xr.Dataset:
 def store(cluster: z.Cluster, products: dict[str, xr.Dataset], dimension: str = "item"):
     """Put array products into the datastore, as another program would."""
     repository: Repository = cluster._site.repository
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     root = zarr.open_group(session.store, mode="a")
     for path, dataset in products.items():
         root.require_group(path.rpartition("/")[0])
@@ -187,7 +188,7 @@ def store(cluster: z.Cluster, products: dict[str, xr.Dataset], dimension: str = 
         write_whole(session, path, dataset, storage)
         group = zarr.open_group(session.store, path=path, mode="a")
         group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": dimension}
-    repository.finish_writing(tip, session, "Seed", {})
+    repository.finish_writing(writing, "Seed", {})
 
 
 def states(instance: z.Instance) -> dict[str, str]:

@@ -140,7 +140,8 @@ def make_work(kind: str, home: Path, repository, snapshot: str) -> Work:
 def receive(kind: str, repository, place: Path) -> str:
     """Store what was delivered; return the snapshot."""
     attributes = {"kind": "file" if kind == "file" else "collection", "dimension": ""}
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     group = zarr.open_group(session.store, mode="a").require_group("s/in")
     if kind == "file":
         write_file_item(session, "s/in", FileItem.from_path(place))
@@ -148,7 +149,7 @@ def receive(kind: str, repository, place: Path) -> str:
         with open_file(kind, place) as reading:
             write_dataset_item(session, "s/in", "large", reading.content, STORAGE)
     group.attrs[ATTRIBUTE] = attributes
-    return repository.finish_writing(tip, session, "in", {})
+    return repository.finish_writing(writing, "in", {})
 
 
 def main(kind: str, home: Path, mib: int) -> None:

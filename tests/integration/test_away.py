@@ -27,15 +27,19 @@ pytestmark = [pytest.mark.cloud, pytest.mark.integration]
 def test_of_two_committers_one_is_refused(s3):
     place = place_of(s3)
     one, two = create_repository(place), open_repository(place)
-    tip, session = one.writing()
+    writing = one.writing()
+    session = writing.newest().session
     zarr.open_group(session.store, mode="a").attrs["by"] = "one"
-    late_tip, late = two.writing()
+    late_writing = two.writing()
+    late = late_writing.newest().session
     zarr.open_group(late.store, mode="a").attrs["by"] = "two"
-    one.finish_writing(tip, session, "first", {})
+    one.finish_writing(writing, "first", {})
     with pytest.raises(Exception, match="conflict|expected parent"):
-        two.finish_writing(late_tip, late, "second", {})
+        two.finish_writing(late_writing, "second", {})
     with pytest.raises(Exception, match="conflict"):
-        two._repo.reset_branch("main", late_tip, from_snapshot_id=late_tip)
+        two._repo.reset_branch(
+            "main", late_writing.tip, from_snapshot_id=late_writing.tip
+        )
     assert zarr.open_group(two.reading().store, mode="r").attrs["by"] == "one"
 
 

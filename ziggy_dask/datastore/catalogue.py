@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
 from ziggy_dask.datastore.tree import Places
+from ziggy_dask.datastore.trees import Parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Commit:
     """When it was given up, so that it can't be read any more; None: it was not."""
     before: tuple[str, str] = ("", "")
     """Snapshot and root digest of the publication before it; empty: it does not say."""
+    parts: Parts = field(default_factory=Parts)
+    """The trees that it changed."""
 
 
 class Catalogue(Protocol):
@@ -51,15 +54,21 @@ class Catalogue(Protocol):
             Only those of this instance; None: all.
         """
 
-    def products(self, upto: int, prefix: str) -> list[str] | None:
-        """Return the paths of the products as of a publication; None: not known.
+    def products(self, upto: int, prefix: str) -> dict[str, int]:
+        """Return the trees of products as of a publication, by path.
 
         Parameters
         ----------
         upto
             Number of the publication.
         prefix
-            Only what is at this path or below; empty: all.
+            Only what is at this path, below or above it; empty: all.
+        """
+
+    def trees(self, upto: int) -> dict[int, str] | None:
+        """Return the newest snapshot of each tree as of a publication.
+
+        None: it is not known what was there, so `products` can't be asked.
         """
 
     def root(self, snapshot: str) -> str:
@@ -82,7 +91,11 @@ class Unknowing:
         """Yield nothing."""
         return iter(())
 
-    def products(self, upto: int, prefix: str) -> list[str] | None:
+    def products(self, upto: int, prefix: str) -> dict[str, int]:
+        """Return nothing."""
+        return {}
+
+    def trees(self, upto: int) -> dict[int, str] | None:
         """Return None."""
         return None
 

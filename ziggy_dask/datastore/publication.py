@@ -96,3 +96,46 @@ def require_groups(session: icechunk.Session, paths: Sequence[str]) -> None:
     for path in paths:
         if path not in root:
             root.create_group(path)
+
+
+Products = Sequence[tuple[Publication, ForkSession | None]]
+"""Products with what their subtasks wrote; None: nothing."""
+
+
+def make_room(session: icechunk.Session, products: Products) -> bool:
+    """Remove what is in the way of products; tell whether something was.
+
+    That takes a commit of its own, before forks are merged.
+    """
+    files = {
+        path
+        for one, fork in products
+        if one.is_files and fork is not None
+        for path in files_in(fork)
+    }
+    gone = {
+        one.path
+        for one, _ in products
+        if not one.is_files and not (one.is_absent and is_of_another(session, one))
+    }
+    directories = {one.path for one, _ in products if one.is_files}
+    require_groups(session, sorted({*parents_of(files | gone), *directories}))
+    root = zarr.open_group(session.store, mode="a")
+    gone |= {path for path in directories if not takes_files(root[path])}
+    in_the_way = [path for path in sorted(files | gone) if path in root]
+    for path in in_the_way:
+        if path in root:  # it may have lain in one that is gone
+            del root[path]
+    require_groups(session, sorted(directories))
+    return bool(in_the_way)
+
+
+def fill(session: icechunk.Session, products: Products) -> None:
+    """Merge what subtasks wrote into a session, and let products say where they come from."""
+    for one, fork in products:
+        if one.is_absent:
+            continue
+        if fork is not None:
+            session.merge(fork)
+        group = zarr.open_group(session.store, path=one.path, mode="a")
+        group.attrs[ATTRIBUTE] = dict(one.attributes)

@@ -10,6 +10,9 @@ Two rules make that safe with every version of Icechunk:
   removed there in one commit, the forks are merged in the next, and only then
   does ``main`` move to it, in one step. Readers of ``main`` see the product as
   it was before, or as it is after, and nothing in between.
+
+Products lie in several trees; see `trees`. ``main`` names the newest publication, which
+says what it changed in which tree, and which publication came before it.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import pickle
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -37,30 +41,47 @@ from ziggy_dask.datastore.change_sets import (
 )
 from ziggy_dask.datastore.digests import Digests, digests_of
 from ziggy_dask.datastore.durable import sync_file_system
+from ziggy_dask.datastore.joined import JoinedSession
 from ziggy_dask.datastore.owner import Owner, is_of_owner, owner_among
 from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.places import memory_directory, settings_at, storage_at
 from ziggy_dask.datastore.publication import (
     Publication,
-    files_in,
-    is_of_another,
+    fill,
+    make_room,
     parents_of,
     require_groups,
-    takes_files,
 )
 from ziggy_dask.datastore.store_words import in_words
 from ziggy_dask.datastore.tree import (
-    ATTRIBUTE,
-    changed_in,
+    Places,
+    place_at,
     places_from_json,
     places_to_json,
-    touched_places,
     walk,
+)
+from ziggy_dask.datastore.trees import (
+    NODES,
+    Held,
+    Part,
+    Parts,
+    Placing,
+    above,
+    parts_from_metadata,
+    parts_to_metadata,
+    place,
+)
+from ziggy_dask.datastore.writing import (
+    STAGING,
+    STEP,
+    Draft,
+    Writing,
+    has_branch,
+    set_branch,
 )
 from ziggy_dask.errors import DatastoreError
 
 MAIN = "main"
-STAGING = "staging"
 EMPTY = "empty"
 SNAPSHOTS = "snapshots"
 """Directory of the files that say which products there are."""
@@ -74,9 +95,11 @@ PLACES = "places"
 BEFORE = "before"
 """Name under which they have snapshot and root digest of the publication before."""
 _KEPT = "kept."
-"""Begin of the names of branches that keep snapshots to which `main` does not lead."""
-_STEP = "Make room for new products"
-"""Message of snapshots that are only steps on the way to a publication."""
+"""Begin of the names of branches that keep snapshots of which no other branch knows."""
+_TREE = "tree."
+"""Begin of the names of branches that name the newest snapshots of trees, but that of `main`."""
+_SESSIONS_KEPT = 16
+"""So many snapshots that were read last are kept open."""
 MEMORY = "memory"
 
 icechunk.set_logs_filter("off")
@@ -100,60 +123,168 @@ class Repository:
         moves history on with `fence`, so that a permit from before comes to nothing."""
         self.catalogue: Catalogue = Unknowing()
         """Tells of publications that it knows, so that history is not walked."""
-        self._listed: tuple[str, frozenset[str]] = ("", frozenset())
-        self._shared: tuple[str, icechunk.Session | None] = ("", None)
-        """The snapshot read last: a session of its own would read it from the disk again."""
+        self._listed: dict[str, frozenset[str]] = {}
+        """The manifests of the snapshots of the last publication."""
+        self._shared: dict[str, icechunk.Session] = {}
+        """Snapshots read last: a session of its own would read each from the disk again."""
+        self._placing: tuple[str, Placing | None] = ("", None)
+        """Where products are as of the publication that was asked for last."""
+        self._named = ""
+        """The publication of which branches are known to name the trees."""
 
     def tip(self) -> str:
         """Return the id of the newest published snapshot."""
         return self._repo.lookup_branch(MAIN)
 
     def reading(self, snapshot: str | None = None) -> icechunk.Session:
-        """Return a session that reads a snapshot, by default the newest one."""
-        try:
-            with panics_as_errors():
-                if snapshot is None:
-                    session = self._repo.readonly_session(MAIN)
-                else:
-                    session = self._repo.readonly_session(snapshot_id=snapshot)
-                # Zarr takes a lost snapshot for an empty one.
-                self._repo.lookup_snapshot(session.snapshot_id)
-        except icechunk.IcechunkError as error:
-            if snapshot and (when := self.catalogue.expired(snapshot)):
-                raise DatastoreError(
-                    f"datastore {self.url}: snapshot {snapshot!r} expired on "
-                    f"{when:%Y-%m-%d}: no rule kept it"
-                ) from error
-            what = f"snapshot {snapshot!r}" if snapshot else "the newest snapshot"
-            raise DatastoreError(
-                f"datastore {self.url}: can't read {what}: {in_words(error)}; "
-                "ziggy doctor says what is damaged"
-            ) from error
-        return session
-
-    def inspected(self) -> str:
-        """Return what the newest snapshot is made of, as Icechunk's JSON."""
-        with panics_as_errors():
-            return self._repo.inspect_snapshot(self.tip())
+        """Return a session that reads all products as of a publication; None: the newest."""
+        at = snapshot or self.tip()
+        if len(self.trees(at)) == 1:
+            return self.reading_tree(at)
+        return self.open(self.held("", at))
 
     def session_of(self, path: str, at: str | None = None) -> icechunk.Session:
-        """Return a session in which the product at a path can be read.
+        """Return a session in which what is at a path, and below it, can be read.
 
         Parameters
         ----------
         path
-            The product.
+            A product, or a directory.
         at
-            As of this snapshot; None: the newest one.
+            As of this publication; None: the newest one.
         """
-        del path  # one snapshot holds all products
-        if at is None:
-            return self.reading()
-        known, session = self._shared
-        if session is None or known != at:
-            session = self.reading(at)
-            self._shared = at, session
+        return self.open(self.held(path, at or self.tip()))
+
+    def held(self, path: str, at: str) -> Held:
+        """Return which snapshots have what is at a path, and below it.
+
+        Parameters
+        ----------
+        path
+            A product, or a directory; empty: all.
+        at
+            As of this publication.
+        """
+        trees = self.trees(at)
+        if len(trees) == 1:
+            return Held(snapshot=at)
+        near = self._near(path, at)
+        inside = [one for one in near if not path or f"{one}/".startswith(f"{path}/")]
+        if path not in near:
+            inside += [one for one in above(path) if one in near][:1]
+        snapshots = {trees[near[one]] for one in inside}
+        if len(snapshots) < 2:
+            return Held(snapshot=next(iter(snapshots), at))
+        parts = tuple((one, trees[tree]) for one, tree in sorted(near.items()))
+        return Held(snapshot=at, parts=parts)
+
+    def open(self, held: Held) -> icechunk.Session:
+        """Return a session that reads what snapshots have."""
+        if not held.parts:
+            return self._kept_session(held.snapshot)
+        stores = {path: self._kept_session(one).store for path, one in held.parts}
+        return JoinedSession(held.snapshot, stores)
+
+    def trees(self, at: str) -> Mapping[int, str]:
+        """Return the newest snapshot of each tree as of a publication."""
+        return self._placing_at(at).trees
+
+    def reading_tree(self, snapshot: str) -> icechunk.Session:
+        """Return a session that reads a snapshot: what is in its tree."""
+        try:
+            with panics_as_errors():
+                session = self._repo.readonly_session(snapshot_id=snapshot)
+                # Zarr takes a lost snapshot for an empty one.
+                self._repo.lookup_snapshot(session.snapshot_id)
+        except icechunk.IcechunkError as error:
+            raise self._unreadable(snapshot, error) from error
         return session
+
+    def _unreadable(self, snapshot: str, error: Exception) -> DatastoreError:
+        if when := self.catalogue.expired(snapshot):
+            return DatastoreError(
+                f"datastore {self.url}: snapshot {snapshot!r} expired on "
+                f"{when:%Y-%m-%d}: no rule kept it"
+            )
+        return DatastoreError(
+            f"datastore {self.url}: can't read snapshot {snapshot!r}: {in_words(error)}; "
+            "ziggy doctor says what is damaged"
+        )
+
+    def _kept_session(self, snapshot: str) -> icechunk.Session:
+        session = self._shared.pop(snapshot, None) or self.reading_tree(snapshot)
+        self._shared[snapshot] = session
+        while len(self._shared) > _SESSIONS_KEPT:
+            self._shared.pop(next(iter(self._shared)), None)
+        return session
+
+    def _near(self, path: str, at: str) -> dict[str, int]:
+        """Return the trees of the products at a path, above and below it; empty: of all."""
+        found = self._placing_at(at)
+        if found.number is None:
+            held = found.held
+        else:
+            products = self.catalogue.products(found.number, path)
+            for commit in found.later:
+                place(products, commit.places or {}, commit.parts)
+            held = products
+        outer = {path, *above(path)}
+        return {
+            one: tree
+            for one, tree in held.items()
+            if not path or one in outer or one.startswith(f"{path}/")
+        }
+
+    def _placing_at(self, at: str) -> Placing:
+        """Return where products are as of a publication."""
+        known, placing = self._placing
+        if placing is not None and known == at and placing.later:
+            number = self.catalogue.number(at)
+            if number is not None:
+                placing = replace(placing, number=number, later=())
+                self._placing = at, placing
+        if placing is None or known != at:
+            try:
+                with panics_as_errors():
+                    placing = self._find_placing(at)
+            except icechunk.IcechunkError as error:
+                raise self._unreadable(at, error) from error
+            self._placing = at, placing
+        return placing
+
+    def _find_placing(self, at: str) -> Placing:
+        later: list[Commit] = []
+        number: int | None = None
+        trees: dict[int, str] = {}
+        for commit in self.ancestry(at):
+            number = self.catalogue.number(commit.snapshot)
+            known = None if number is None else self.catalogue.trees(number)
+            if known is not None:
+                trees = dict(known)
+                break
+            number = None
+            later.insert(0, commit)
+        for commit in later:
+            trees |= commit.parts.snapshots(commit.snapshot)
+        if number is not None and all(one.places is not None for one in later):
+            return Placing(trees=trees, number=number, later=tuple(later))
+        held = {} if number is None else dict(self.catalogue.products(number, ""))
+        silent = {one.parts.own.tree: one for one in later if one.places is None}
+        for commit in later:
+            tree = commit.parts.own.tree
+            if commit.places is not None:
+                place(held, commit.places, commit.parts)
+            elif silent[tree] is commit:  # later ones of this tree say the same
+                found = walk(self.reading_tree(commit.snapshot))
+                held = {path: one for path, one in held.items() if one != tree}
+                held |= {path: tree for path, one in found if one.kind}
+        return Placing(trees=trees, number=None, held=held)
+
+    def inspected(self) -> list[str]:
+        """Return what the newest snapshots are made of, each as Icechunk's JSON."""
+        with panics_as_errors():
+            newest = self.trees(self.tip()).values()
+            return [self._repo.inspect_snapshot(one) for one in newest]
 
     def paths(self, prefix: str = "", at: str | None = None) -> list[str]:
         """Return the paths of the products, in order.
@@ -163,15 +294,9 @@ class Repository:
         prefix
             Only what is at this path or below; empty: all.
         at
-            As of this snapshot; None: the newest one.
+            As of this publication; None: the newest one.
         """
-        snapshot = at or self.tip()
-        number = self.catalogue.number(snapshot)
-        found = None
-        if number is not None:
-            found = self.catalogue.products(number, prefix)
-        if found is None:
-            found = [p for p, one in walk(self.reading(snapshot)) if one.kind]
+        found = self._near(prefix, at or self.tip())
         return sorted(
             (one for one in found if not prefix or f"{one}/".startswith(f"{prefix}/")),
             key=lambda one: one.split("/"),
@@ -201,53 +326,97 @@ class Repository:
             if instance in (None, commit.metadata.get("instance")):
                 yield commit
 
-    def ancestry(self) -> Iterator[Commit]:
-        """Yield what was published, newest first, as the datastore itself has it."""
-        first = self._repo.lookup_branch(EMPTY)
-        for entry in self._repo.ancestry(branch=MAIN):
-            if entry.message == _STEP and not entry.metadata:
-                continue
+    def ancestry(self, at: str | None = None) -> Iterator[Commit]:
+        """Yield what was published, newest first, as the datastore itself has it.
+
+        Parameters
+        ----------
+        at
+            Where to begin; None: the newest publication.
+        """
+        first = self._first
+        entry: icechunk.SnapshotInfo | None
+        entry = self._repo.lookup_snapshot(at or self.tip())
+        while entry is not None:
             metadata = dict(entry.metadata)
             places = metadata.pop(PLACES, None if entry.parent_id else {})
-            if entry.parent_id == first:
-                places = None  # what was before it may have expired
-            snapshot, root = metadata.pop(BEFORE, ("", ""))
+            before, root = metadata.pop(BEFORE, ("", ""))
+            parts = parts_from_metadata(metadata)
+            following = before or self._parent_of(entry)
+            if parts.is_whole:
+                following = before if self._leads_to_first(before) else first
+            elif entry.parent_id == first and parts.own.start != first:
+                # Icechunk makes the first snapshot the parent of what is left of a history
+                places = places if before == first else None
+                following = first
+            older = self._repo.lookup_snapshot(following) if following else None
+            if older is not None and PLACES not in entry.metadata:
+                # by a program that knows nothing of trees
+                own = parts_from_metadata(dict(older.metadata)).own
+                parts = Parts(own=replace(own, start=""))
             yield Commit(
                 snapshot=entry.id,
                 time=entry.written_at,
                 message=entry.message,
                 metadata=metadata,
                 places=None if places is None else places_from_json(places),
-                before=(snapshot, root),
+                before=(before, root),
+                parts=parts,
             )
+            entry = older
 
-    def digests(self, snapshot: str, before: str | None) -> Digests:
+    def _leads_to_first(self, snapshot: str) -> bool:
+        """Tell whether all publications up to one are there."""
+        following: str | None = snapshot
+        try:
+            while following is not None and following != self._first:
+                entry = self._repo.lookup_snapshot(following)
+                before, _ = entry.metadata.get(BEFORE, ("", ""))
+                following = before or self._parent_of(entry)
+        except icechunk.IcechunkError:
+            return False
+        return following is not None
+
+    def _parent_of(self, entry: icechunk.SnapshotInfo) -> str | None:
+        """Return the publication that a snapshot was made from, passing over steps."""
+        parent = entry.parent_id
+        while parent is not None:
+            found = self._repo.lookup_snapshot(parent)
+            if found.message != STEP or found.metadata:
+                return str(found.id)
+            parent = found.parent_id
+        return None
+
+    def digests(self, commit: Commit, before: str | None) -> Digests:
         """Return the digests of the snapshots and manifests that a publication added.
 
         Empty: one of them can't be read, or they lie in an object store.
 
         Parameters
         ----------
-        snapshot
+        commit
             The publication.
         before
             The one before it; None: it is the first.
         """
+        parts = [replace(commit.parts.own, snapshot=commit.snapshot)]
+        parts += [one for one in commit.parts.others if one.snapshot != one.start]
+        names: list[str] = []
+        listed: dict[str, frozenset[str]] = {}
         try:
             with panics_as_errors():
-                known = self._manifests_of(before) if before else frozenset()
-                steps = dict(self._steps_to(snapshot, before))
+                for part in parts:
+                    start = part.start or before
+                    known = self._manifests_of(start) if start else frozenset()
+                    steps = dict(self._steps_to(part.snapshot, start))
+                    listed[part.snapshot] = steps[part.snapshot]
+                    added = frozenset[str]().union(*steps.values()) - known
+                    names += [f"{SNAPSHOTS}/{one}" for one in steps]
+                    names += [f"{MANIFESTS}/{one}" for one in added]
         except (icechunk.IcechunkError, DatastoreError):
             return {}
-        self._listed = snapshot, steps[snapshot]
-        added = frozenset[str]().union(*steps.values()) - known
-        return digests_of(
-            self.url,
-            [
-                *(f"{SNAPSHOTS}/{one}" for one in steps),
-                *(f"{MANIFESTS}/{one}" for one in added),
-            ],
-        )
+        self._listed = listed
+        return digests_of(self.url, names)
 
     def manifests_of(self, snapshot: str) -> frozenset[str]:
         """Return the names of the files that say where the chunks of a snapshot are.
@@ -279,9 +448,8 @@ class Repository:
 
     def _manifests_of(self, snapshot: str) -> frozenset[str]:
         """Return the manifests of a snapshot; those of the last publication are known."""
-        if self._listed[0] == snapshot:
-            return self._listed[1]
-        return next(self._steps_to(snapshot, None))[1]
+        known = self._listed.get(snapshot)
+        return next(self._steps_to(snapshot, None))[1] if known is None else known
 
     def files_of(self, paths: Iterable[str], at: str) -> dict[str, list[str]]:
         """Return the names of the files that say what some products hold, by path.
@@ -291,28 +459,41 @@ class Repository:
         paths
             The products.
         at
-            As of this snapshot.
+            As of this publication.
 
         Raises
         ------
         DatastoreError
-            If the snapshot can't be read.
+            If a snapshot can't be read.
         """
+        trees = self.trees(at)
+        near = self._near("", at) if len(trees) > 1 else {}
+        by_snapshot: dict[str, set[str]] = {}
+        for path in paths:
+            snapshot = trees[near[path]] if path in near else at
+            by_snapshot.setdefault(snapshot, set()).add(path)
+        found: dict[str, list[str]] = {}
+        for snapshot, some in by_snapshot.items():
+            found |= self._files_in(some, snapshot)
+        return found
+
+    def _files_in(self, paths: AbstractSet[str], snapshot: str) -> dict[str, list[str]]:
+        """Return the names of the files that say what products in a snapshot hold."""
         try:
             with panics_as_errors():
-                nodes = json.loads(self._repo.inspect_snapshot(at))["nodes"]
+                nodes = json.loads(self._repo.inspect_snapshot(snapshot))["nodes"]
         except icechunk.IcechunkError as error:
             raise DatastoreError(
-                f"datastore {self.url}: can't read snapshot {at!r}: {in_words(error)}"
+                f"datastore {self.url}: can't read snapshot {snapshot!r}: "
+                f"{in_words(error)}"
             ) from error
-        found = {path: {f"{SNAPSHOTS}/{at}"} for path in paths}
+        found = {path: {f"{SNAPSHOTS}/{snapshot}"} for path in paths}
         for node in nodes:
-            parts = node["path"].strip("/").split("/")
-            above = ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+            inner = node["path"].strip("/")
             files = {
                 f"{MANIFESTS}/{one['id']}" for one in node.get("manifest_refs", ())
             }
-            for path in found.keys() & set(above):
+            for path in found.keys() & {inner, *above(inner)}:
                 found[path] |= files
         return {path: sorted(files) for path, files in found.items()}
 
@@ -329,7 +510,7 @@ class Repository:
         with self._translated():
             self.permit()
             self.drop_scaffold(name)
-            self._repo.create_branch(name, self._repo.lookup_branch(EMPTY))
+            self._repo.create_branch(name, self._first)
             session = self._repo.writable_session(name)
             require_groups(session, parents_of(paths))
             if session.has_uncommitted_changes:
@@ -339,17 +520,17 @@ class Repository:
 
     def drop_scaffold(self, name: str) -> None:
         """Remove the branch of a scaffold that is no longer needed, if it is there."""
-        if name in self._repo.list_branches():
+        if has_branch(self._repo, name):
             self._repo.delete_branch(name)
 
     @property
     def scaffolds(self) -> list[str]:
         """The names of all scaffolds that are kept."""
-        branches = set(self._repo.list_branches()) - {MAIN, STAGING, EMPTY}
+        branches = set(self._repo.list_branches()) - {MAIN, EMPTY}
         return sorted(
             one
             for one in branches
-            if not one.startswith(_KEPT) and not is_of_owner(one)
+            if not one.startswith((_KEPT, _TREE, STAGING)) and not is_of_owner(one)
         )
 
     @property
@@ -361,16 +542,16 @@ class Repository:
     def own(self, owner: Owner) -> None:
         """Let the datastore say to which cluster it belongs."""
         with self._translated():
-            self._repo.create_branch(owner.branch, self._repo.lookup_branch(EMPTY))
+            self._repo.create_branch(owner.branch, self._first)
 
     @property
     def is_new(self) -> bool:
         """Whether nothing was ever published here."""
-        return self.tip() == self._repo.lookup_branch(EMPTY)
+        return self.tip() == self._first
 
     def has(self, snapshot: str) -> bool:
         """Tell whether a snapshot is in the history."""
-        if snapshot == self.tip() or snapshot in self.kept_aside():
+        if snapshot == self.tip() or has_branch(self._repo, f"{_KEPT}{snapshot}"):
             return True
         number = self.catalogue.number(self.tip())
         if number is not None:
@@ -380,7 +561,7 @@ class Repository:
         return any(commit.snapshot == snapshot for commit in self.history())
 
     def kept_aside(self) -> set[str]:
-        """Return the snapshots that stay although what was after them expired."""
+        """Return the snapshots that stay although no newer one leads to them."""
         branches = self._repo.list_branches()
         return {one.removeprefix(_KEPT) for one in branches if one.startswith(_KEPT)}
 
@@ -389,11 +570,12 @@ class Repository:
 
         These are the first one, those of running work, and those that a restore put aside.
         """
-        names = self._repo.list_branches() - {STAGING}  # EMPTY names the first one
-        branches = [one for one in names if not one.startswith(_KEPT)]
+        names = self._repo.list_branches()  # EMPTY names the first one
+        branches = [one for one in names if not one.startswith((_KEPT, STAGING))]
+        tags = [self._repo.lookup_tag(one) for one in self._repo.list_tags()]
         return {
             *(self._repo.lookup_branch(one) for one in branches),
-            *(self._repo.lookup_tag(one) for one in self._repo.list_tags()),
+            *(snapshot for one in tags for snapshot in self.trees(one).values()),
         }
 
     def expire(self, kept: Collection[str], cutoff: datetime) -> int:
@@ -413,7 +595,10 @@ class Repository:
             branches = self._repo.list_branches()
             for name in wanted.keys() - branches:
                 self._repo.create_branch(name, wanted[name])
-            self._reset_staging(self.tip())
+            for name in branches:
+                if name.startswith(f"{STAGING}."):
+                    self._repo.delete_branch(name)
+            set_branch(self._repo, STAGING, self.tip())
             newest = self._repo.lookup_snapshot(self.tip()).written_at
             self._repo.expire_snapshots(older_than=newest)
             for name in branches - wanted.keys():
@@ -424,6 +609,8 @@ class Repository:
     def go_forward(self, snapshot: str) -> None:
         """Make a snapshot the newest one that was, before `go_back`."""
         self._repo.reset_branch(MAIN, snapshot)
+        self._placing = "", None
+        self._name_trees(snapshot)
 
     def go_back(self, snapshot: str, keep_as: str) -> None:
         """Make an older snapshot the newest one.
@@ -447,7 +634,11 @@ class Repository:
                 f"datastore {self.url}: snapshot {snapshot!r} is not in its history"
             )
         self._repo.create_tag(keep_as, self.tip())
+        for one in self.trees(self.tip()).values():
+            set_branch(self._repo, f"{_KEPT}{one}", one)
         self._repo.reset_branch(MAIN, snapshot)
+        self._placing = "", None
+        self._name_trees(snapshot)
 
     def publish(
         self,
@@ -463,18 +654,27 @@ class Repository:
             If the datastore can't be written; readers see what they saw before.
         """
         with self._translated():
-            merged = [self._merged(one.change_sets) for one in publications]
-            tip, session, changed = self._stage(
-                list(zip(publications, merged, strict=True))
-            )
-            for one, fork in zip(publications, merged, strict=True):
-                if one.is_absent:
-                    continue
-                if fork is not None:
-                    session.merge(fork)
-                group = zarr.open_group(session.store, path=one.path, mode="a")
-                group.attrs[ATTRIBUTE] = dict(one.attributes)
-            return self._move_main(tip, session, message, metadata, changed)
+            writing = self.writing()
+            by_tree: dict[int, list[tuple[Publication, ForkSession | None]]] = {}
+            for one in publications:
+                tree = writing.draft(one.path).tree
+                by_tree.setdefault(tree, []).append(
+                    (one, self._merged(one.change_sets))
+                )
+            for products in by_tree.values():
+                draft = writing.draft(products[0][0].path)
+                if make_room(draft.session, products):
+                    writing.step(draft)
+                fill(draft.session, products)
+            return self._finish(writing, message, metadata)
+
+    @cached_property
+    def _first(self) -> str:
+        """The empty snapshot, with which history begins."""
+        if has_branch(self._repo, EMPTY):
+            return str(self._repo.lookup_branch(EMPTY))
+        *_, first = self._repo.ancestry(branch=MAIN)
+        return str(first.id)
 
     @cached_property
     def _place(self) -> bytes:
@@ -521,68 +721,64 @@ class Repository:
     def fence(self, message: str) -> None:
         """Move history on, so that nobody else can still publish what they began."""
         with self._translated():
-            tip, session = self.writing()
-            zarr.open_group(session.store, mode="a").attrs["ziggy_fence"] = message
-            self._move_main(tip, session, message, {})
+            writing = self.writing()
+            root = zarr.open_group(writing.newest().session.store, mode="a")
+            root.attrs["ziggy_fence"] = message
+            self._finish(writing, message, {})
 
-    def writing(self) -> tuple[str, icechunk.Session]:
-        """Return the newest snapshot's id and a session to change it directly.
+    def writing(self) -> Writing:
+        """Return what the datastore is changed with.
 
-        For the one process that publishes. End with `finish_writing`; a session
-        that is just dropped leaves nothing behind.
+        For the one process that publishes. End with `finish_writing`; what is just
+        dropped leaves nothing behind.
         """
-        tip = self._permitted_tip()
-        return tip, self._repo.writable_session(STAGING)
+        tip = self.tip()
+        self.permit()
+        if tip != self._named:
+            # Who published it may have been killed before, or another program was here.
+            self._name_trees(tip)
+            self._named = tip
+        return Writing(
+            self._repo,
+            tip,
+            trees=self.trees(tip),
+            empty=self._first,
+            held=lambda path: self._near(path, tip),
+            nodes=self._nodes_of,
+        )
 
     def finish_writing(
-        self,
-        tip: str,
-        session: icechunk.Session,
-        message: str,
-        metadata: Mapping[str, Any],
+        self, writing: Writing, message: str, metadata: Mapping[str, Any]
     ) -> str:
-        """Publish what was changed in a session of `writing`."""
+        """Publish what was written."""
         with self._translated():
-            return self._move_main(tip, session, message, metadata)
+            return self._finish(writing, message, metadata)
 
-    def _stage(
-        self, products: Sequence[tuple[Publication, ForkSession | None]]
-    ) -> tuple[str, icechunk.Session, set[str]]:
-        """Clear the ground for products on the staging branch.
+    def keep_whole(self, message: str) -> None:
+        """Publish where all products are, so that nobody needs to know what was before."""
+        with self._translated():
+            writing = self.writing()
+            near = self._near("", writing.tip)
+            own = writing.newest().tree
+            others = tuple(
+                Part(
+                    tree=tree,
+                    snapshot=snapshot,
+                    start=snapshot,
+                    paths=tuple(sorted(p for p, one in near.items() if one == tree)),
+                )
+                for tree, snapshot in self.trees(writing.tip).items()
+                if tree != own
+            )
+            places = {path: place_at(self.session_of(path), path) for path in near}
+            self._finish(writing, message, {}, places=places, others=others)
 
-        Returns
-        -------
-        str, Session, set
-            The tip of `main`, a session to merge forks into, and what was removed before:
-            that takes a commit of its own, which is made only if something is in the way.
-        """
-        tip = self._permitted_tip()
-        session = self._repo.writable_session(STAGING)
-        files = {
-            path
-            for one, fork in products
-            if one.is_files and fork is not None
-            for path in files_in(fork)
-        }
-        gone = {
-            one.path
-            for one, _ in products
-            if not one.is_files and not (one.is_absent and is_of_another(session, one))
-        }
-        directories = {one.path for one, _ in products if one.is_files}
-        require_groups(session, sorted({*parents_of(files | gone), *directories}))
-        root = zarr.open_group(session.store, mode="a")
-        gone |= {path for path in directories if not takes_files(root[path])}
-        in_the_way = [path for path in sorted(files | gone) if path in root]
-        for path in in_the_way:
-            if path in root:  # it may have lain in one that is gone
-                del root[path]
-        require_groups(session, sorted(directories))
-        if not in_the_way:
-            return tip, session, set()
-        changed = changed_in(session)
-        session.commit(_STEP)
-        return tip, self._repo.writable_session(STAGING), changed
+    def _nodes_of(self, snapshot: str) -> int:
+        """Return the number of groups and arrays of a snapshot."""
+        said = self._repo.lookup_snapshot(snapshot).metadata.get(NODES)
+        if said is None:  # by an earlier version
+            said = len(json.loads(self._repo.inspect_snapshot(snapshot))["nodes"])
+        return int(said)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -600,44 +796,100 @@ class Repository:
                 f"datastore {self.url}: can't be written: {reason}"
             ) from error
 
-    def _permitted_tip(self) -> str:
-        """Return the newest snapshot, from which staging now starts, if we may."""
-        tip = self.tip()
-        self.permit()
-        self._reset_staging(tip)
-        return tip
-
-    def _reset_staging(self, tip: str) -> None:
-        if STAGING in self._repo.list_branches():
-            self._repo.reset_branch(STAGING, tip)
-        else:
-            self._repo.create_branch(STAGING, tip)
-
-    def _move_main(
+    def _finish(
         self,
-        tip: str,
-        session: icechunk.Session,
+        writing: Writing,
         message: str,
         metadata: Mapping[str, Any],
-        changed: AbstractSet[str] = frozenset(),
+        *,
+        places: Places | None = None,
+        others: tuple[Part, ...] = (),
     ) -> str:
-        """Commit what is in a session of staging, and let `main` name it.
+        """Commit what was written, and let `main` name it.
 
-        The commit says what is now where something changed, in it or in the step before it.
+        Parameters
+        ----------
+        writing
+            What was written.
+        message, metadata
+            What the publication says of itself.
+        places, others
+            All that there is, and the other trees that it is in; None: what was written
+            counts.
         """
-        places = touched_places(session, changed | changed_in(session))
-        if not session.has_uncommitted_changes:
+        tip = writing.tip
+        *drafts, last = writing.finished()
+        is_whole = places is not None
+        if places is None:
+            places = {}
+            for draft in drafts:
+                found = draft.places
+                others += (_committed(draft, tip, message, sorted(found)),)
+                places = _joined(places, found)
+            places = _joined(places, last.places)
+        if not last.session.has_uncommitted_changes:
             # A task of which nothing came is complete by a commit like any other.
-            root = zarr.open_group(session.store, mode="a")
-            root.attrs["ziggy_published_nothing"] = message
-        said = {**metadata, PLACES: places_to_json(places)}
-        if root_before := self.catalogue.root(tip):
-            said[BEFORE] = [tip, root_before]
-        snapshot = session.commit(message, metadata=said)
+            root = zarr.open_group(last.session.store, mode="a")
+            root.attrs["ziggy_published_nothing"] = f"{message}, after {tip}"
+        own = Part(tree=last.tree, snapshot="", start=_start_said(last.start, tip))
+        parts = Parts(own=own, others=others, is_whole=is_whole)
+        said = {
+            **metadata,
+            PLACES: places_to_json(places),
+            BEFORE: [tip, self.catalogue.root(tip)],
+            NODES: last.nodes_now,
+            **parts_to_metadata(parts),
+        }
+        snapshot = last.session.commit(message, metadata=said)
+        if last.start != tip:  # nothing may lead to it any more
+            (tree,) = (n for n, one in self.trees(tip).items() if one == tip)
+            set_branch(self._repo, f"{_TREE}{tree}", tip)
         self._to_disk()
         self._repo.reset_branch(MAIN, snapshot, from_snapshot_id=tip)
         self._to_disk()
+        commit = Commit(
+            snapshot=snapshot,
+            time=self._repo.lookup_snapshot(snapshot).written_at,
+            message=message,
+            metadata=metadata,
+            places=places,
+            parts=parts,
+        )
+        self._placing = snapshot, self._placing_at(tip).after(commit)
+        if others or last.start != tip:
+            self._name_trees(snapshot, {*(one.tree for one in others), last.tree})
+        self._named = snapshot
         return snapshot
+
+    def _name_trees(self, at: str, changed: Collection[int] | None = None) -> None:
+        """Let branches name the newest snapshots of trees, but for that which `main` names.
+
+        Parameters
+        ----------
+        at
+            The newest publication.
+        changed
+            The trees that it changed; None: all that there are.
+        """
+        trees = self.trees(at)
+        if changed is None:
+            changed = trees.keys()
+            known = {f"{_TREE}{tree}" for tree in trees}
+            for name in self._repo.list_branches() - known:
+                if name.startswith(_TREE):  # of what was taken back
+                    self._repo.delete_branch(name)
+        for tree in changed:
+            name = f"{_TREE}{tree}"
+            if trees[tree] != at:
+                if not self._is_named(name, trees[tree]):
+                    set_branch(self._repo, name, trees[tree])
+            elif has_branch(self._repo, name):
+                self._repo.delete_branch(name)
+
+    def _is_named(self, name: str, snapshot: str) -> bool:
+        if not has_branch(self._repo, name):
+            return False
+        return bool(self._repo.lookup_branch(name) == snapshot)
 
     def _to_disk(self) -> None:
         """Have the disk take what was written so far, where the datastore is on one.
@@ -657,9 +909,31 @@ class Repository:
 
     def keep_empty_snapshot(self) -> None:
         """Give the snapshot from which scaffolds start a branch, once."""
-        if EMPTY not in self._repo.list_branches():
-            *_, first = self._repo.ancestry(branch=MAIN)
-            self._repo.create_branch(EMPTY, first.id)
+        if not has_branch(self._repo, EMPTY):
+            self._repo.create_branch(EMPTY, self._first)
+
+
+def _committed(draft: Draft, tip: str, message: str, paths: Sequence[str]) -> Part:
+    """Commit what goes to a tree beside that of the publication itself."""
+    snapshot = draft.session.snapshot_id
+    if draft.session.has_uncommitted_changes:
+        snapshot = draft.session.commit(message, metadata={NODES: draft.nodes_now})
+    return Part(
+        tree=draft.tree,
+        snapshot=snapshot,
+        start=_start_said(draft.start, tip),
+        paths=tuple(paths),
+    )
+
+
+def _joined(places: Places, others: Places) -> Places:
+    """Return what two trees have; a product counts more than a group at its path."""
+    products = {path: one for path, one in places.items() if one is None or one.kind}
+    return {**places, **others, **products}
+
+
+def _start_said(start: str, tip: str) -> str:
+    return "" if start == tip else start
 
 
 def create_repository(url: str) -> Repository:

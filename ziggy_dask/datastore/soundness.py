@@ -93,15 +93,15 @@ def _files_in(directory: Path) -> list[Path]:
 def _lost_by_newest(repository: Repository, known: Collection[str]) -> Iterator[str]:
     """Yield which manifests of the newest snapshot are not there."""
     try:
-        newest = json.loads(repository.inspected())
+        newest = [json.loads(one) for one in repository.inspected()]
     except Exception as error:  # noqa: BLE001 -- damage shows in many ways
         yield (
             f"datastore {repository.url}: the newest snapshot can't be read: "
             f"{_said(error)}"
         )
         return
-    for one in newest["manifests"]:
-        name = f"{MANIFESTS}/{one['id']}"
+    listed = {one["id"] for snapshot in newest for one in snapshot["manifests"]}
+    for name in sorted(f"{MANIFESTS}/{one}" for one in listed):
         if name not in known:
             yield (
                 f"{Path(repository.url) / name}: is not there, but the newest snapshot "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def delivered_files(
     pipeline: Pipeline,
     accepted: Accepted,
     delivery: SortedDelivery,
-    session: icechunk.Session,
+    sessions: Callable[[str], icechunk.Session],
 ) -> tuple[DeliveredFile, ...]:
     """Return each file of a delivery that is stored, with what became of it."""
     manifest = accepted.manifest
@@ -42,6 +43,7 @@ def delivered_files(
     }
     for model in delivery.models:
         original = model.name.rpartition("/")[2]
+        session = sessions(model_path(model.model_type))
         versions = reversed(model_versions(session, model.model_type))
         stored = next((one.stored for one in versions if one.original == original), "")
         places[model.name] = model_path(model.model_type), stored

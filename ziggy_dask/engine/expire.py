@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,12 @@ from ziggy_dask.definitions.retention import Retention
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DatastoreError, DefinitionError
 from ziggy_dask.records import expiry, library
-from ziggy_dask.records.catalogue import catch_up, stored_digests
+from ziggy_dask.records.catalogue import (
+    catch_up,
+    newest_number,
+    snapshots_of_trees,
+    stored_digests,
+)
 from ziggy_dask.records.expiry import REMOVED, Published, Stored
 from ziggy_dask.records.removal import in_use
 
@@ -98,12 +103,11 @@ def remove_products(
     if is_dry or not wanted:
         return wanted
     with site.writing:
-        tip, session = site.repository.writing()
-        root = zarr.open_group(session.store, mode="a")
+        writing = site.repository.writing()
         for path in sorted(wanted, reverse=True):
-            del root[path]
+            del zarr.open_group(writing.session(path).store, mode="a")[path]
         message = f"Remove {', '.join(wanted)}"
-        site.repository.finish_writing(tip, session, message, {REMOVED: wanted})
+        site.repository.finish_writing(writing, message, {REMOVED: wanted})
         catch_up(site.database, site.repository)
     return wanted
 
@@ -151,33 +155,39 @@ def expire(site: OpenCluster, margin: timedelta = MARGIN) -> Expiry:
     with site.writing:
         catch_up(site.database, site.repository)
         plan = plan_expiry(site, margin)
-        manifests = {
-            name
-            for one in plan.kept
-            for name in site.repository.manifests_of(one.snapshot)
-        }
+        kept = [one.number for one in plan.kept]
+        held = expiry.snapshots_of(site.database, kept)
+        _undamaged(site, held)
+        if plan.expired and _is_in_pieces(site):
+            # What is left of history is to say what there is when the records are lost.
+            site.repository.keep_whole("Say where all products are")
+            catch_up(site.database, site.repository)
+            kept.append(newest_number(site.database))
+            held = expiry.snapshots_of(site.database, kept)
+        manifests = _manifests(site, held)
+        known = _undamaged(site, held)
+        numbers = [one.number for one in plan.expired]
+        expiry.note_expired(site.database, numbers, manifests, held.keys())
+        others = held.keys() - {site.repository.tip()} | _unknown(site)
+        freed = site.repository.expire(others, plan.cutoff)
         _require_chunks(site, manifests)
-        tip = site.repository.tip()
-        names = {one.number: f"{SNAPSHOTS}/{one.snapshot}" for one in plan.kept}
-        known = _undamaged(site, list(names.values()))
-        expiry.note_expired(
-            site.database,
-            [one.number for one in plan.expired],
-            manifests,
-        )
-        kept = {one.snapshot for one in plan.kept if one.snapshot != tip}
-        kept |= _unknown(site)
-        freed = site.repository.expire(kept, plan.cutoff)
-        _require_chunks(site, manifests)
+        url = site.repository.url
         expiry.note_rewritten(
             site.database,
-            {
-                number: digests_of(site.repository.url, [name])
-                for number, name in names.items()
-                if name in known
-            },
+            [(held[one], digests_of(url, [f"{SNAPSHOTS}/{one}"])) for one in known],
         )
     return replace(plan, freed=freed)
+
+
+def _is_in_pieces(site: OpenCluster) -> bool:
+    """Tell whether several publications are needed to say what the newest state is."""
+    newest = next(site.repository.ancestry())
+    trees = site.repository.trees(newest.snapshot)
+    return len(trees) > 1 and not newest.parts.is_whole
+
+
+def _manifests(site: OpenCluster, snapshots: Iterable[str]) -> set[str]:
+    return {name for one in snapshots for name in site.repository.manifests_of(one)}
 
 
 def _unknown(site: OpenCluster) -> set[str]:
@@ -185,20 +195,26 @@ def _unknown(site: OpenCluster) -> set[str]:
 
     After a database was lost, nobody can say whether they are needed, so they stay.
     """
-    number = site.repository.catalogue.number
-    return {one for one in site.repository.kept_aside() if number(one) is None}
+    return site.repository.kept_aside() - snapshots_of_trees(site.database)
 
 
-def _undamaged(site: OpenCluster, names: Sequence[str]) -> set[str]:
-    """Return which snapshots have a digest; refuse if one is not what was written."""
-    known = stored_digests(site.database, names)
+def _undamaged(site: OpenCluster, snapshots: Collection[str]) -> list[str]:
+    """Return which snapshots have a digest.
+
+    Raises
+    ------
+    DatastoreError
+        If one is not what was written, or chunks of what they hold are lost.
+    """
+    _require_chunks(site, _manifests(site, snapshots))
+    known = stored_digests(site.database, [f"{SNAPSHOTS}/{one}" for one in snapshots])
     for name, digest in known.items():
         if digests_of(site.repository.url, [name]).get(name) != digest:
             raise DatastoreError(
                 f"datastore {site.repository.url}: {name} {CHANGED}; nothing expires before "
                 "it is put back: ziggy verify --all"
             )
-    return set(known)
+    return [name.removeprefix(f"{SNAPSHOTS}/") for name in known]
 
 
 def _rules(site: OpenCluster, found: Stored) -> Callable[[str], tuple[Retention, ...]]:
@@ -230,16 +246,17 @@ def _types_of(site: OpenCluster, path: str) -> list[str]:
 def _freed(site: OpenCluster, plan: Expiry) -> tuple[dict[str, int], int]:
     """Return the bytes that are freed by data type, and those that are freed later."""
     place = Path(site.repository.url)
-    kept = {one.snapshot for one in plan.kept} | site.repository.pinned()
-    kept |= _unknown(site)
-    manifests = {name for one in kept for name in site.repository.manifests_of(one)}
+    held = expiry.snapshots_of(site.database, [one.number for one in plan.kept])
+    kept = {*held, *site.repository.pinned(), *_unknown(site)}
+    manifests = _manifests(site, kept)
     chunks = {name for one in manifests for name in _chunks(place / one)}
     owners: dict[str, str] = {}
     for one in plan.expired:
         products = site.repository.paths(at=one.snapshot)
         for path, names in site.repository.files_of(products, one.snapshot).items():
             kind = ", ".join(_types_of(site, path)) or path
-            for name in set(names) - manifests - {f"{SNAPSHOTS}/{one.snapshot}"}:
+            listed = {name for name in names if name.startswith(MANIFESTS)}
+            for name in listed - manifests:
                 owners.update(dict.fromkeys(_chunks(place / name) - chunks, kind))
     needed = {
         *(f"{directory}/{one}" for one in kept for directory in (SNAPSHOTS, _LOGS)),

@@ -287,11 +287,11 @@ def _store(
         TaskStep.STORING,
         [TaskStep.EXECUTING, TaskStep.STORING],
     )
-    tip, session = site.repository.writing()
+    writing = site.repository.writing()
     now = datetime.now(UTC)
     try:
         told = store_delivery(
-            session,
+            writing.session,
             pipeline,
             accepted.delivery.directory,
             delivery,
@@ -306,11 +306,10 @@ def _store(
         return _store(site, pipeline, task, accepted.without(bad), began)
     if accepted.faults:
         note(site, task, accepted)
-    contents = delivered_files(pipeline, accepted, delivery, session)
+    contents = delivered_files(pipeline, accepted, delivery, writing.session)
     record = delivery_record(task, accepted, contents)
     snapshot = site.repository.finish_writing(
-        tip,
-        session,
+        writing,
         f"{pipeline.name} {task.instance}: {task.node} {task.unit} (task {task.id})",
         {
             "instance": task.instance,
@@ -367,7 +366,7 @@ def _record_late(
     if task.complete == 0:
         _record_outcome(site, task, time.time())
     files = sort_files(pipeline, [one.name for one in accepted.manifest.files])
-    contents = delivered_files(pipeline, accepted, files, site.repository.reading())
+    contents = delivered_files(pipeline, accepted, files, site.repository.session_of)
     deliveries.record_delivery(site.database, delivery_record(task, accepted, contents))
 
 

@@ -36,7 +36,7 @@ from ziggy_dask.engine.placement import Placement
 from ziggy_dask.engine.progress import RANK_BITS, Progress, first_rank
 from ziggy_dask.engine.publish import Finished, publish
 from ziggy_dask.engine.telling import Telling
-from ziggy_dask.engine.work_orders import input_snapshots, work_of, work_token
+from ziggy_dask.engine.work_orders import input_snapshots, located, work_of, work_token
 from ziggy_dask.errors import ClusterError, DatastoreError, MissingError
 from ziggy_dask.planning import (
     Batch,
@@ -401,7 +401,7 @@ class Performer:
                 k: fork for part in parts for k, fork in part.change_sets.items()
             },
         )
-        return pickle.dumps(work)
+        return pickle.dumps(located(self._site.repository, work))
 
     def _cancel(self, action: Cancel) -> None:
         keys = self._progress.cancelled(action.tasks)

@@ -12,7 +12,7 @@ from ziggy_dask.engine.code import code_changes
 from ziggy_dask.engine.context import load_context
 from ziggy_dask.engine.loading import load_tasks
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.engine.work_orders import work_of
+from ziggy_dask.engine.work_orders import located, work_of
 from ziggy_dask.errors import RecordsError, TaskError
 from ziggy_dask.records import instances
 from ziggy_dask.records.items import items_of_subtask, shown_items
@@ -148,6 +148,7 @@ def open_subtask(site: OpenCluster, task: int, number: int) -> OpenedSubtask:
         allocations={},
         changes=record.changes,
     )
+    work = located(site.repository, work)
     return OpenedSubtask(
         task=task,
         number=number,

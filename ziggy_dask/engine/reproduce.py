@@ -31,7 +31,7 @@ from ziggy_dask.definitions import (
 from ziggy_dask.engine.context import InstanceContext, load_context
 from ziggy_dask.engine.loading import LoadedTasks, load_tasks
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.engine.work_orders import work_of
+from ziggy_dask.engine.work_orders import located, work_of
 from ziggy_dask.errors import DatastoreError, RecordsError
 from ziggy_dask.planning import TaskPlan
 from ziggy_dask.records import TaskStep, instances
@@ -289,7 +289,8 @@ def _work(
     for name, one in work.models.items():
         if read and f"{one.path}/{one.stored}" not in read:
             raise DatastoreError(f"the model {name} that it used has expired")
-    return replace(work, sources=tuple(sources), models=models)
+    work = replace(work, sources=tuple(sources), models=models)
+    return located(site.repository, work)
 
 
 def _kept(site: OpenCluster, path: str, snapshot: str | None) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from ziggy_dask.datastore import Storage
+from ziggy_dask.datastore import Repository, Storage
 from ziggy_dask.definitions import (
     DataReceiptStep,
     DataType,
@@ -98,6 +99,21 @@ def work_of(
         scaffold=scaffold,
         programs=context.programs,
     )
+
+
+def located(repository: Repository, work: Work) -> Work:
+    """Return work of which workers know which snapshots have its inputs and models."""
+    sources = [
+        one
+        if one.snapshot is None
+        else replace(one, held=repository.held(one.path, one.snapshot))
+        for one in work.sources
+    ]
+    models = {
+        name: replace(one, held=repository.held(one.path, one.snapshot))
+        for name, one in work.models.items()
+    }
+    return replace(work, sources=tuple(sources), models=models)
 
 
 def work_token(run: str, task: int, attempt: int) -> str:

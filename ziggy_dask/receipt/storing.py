@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def store_delivery(
-    session: icechunk.Session,
+    sessions: Callable[[str], icechunk.Session],
     pipeline: Pipeline,
     directory: Path,
     delivery: SortedDelivery,
@@ -45,12 +45,12 @@ def store_delivery(
     today: date,
     identities: Mapping[str, Identity] | None = None,
 ) -> tuple[str, ...]:
-    """Write all files of a delivery into a session, which is not committed here.
+    """Write all files of a delivery into sessions, which are not committed here.
 
     Parameters
     ----------
-    session
-        Writable session.
+    sessions
+        Returns a writable session for what is at a path.
     pipeline
         Definition with the data types and model types.
     directory
@@ -75,7 +75,6 @@ def store_delivery(
     DeliveryError
         If files can't be read, or don't fit their products; with the faults of all.
     """
-    root = zarr.open_group(session.store, mode="a")
     delivered = Delivered(directory, identities)
     faults: dict[str, str] = {}
     warnings: list[str] = []
@@ -83,6 +82,8 @@ def store_delivery(
     for (type_name, path), files in delivery.products.items():
         data_type = pipeline.types[type_name]
         storage = _storage(data_type)
+        session = sessions(path)
+        root = zarr.open_group(session.store, mode="a")
         for parent in _above(path):
             root.require_group(parent)
         stored = root.get(path)
@@ -104,7 +105,7 @@ def store_delivery(
             _sign(session, path, data_type, origin)
     if faults:
         raise refusal(faults)
-    _store_models(session, pipeline, delivered, delivery, origin=origin, today=today)
+    _store_models(sessions, pipeline, delivered, delivery, origin=origin, today=today)
     _require_all_stored(delivery, done)
     return tuple(warnings)
 
@@ -219,7 +220,7 @@ def _make_way(root: zarr.Group, place: str) -> None:
 
 
 def _store_models(
-    session: icechunk.Session,
+    sessions: Callable[[str], icechunk.Session],
     pipeline: Pipeline,
     delivered: Delivered,
     delivery: SortedDelivery,
@@ -227,7 +228,6 @@ def _store_models(
     origin: Mapping[str, Any],
     today: date,
 ) -> None:
-    root = zarr.open_group(session.store, mode="a")
     for model_type in pipeline.model_types:
         names = {
             Path(one.name).name: one.name
@@ -236,8 +236,10 @@ def _store_models(
         }
         if not names:
             continue
-        before = model_versions(session, model_type.name)
         path = model_path(model_type.name)
+        session = sessions(path)
+        root = zarr.open_group(session.store, mode="a")
+        before = model_versions(session, model_type.name)
         root.require_group(path)
         current = before[-1] if before else None
         versions = name_models(model_type, current, list(names), today)

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from ziggy_dask.datastore import Commit, Place, Places, Repository, walk
 from ziggy_dask.datastore.digests import Digests, root_of
 from ziggy_dask.datastore.tree import CLOSED
+from ziggy_dask.datastore.trees import Parts, above
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.expiry import expired_at
 from ziggy_dask.records.states import TaskStep
@@ -28,6 +29,7 @@ from ziggy_dask.records.tables import (
     SettledRow,
     StoredFileRow,
     TaskRow,
+    TreeRow,
     VersionRow,
 )
 
@@ -80,9 +82,13 @@ class RecordedCatalogue:
             self.database, after=first or 0, upto=upto, instance=instance
         )
 
-    def products(self, upto: int, prefix: str) -> list[str] | None:
-        """Return the paths of the products as of a publication; None: not known."""
+    def products(self, upto: int, prefix: str) -> dict[str, int]:
+        """Return the trees of products as of a publication, by path."""
         return products_at(self.database, upto, prefix)
+
+    def trees(self, upto: int) -> dict[int, str] | None:
+        """Return the newest snapshot of each tree as of a publication."""
+        return trees_at(self.database, upto)
 
     def root(self, snapshot: str) -> str:
         """Return the root digest of a publication; empty: not known."""
@@ -186,24 +192,31 @@ def publications(
 
 
 @patiently
-def products_at(database: Database, number: int, prefix: str = "") -> list[str] | None:
-    """Return the paths of the products as of a publication.
+def products_at(database: Database, number: int, prefix: str = "") -> dict[str, int]:
+    """Return the trees of products as of a publication, by path.
 
-    None: what was before is not known, since it was made by an earlier version of this
-    package, or by another program.
+    Parameters
+    ----------
+    database
+        The records.
+    number
+        The publication, of which `trees_at` knows.
+    prefix
+        Only what is at this path, below or above it; empty: all.
     """
-    counted = select(PublicationRow.is_counted).where(PublicationRow.number == number)
     newest = (
         select(VersionRow.path, func.max(VersionRow.publication).label("publication"))
         .where(VersionRow.publication <= number)
         .group_by(VersionRow.path)
     )
     if prefix:
-        below = VersionRow.path.startswith(f"{prefix}/", autoescape=True)
-        newest = newest.where((VersionRow.path == prefix) | below)
+        # a range, which an index serves; "0" is what follows "/"
+        is_below = (VersionRow.path > f"{prefix}/") & (VersionRow.path < f"{prefix}0")
+        is_above = VersionRow.path.in_([prefix, *above(prefix)])
+        newest = newest.where(is_above | is_below)
     last = newest.subquery()
     query = (
-        select(VersionRow.path)
+        select(VersionRow.path, VersionRow.tree)
         .join(
             last,
             (last.c.path == VersionRow.path)
@@ -212,9 +225,38 @@ def products_at(database: Database, number: int, prefix: str = "") -> list[str] 
         .where(VersionRow.kind != "")
     )
     with database.reading() as connection:
+        return {row.path: row.tree for row in connection.execute(query)}
+
+
+@patiently
+def trees_at(database: Database, number: int) -> dict[int, str] | None:
+    """Return the newest snapshot of each tree as of a publication.
+
+    None: what was before is not known, since it was made by an earlier version of this
+    package, or by another program.
+    """
+    counted = select(PublicationRow.is_counted).where(PublicationRow.number == number)
+    newest = (
+        select(TreeRow.tree, func.max(TreeRow.publication).label("publication"))
+        .where(TreeRow.publication <= number, TreeRow.is_gone.is_(False))
+        .group_by(TreeRow.tree)
+        .subquery()
+    )
+    query = select(TreeRow.tree, TreeRow.snapshot).join(
+        newest,
+        (newest.c.tree == TreeRow.tree) & (newest.c.publication == TreeRow.publication),
+    )
+    with database.reading() as connection:
         if not connection.execute(counted).scalar_one_or_none():
             return None
-        return list(connection.execute(query).scalars())
+        return {row.tree: row.snapshot for row in connection.execute(query)}
+
+
+@patiently
+def snapshots_of_trees(database: Database) -> set[str]:
+    """Return all snapshots of publications, and those beside them."""
+    with database.reading() as connection:
+        return set(connection.execute(select(TreeRow.snapshot)).scalars())
 
 
 @patiently
@@ -353,7 +395,7 @@ def _tree_of_unknown(
     unknown = next((one.snapshot for one in new if one.places is None), None)
     if unknown is None:
         return None
-    return unknown, dict(walk(repository.reading(unknown)))
+    return unknown, dict(walk(repository.reading_tree(unknown)))
 
 
 def _written(
@@ -375,7 +417,7 @@ def _written(
         is_made_now = commit is new[0] and (known > 0 or len(new) == 1)
         digests: Digests = {}
         if root or is_made_now:
-            digests = repository.digests(commit.snapshot, previous)
+            digests = repository.digests(commit, previous)
         if root and root_of(digests) != root:
             digests = {}
         found[commit.snapshot] = root or (root_of(digests) if digests else ""), digests
@@ -417,6 +459,7 @@ def _drop_after(connection: Connection, repository: Repository, number: int) -> 
         return
     connection.execute(delete(VersionRow).where(VersionRow.publication > number))
     connection.execute(delete(PublicationRow).where(PublicationRow.number > number))
+    connection.execute(delete(TreeRow).where(TreeRow.publication > number))
     connection.execute(delete(StoredFileRow).where(StoredFileRow.publication > number))
     connection.execute(delete(SettledRow).where(SettledRow.publication > number))
     connection.execute(delete(PlaceRow))
@@ -428,13 +471,16 @@ def _drop_after(connection: Connection, repository: Repository, number: int) -> 
 
 
 def _add(
-    connection: Connection, number: int, commit: Commit, tree: tuple[str, Places] | None
+    connection: Connection,
+    number: int,
+    commit: Commit,
+    walked: tuple[str, Places] | None,
 ) -> None:
     """Add a publication and what it changed, if all before it is known as well."""
     newest = _newest(connection)
     places = commit.places
     is_counted = places is not None and (newest is None or newest.is_counted)
-    is_walked = tree is not None and commit.snapshot == tree[0]
+    is_walked = walked is not None and commit.snapshot == walked[0]
     is_counted |= is_walked
     connection.execute(
         insert(PublicationRow).values(
@@ -447,10 +493,19 @@ def _add(
             is_counted=is_counted,
         )
     )
-    if tree is not None and is_walked:
-        versions = _replace(connection, number, tree[1])
+    connection.execute(
+        insert(TreeRow),
+        [
+            {"publication": number, "tree": tree, "snapshot": snapshot}
+            for tree, snapshot in commit.parts.snapshots(commit.snapshot).items()
+        ],
+    )
+    if commit.parts.is_whole and _held(connection):
+        return  # it says what is known
+    if walked is not None and is_walked:
+        versions = _replace(connection, number, walked[1], commit.parts.own.tree)
     elif is_counted and places:
-        versions = _change(connection, number, places)
+        versions = _change(connection, number, places, commit.parts)
     else:
         return
     attempts = commit.metadata.get("attempts", {})
@@ -459,6 +514,7 @@ def _add(
             "path": path,
             "publication": number,
             "kind": place.kind,
+            "tree": commit.parts.tree_of(path),
             "task": place.task,
             "attempt": attempts.get(str(place.task)),
         }
@@ -468,13 +524,42 @@ def _add(
         connection.execute(insert(VersionRow), rows)
 
 
-def _replace(connection: Connection, number: int, tree: Places) -> dict[str, Place]:
-    """Take all places from a tree; return its products, and what is gone."""
-    known = select(VersionRow.path).distinct()
-    gone = set(connection.execute(known).scalars())
-    connection.execute(delete(PlaceRow))
-    _put(connection, number, tree)
-    held = {path: place for path, place in tree.items() if place and place.kind}
+def _held(connection: Connection, path: str | None = None) -> dict[str, int]:
+    """Return the trees of the products that there are, by path; of all, or of one."""
+    newest = select(
+        VersionRow.path, func.max(VersionRow.publication).label("publication")
+    ).group_by(VersionRow.path)
+    if path is not None:
+        newest = newest.where(VersionRow.path == path)
+    last = newest.subquery()
+    query = (
+        select(VersionRow.path, VersionRow.tree)
+        .join(
+            last,
+            (last.c.path == VersionRow.path)
+            & (last.c.publication == VersionRow.publication),
+        )
+        .where(VersionRow.kind != "")
+    )
+    return {row.path: row.tree for row in connection.execute(query)}
+
+
+def _replace(
+    connection: Connection, number: int, found: Places, tree: int
+) -> dict[str, Place]:
+    """Take all places of a tree as they were found; return its products, and what is gone."""
+    known = _held(connection)
+    if set(known.values()) <= {tree}:
+        gone = set(connection.execute(select(VersionRow.path).distinct()).scalars())
+        connection.execute(delete(PlaceRow))
+        _put(connection, number, found)
+    else:
+        gone = {path for path, one in known.items() if one == tree}
+        _remove(connection, sorted(gone))
+        for path, place in found.items():
+            if place is not None and known.get(path, tree) == tree:
+                _set(connection, number, path, place)
+    held = {path: place for path, place in found.items() if place and place.kind}
     return {**dict.fromkeys(sorted(gone), _GONE), **held}
 
 
@@ -488,12 +573,18 @@ def _put(connection: Connection, number: int, tree: Places) -> None:
         connection.execute(insert(PlaceRow), rows)
 
 
-def _change(connection: Connection, number: int, places: Places) -> dict[str, Place]:
+def _change(
+    connection: Connection, number: int, places: Places, parts: Parts
+) -> dict[str, Place]:
     """Bring the places up to date; return the products that are new or gone."""
     versions: dict[str, Place] = {}
     touched: set[str] = set()
     for path, place in sorted(places.items()):
         before = _kinds(connection, [path])
+        if place is not None and not place.kind and path in before:
+            tree = _held(connection, path).get(path)
+            if not before[path] or tree != parts.tree_of(path):
+                continue  # a group above products, which each tree has
         below = _below(connection, path)
         if place is None or place.kind in CLOSED:
             versions.update({one: _GONE for one, kind in below.items() if kind})

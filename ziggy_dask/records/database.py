@@ -42,7 +42,7 @@ from ziggy_dask.records.tables import LeaseRow
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SCHEMA_VERSION = "0035"
+SCHEMA_VERSION = "0036"
 """The newest migration; a database of another version is refused."""
 
 PATIENCE_S = 300.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from ziggy_dask.records.tables import (
     StoredFileRow,
     TagRow,
     TaskRow,
+    TreeRow,
     VersionRow,
 )
 
@@ -198,8 +199,45 @@ def _unfinished(
 
 
 @patiently
+def snapshots_of(database: Database, numbers: Collection[int]) -> dict[str, int]:
+    """Return the snapshots that have what publications show, in all trees.
+
+    Parameters
+    ----------
+    database
+        The records.
+    numbers
+        The publications.
+
+    Returns
+    -------
+    dict
+        For each snapshot one of the publications.
+    """
+    query = select(TreeRow.tree, TreeRow.publication, TreeRow.snapshot).where(
+        TreeRow.is_gone.is_(False)
+    )
+    lines: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    with database.reading() as connection:
+        for row in connection.execute(query.order_by(TreeRow.publication)):
+            lines[row.tree].append((row.publication, row.snapshot))
+    found: dict[str, int] = {}
+    order = sorted(numbers)
+    for line in lines.values():
+        ends = [*(number for number, _ in line[1:]), None]
+        for (begin, snapshot), end in zip(line, ends, strict=True):
+            place = bisect_left(order, begin)
+            if place < len(order) and (end is None or order[place] < end):
+                found.setdefault(snapshot, order[place])
+    return found
+
+
+@patiently
 def note_expired(
-    database: Database, numbers: Sequence[int], files: Collection[str]
+    database: Database,
+    numbers: Sequence[int],
+    files: Collection[str],
+    snapshots: Collection[str],
 ) -> None:
     """Note that publications are given up, before any file of theirs goes.
 
@@ -210,7 +248,9 @@ def note_expired(
     numbers
         The publications.
     files
-        Snapshots and manifests that stay as they are.
+        Manifests that stay as they are.
+    snapshots
+        Snapshots that stay, with what is in their trees.
     """
     now = datetime.now(UTC)
     with database.writing() as connection:
@@ -220,6 +260,11 @@ def note_expired(
                 .where(PublicationRow.number.in_(some))
                 .values(expired=now, root="")
             )
+        there = set(connection.execute(select(TreeRow.snapshot)).scalars())
+        for gone in pieces(sorted(there - set(snapshots))):
+            connection.execute(
+                update(TreeRow).where(TreeRow.snapshot.in_(gone)).values(is_gone=True)
+            )
         known = set(connection.execute(select(StoredFileRow.name)).scalars())
         for names in pieces(sorted(known - set(files))):
             connection.execute(
@@ -228,10 +273,10 @@ def note_expired(
 
 
 @patiently
-def note_rewritten(database: Database, digests: Mapping[int, Digests]) -> None:
-    """Note the digests of snapshots that were written anew, by publication."""
+def note_rewritten(database: Database, digests: Sequence[tuple[int, Digests]]) -> None:
+    """Note the digests of snapshots that were written anew, each with a publication."""
     with database.writing() as connection:
-        for number, some in digests.items():
+        for number, some in digests:
             rows: list[dict[str, Any]] = [
                 {"name": name, "publication": number, "digest": digest}
                 for name, digest in some.items()

@@ -519,6 +519,16 @@ class StoredFileRow(Table):
     digest: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class TreeRow(Table):
+    """The newest snapshot of a tree of the datastore, as of a publication that changed it."""
+
+    __tablename__ = "trees"
+    publication: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tree: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    snapshot: Mapped[str]
+    is_gone: Mapped[bool] = mapped_column(server_default=false())
+
+
 class VersionRow(Table):
     """A publication that made a product, or removed it: then its kind is empty."""
 
@@ -528,6 +538,7 @@ class VersionRow(Table):
         primary_key=True, autoincrement=False, index=True
     )
     kind: Mapped[str]
+    tree: Mapped[int] = mapped_column(server_default="0")
     task: Mapped[int | None] = mapped_column(index=True)
     attempt: Mapped[int | None]
 

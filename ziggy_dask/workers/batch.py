@@ -28,6 +28,7 @@ from distributed import get_worker
 
 from ziggy_dask.datastore import FileItem, shared_repository
 from ziggy_dask.datastore.items import read_file_item
+from ziggy_dask.datastore.trees import Held
 from ziggy_dask.definitions import (
     DaskFunctionStep,
     FunctionStep,
@@ -327,7 +328,8 @@ def models_of(work: Work) -> dict[str, FileItem]:
 
 @lru_cache(maxsize=16)
 def _model(datastore: str, one: ModelFile) -> FileItem:
-    session = shared_repository(datastore).reading(one.snapshot)
+    held = one.held or Held(snapshot=one.snapshot)
+    session = shared_repository(datastore).open(held)
     return replace(read_file_item(session, one.path, one.stored), name=one.original)
 
 

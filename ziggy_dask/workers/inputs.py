@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import icechunk
@@ -34,6 +33,7 @@ from ziggy_dask.datastore.items import (
 )
 from ziggy_dask.datastore.layout import Selection
 from ziggy_dask.datastore.room import SMALLER, require_room
+from ziggy_dask.datastore.trees import Held
 from ziggy_dask.definitions import ProductKind, ProgramStep, ScriptStep
 from ziggy_dask.errors import MissingError, TaskError
 from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
@@ -126,7 +126,7 @@ class Inputs:
 
     def read_file(self, source: Source, path: str) -> FileItem:
         """Return a stored file."""
-        session = _stored(self._work.datastore, source.snapshot or "")
+        session = _stored(self._work.datastore, source)
         return read_file_item(session, source.path, path)
 
     def _slice(self, source: Source, subtask: int) -> Given:
@@ -134,7 +134,7 @@ class Inputs:
         assert labels is not None
         items = self._work.items(subtask)
         if source.task is None:
-            session = _stored(self._work.datastore, source.snapshot or "")
+            session = _stored(self._work.datastore, source)
             if source.kind is ProductKind.FILE:
                 return self._read_files(source, session, subtask)
             _require_present(self._work, source, session, items)
@@ -259,7 +259,7 @@ class Inputs:
 
     def _whole(self, source: Source) -> Given:
         if source.task is None:
-            session = _stored(self._work.datastore, source.snapshot or "")
+            session = _stored(self._work.datastore, source)
             if source.kind is ProductKind.FILE:
                 return self._read_files(source, session, 0)
             given = _open_whole(source, session, require_stored(session, source))
@@ -340,9 +340,9 @@ def only_made(dataset: xr.Dataset, source: Source, labels: Labels | None) -> xr.
     return dataset.isel({source.dimension: stored.positions(labels)})
 
 
-@lru_cache(maxsize=8)
-def _stored(url: str, snapshot: str) -> icechunk.Session:
-    return shared_repository(url).reading(snapshot)
+def _stored(url: str, source: Source) -> icechunk.Session:
+    held = source.held or Held(snapshot=source.snapshot or "")
+    return shared_repository(url).open(held)
 
 
 def require_stored(session: icechunk.Session, source: Source) -> Labels | None:
@@ -396,7 +396,7 @@ def _stored_files(work: Work, source: Source) -> Mapping[str, Sequence[StoredFil
     key = (work.token, source.data_type)
     if key not in _file_cache:
         _trim(_file_cache)
-        session = _stored(work.datastore, source.snapshot or "")
+        session = _stored(work.datastore, source)
         by_key: dict[str, list[StoredFile]] = {}
         for one in list_files(session, source.path, source.pattern):
             by_key.setdefault(one.key, []).append(one)

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ziggy_dask.datastore.trees import Held
 from ziggy_dask.definitions import (
     DaskFunctionStep,
     FunctionStep,
@@ -105,6 +106,8 @@ class Source:
     """Which files of a file product are of this type."""
     file_format: str
     """How programs are given Datasets: ``netcdf`` or ``zarr``."""
+    held: Held | None = None
+    """What of the datastore has it; None: the snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +146,8 @@ class ModelFile:
     """File name as it was delivered."""
     snapshot: str
     """Snapshot to read it from."""
+    held: Held | None = None
+    """What of the datastore has it; None: the snapshot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

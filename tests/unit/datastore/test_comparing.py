@@ -27,7 +27,8 @@ def compared(tmp_path):
     def compared(*states, kind="array"):
         snapshots = []
         for state in states:
-            tip, session = repository.writing()
+            writing = repository.writing()
+            session = writing.newest().session
             root = zarr.open_group(session.store, mode="a")
             if "product" in root:
                 del root["product"]
@@ -45,7 +46,7 @@ def compared(tmp_path):
             group = zarr.open_group(session.store, path="product", mode="a")
             dimension = "item" if kind == "array" else ""
             group.attrs[ATTRIBUTE] = {"kind": kind, "dimension": dimension}
-            snapshots.append(repository.finish_writing(tip, session, "state", {}))
+            snapshots.append(repository.finish_writing(writing, "state", {}))
         one, other = (repository.session_of("product", s) for s in snapshots)
         return list(compare(one, other, "product"))
 

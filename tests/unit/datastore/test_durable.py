@@ -13,10 +13,11 @@ import sys
 from ziggy_dask.datastore import create_repository
 repository = create_repository(sys.argv[1])
 import os, zarr
-tip, session = repository.writing()
+writing = repository.writing()
+session = writing.newest().session
 zarr.open_group(session.store, mode="a").create_array("x", data=__import__("numpy").ones(5000))
 os.write(2, b"BEGIN\\n")
-repository.finish_writing(tip, session, "x", {})
+repository.finish_writing(writing, "x", {})
 os.write(2, b"END\\n")
 """
 

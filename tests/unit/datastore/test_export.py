@@ -23,7 +23,8 @@ NOISE = np.random.default_rng(5).integers(0, 256, 100_000, dtype="u1")
 def datastore(tmp_path):
     """Return a datastore with an array, a collection and files."""
     repository = create_repository(str(tmp_path / "store"))
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     root = zarr.open_group(session.store, mode="a")
     for path in ("a", "a/curves", "a/files"):
         root.require_group(path)
@@ -39,7 +40,7 @@ def datastore(tmp_path):
             "dimension": "",
             "instance": 7,
         }
-    repository.finish_writing(tip, session, "test", {})
+    repository.finish_writing(writing, "test", {})
     return Datastore(repository)
 
 
@@ -111,12 +112,13 @@ def test_names_with_slashes_are_told_in_a_tree_and_exact_in_a_file(tmp_path):
     names = ["dT/dt", "a%2Fb", "a/b", "100%", "a%b"]
     given = xr.Dataset({name: ("x", [1.0, 2.0]) for name in names})
     repository = create_repository(str(tmp_path / "store"))
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     group = zarr.open_group(session.store, mode="a").require_group("s/made")
     storage = Storage(dimension="", chunk=1, chunks=(), compression="zstd")
     write_dataset_item(session, "s/made", "one", given, storage)
     group.attrs[ATTRIBUTE] = {"kind": "collection", "dimension": ""}
-    repository.finish_writing(tip, session, "made", {})
+    repository.finish_writing(writing, "made", {})
     datastore = Datastore(repository)
     held = list(datastore["s/made"]["one"].to_dataset().data_vars)
     assert held == ["dT%2Fdt", "a%252Fb", "a%2Fb", "100%", "a%b"]

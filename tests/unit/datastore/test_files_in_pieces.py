@@ -37,11 +37,12 @@ def large():
 def stored(tmp_path, *files):
     """Return a session in which some files are stored in a directory ``d``."""
     repository = create_repository(str(tmp_path / "store"))
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     zarr.open_group(session.store, mode="a").require_group("d")
     for file in files:
         write_file_item(session, "d", file)
-    repository.finish_writing(tip, session, "test", {})
+    repository.finish_writing(writing, "test", {})
     return repository.reading()
 
 

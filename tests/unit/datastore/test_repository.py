@@ -161,11 +161,12 @@ def test_one_item_more_costs_little_however_many_there_are(tmp_path):
 
     def append(number):
         before = bytes_of(place / "manifests")
-        tip, session = repository.writing()
+        writing = repository.writing()
+        session = writing.newest().session
         array = zarr.open_group(session.store, mode="a")["x"]
         array.resize((number + 1,))
         array[number] = number
-        repository.finish_writing(tip, session, "one more", {})
+        repository.finish_writing(writing, "one more", {})
         return bytes_of(place / "manifests") - before
 
     assert append(count) < 256 * 200

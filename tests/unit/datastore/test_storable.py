@@ -29,7 +29,7 @@ STORAGE = Storage(dimension="item", chunk=1, chunks=(), compression="zstd")
 
 @pytest.fixture
 def session(tmp_path):
-    return create_repository(str(tmp_path / "store")).writing()[1]
+    return create_repository(str(tmp_path / "store")).writing().newest().session
 
 
 def piece(**variables) -> xr.Dataset:

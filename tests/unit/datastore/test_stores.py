@@ -16,7 +16,7 @@ MIB = 2**20
 def store(request, tmp_path):
     """The store of a session in which nothing is written."""
     url = str(tmp_path / "store") if request.param == "path" else f"memory://{tmp_path}"
-    session = create_repository(url).writing()[1]
+    session = create_repository(url).writing().newest().session
     return store_to_write(session)
 
 

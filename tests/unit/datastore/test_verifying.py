@@ -35,7 +35,8 @@ def place(request, tmp_path):
     """A datastore with an array of two items per chunk, a collection, and files."""
     place = tmp_path / "datastore"
     repository = create_repository(str(place))
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     root = zarr.open_group(session.store, mode="a")
     root.require_group("set-1")
     storage = Storage(dimension="item", chunk=2, chunks=(), compression=request.param)
@@ -52,7 +53,7 @@ def place(request, tmp_path):
         group = zarr.open_group(session.store, path=f"set-1/{name}", mode="a")
         dimension = "item" if kind == "array" else ""
         group.attrs[ATTRIBUTE] = {"kind": kind, "dimension": dimension}
-    repository.finish_writing(tip, session, "seed", {})
+    repository.finish_writing(writing, "seed", {})
     return place
 
 
@@ -60,10 +61,10 @@ def place(request, tmp_path):
 def digests(place):
     """What was taken of the files when they were written."""
     repository = open_repository(str(place))
-    *_, first = repository.ancestry()
+    newest, first = repository.ancestry()
     return {
-        **repository.digests(first.snapshot, None),
-        **repository.digests(repository.tip(), first.snapshot),
+        **repository.digests(first, None),
+        **repository.digests(newest, first.snapshot),
     }
 
 
@@ -214,14 +215,15 @@ def test_damage_is_named_by_product_item_and_chunk(place):
 
 def test_arrays_without_checksums_are_told(tmp_path):
     repository = create_repository(str(tmp_path / "datastore"))
-    tip, session = repository.writing()
+    writing = repository.writing()
+    session = writing.newest().session
     root = zarr.open_group(session.store, mode="a")
     group = root.create_group("old")
     group.create_array("x", shape=(4,), dtype="f8", chunks=(2,), compressors=None)[
         :
     ] = 1
     group.attrs[ATTRIBUTE] = {"kind": "array", "dimension": ""}
-    repository.finish_writing(tip, session, "seed", {})
+    repository.finish_writing(writing, "seed", {})
     found = verify_product(repository, "old", repository.tip())
     assert (found.is_sound, found.unchecked, found.chunks) == (True, ("x",), 2)
 

@@ -265,13 +265,13 @@ def _deliver(
     names = {f"s/made/item{name}": one for name, one in given.items()}
     for name, one in names.items():
         (folder / name).write_bytes(pickle.dumps(one, protocol=5))
-    tip, session = repository.writing()
-    root = zarr.open_group(session.store, mode="a")
+    writing = repository.writing()
+    root = zarr.open_group(writing.session("s/made").store, mode="a")
     if "s/made" in root:
         del root["s/made"]
     try:
         store_delivery(
-            session,
+            writing.session,
             pipeline,
             folder,
             sort_files(pipeline, list(names)),
@@ -283,7 +283,7 @@ def _deliver(
     finally:
         for name in names:
             (folder / name).unlink()
-    repository.finish_writing(tip, session, "Delivery", {})
+    repository.finish_writing(writing, "Delivery", {})
     return ""
 
 

@@ -49,7 +49,7 @@ def deliver(session, definition, directory):
     manifest = generate_manifest(directory, 1, ChecksumType.SHA256)
     found = validate(directory, manifest)
     return store_delivery(
-        session,
+        lambda _: session,
         definition,
         directory,
         sort_files(definition, [file.name for file in manifest.files]),
@@ -483,7 +483,7 @@ def test_what_is_changed_after_the_check_is_not_stored(tmp_path, session, act, k
     act(path)
     with pytest.raises(DeliveryError, match=r"a\.csv"):
         store_delivery(
-            session,
+            lambda _: session,
             definition,
             directory,
             sort_files(definition, ["p/a.csv"]),
