@@ -187,7 +187,7 @@ def test_a_system_that_knows_none_of_the_jobs_says_so(programs):
     assert ask(history, ["77"]) == {}
 
 
-ANSWERS = Path(__file__).parent / "answers"
+ANSWERS = Path(__file__).parent / "batch" / "answers"
 KNOWN = {
     "squeue.txt": COMMANDS[BatchSystem.SLURM].query,
     "sacct.txt": COMMANDS[BatchSystem.SLURM].history,

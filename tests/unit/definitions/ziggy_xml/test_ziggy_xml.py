@@ -19,7 +19,7 @@ from ziggy_dask.definitions.ziggy_xml import (
 from ziggy_dask.definitions.ziggy_xml.java import python_pattern
 from ziggy_dask.errors import DefinitionError
 
-ROOT = Path(__file__).parents[3] / "pipelines" / "ziggy_style"
+ROOT = Path(__file__).parents[4] / "pipelines" / "ziggy_style"
 
 WHOLE = """
 <step name="a" file="pkg/a.py" description="first" inputsClass="x.Y"/>

@@ -14,7 +14,7 @@ from ziggy_dask.definitions.ziggy_xml import (
 )
 from ziggy_dask.interface.main import ziggy
 
-CLUSTERS = Path(__file__).parents[3] / "clusters"
+CLUSTERS = Path(__file__).parents[4] / "clusters"
 XML = """<pipelineDefinition>
 <remoteEnvironment name="sample" description="Old machines" batchSystem="PBS" costUnit="$"
     queueTimeMetricsClass="gov.nasa.Metrics">
