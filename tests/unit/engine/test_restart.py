@@ -3,8 +3,14 @@
 import pytest
 
 from tests.conftest import new_instance
-from ziggy_dask.engine.restart import Restart, RestartMode, passed_over, plan_restart
-from ziggy_dask.errors import DefinitionError
+from ziggy_dask.engine.restart import (
+    CodeChoice,
+    Restart,
+    RestartMode,
+    passed_over,
+    plan_restart,
+)
+from ziggy_dask.errors import DefinitionError, RecordsError
 from ziggy_dask.records import create_database, instances, outcomes
 from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
 
@@ -64,3 +70,51 @@ def test_a_mode_is_for_the_tasks_that_it_fits(
 def test_a_mode_that_fits_none_is_refused(database, mode, task, reason):
     with pytest.raises(DefinitionError, match=reason):
         plan_restart(database, Restart(tasks=(task,), mode=mode))
+
+
+def test_what_nobody_asks_for_does_not_happen(database):
+    (reset,) = plan_restart(database, Restart(tasks=(1,)))
+    assert not reset.is_automatic
+    assert reset.code is None
+    assert (reset.fingerprint, reset.plans) == ("", {})
+    assert (reset.changes, reset.changed) == ({}, [])
+
+
+def test_a_restart_by_itself_is_told_from_one_that_is_asked_for(database):
+    (reset,) = plan_restart(database, Restart(tasks=(1,), is_automatic=True))
+    assert reset.is_automatic
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Restart(tasks=(1, 2)),
+        Restart(instance=1, mode=RestartMode.FROM_BEGINNING, code=CodeChoice.NEW),
+        Restart(fingerprint="f00", changes={"Calibration": {"bias": 1.0}}),
+    ],
+)
+def test_a_restart_that_waits_on_record_is_the_one_that_was_asked_for(asked):
+    assert Restart.from_json(asked.to_json()) == asked
+
+
+def test_a_restart_on_record_from_before_code_was_kept_runs_the_old_code():
+    content = Restart(tasks=(1,)).to_json()
+    del content["code"]
+    assert Restart.from_json(content) == Restart(tasks=(1,), code=CodeChoice.OLD)
+
+
+def test_an_instance_is_all_of_its_tasks_that_failed(database):
+    (reset,) = plan_restart(database, Restart(instance=1))
+    assert (reset.failed, reset.as_they_are) == ([1, 2, 3], [4])
+
+
+def test_a_task_that_did_not_fail_is_passed_over(database):
+    new = [instances.NewTask(position=3, node="flip", unit="[3]", plan={}, total=1)]
+    (fine,) = instances.create_tasks(database, 1, new, base_snapshot="A")
+    assert plan_restart(database, Restart(tasks=(fine,))) == []
+    assert passed_over(database, Restart(tasks=(fine,))) == []
+
+
+def test_a_kind_of_failure_that_nothing_has_is_refused(database):
+    with pytest.raises(RecordsError, match="no failure is of the kind 'f00'"):
+        plan_restart(database, Restart(fingerprint="f00"))
