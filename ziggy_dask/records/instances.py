@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from ziggy_dask.errors import RecordsError
 from ziggy_dask.records import clocks, journal
@@ -593,22 +593,22 @@ def complete_tasks(
     connection: Connection, snapshot: str, inputs: Mapping[int, Mapping[str, str]]
 ) -> None:
     """Mark tasks as complete that a snapshot published."""
-    changes = [
+    change = (
         update(TaskRow)
-        .where(TaskRow.id == number)
+        .where(TaskRow.id == bindparam("number"))
         .values(
             step=TaskStep.COMPLETE.value,
             is_error=False,
             is_halting=False,
             snapshot=snapshot,
-            inputs=dict(read),
+            inputs=bindparam("read"),
             finished=datetime.now(UTC),
             cause="",
             **clocks.stopped(TaskRow),
         )
-        for number, read in inputs.items()
-    ]
-    journal.change(connection, *changes)
+    )
+    rows = [{"number": number, "read": dict(read)} for number, read in inputs.items()]
+    journal.change_each(connection, change, rows)
 
 
 def _new_task(instance_number: int, new: NewTask) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, insert, select
 
+from ziggy_dask.records.database import pieces
 from ziggy_dask.records.tables import (
     EarlierSubtaskRow,
     JournalRow,
@@ -37,11 +38,17 @@ _KEPT = (
 
 
 def make(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Make tasks, and note that they are there; return their numbers in that order."""
+    """Make tasks of an instance, and note that they are there; return their numbers in order."""
     if not rows:
         return []
-    query = insert(TaskRow).returning(*_STANDING, sort_by_parameter_order=True)
-    return _note(connection, connection.execute(query, rows).all())
+    (instance,) = {row["instance_id"] for row in rows}
+    # SQLite returns numbers in order only if each row is a statement of its own.
+    before = connection.execute(select(func.max(TaskRow.id))).scalar() or 0
+    connection.execute(insert(TaskRow), rows)
+    made = select(*_STANDING).where(
+        TaskRow.id > before, TaskRow.instance_id == instance
+    )
+    return _note(connection, connection.execute(made.order_by(TaskRow.id)).all())
 
 
 def change(connection: Connection, *changes: Any) -> list[int]:
@@ -55,6 +62,31 @@ def change(connection: Connection, *changes: Any) -> list[int]:
         for row in connection.execute(one.returning(*_STANDING)).all()
     ]
     return _note(connection, rows)
+
+
+def change_each(
+    connection: Connection, change: Any, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Carry out one update for each of many tasks, and note how these stand.
+
+    The statement is prepared once for all of them; as many statements would take longer
+    to prepare than to carry out.
+
+    Parameters
+    ----------
+    connection
+        A connection that writes.
+    change
+        The update; its bound parameters have the names of what is in a row.
+    rows
+        What differs; the number of the task is called ``number``.
+    """
+    if not rows:
+        return
+    connection.execute(change, rows)
+    for some in pieces([row["number"] for row in rows]):
+        query = select(*_STANDING).where(TaskRow.id.in_(some)).order_by(TaskRow.id)
+        _note(connection, connection.execute(query).all())
 
 
 def keep(connection: Connection, *which: Any) -> None:

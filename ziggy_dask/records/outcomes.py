@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     String,
+    bindparam,
     case,
     cast,
     delete,
@@ -136,8 +137,7 @@ def record(
         return
     with database.writing() as connection:
         replaced = _drop_failures(connection, ended)
-        new = insert(PartRow).returning(PartRow.id, sort_by_parameter_order=True)
-        parts = connection.execute(new, _part_rows(connection, ended, how)).scalars()
+        parts = _make_parts(connection, _part_rows(connection, ended, how))
         _insert(connection, list(zip(parts, ended, strict=True)))
         _count(connection, ended, replaced)
 
@@ -552,6 +552,22 @@ def _part_rows(
     ]
 
 
+def _make_parts(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Make parts; return their keys in that order."""
+    # SQLite returns keys in order only if each row is a statement of its own. Of a task,
+    # nobody else makes parts.
+    before = connection.execute(select(func.max(PartRow.id))).scalar() or 0
+    connection.execute(insert(PartRow), rows)
+    made: dict[int, deque[int]] = defaultdict(deque)
+    for some in pieces({row["task_id"] for row in rows}):
+        query = select(PartRow.task_id, PartRow.id).where(
+            PartRow.id > before, PartRow.task_id.in_(some)
+        )
+        for task, key in connection.execute(query.order_by(PartRow.id)):
+            made[task].append(key)
+    return [made[row["task_id"]].popleft() for row in rows]
+
+
 def _drop_failures(connection: Connection, ended: _Ended) -> Counter[int]:
     """Remove recorded failures that are about to be replaced; count them by task."""
     failed = [
@@ -642,23 +658,31 @@ def _count(connection: Connection, ended: _Ended, replaced: Counter[int]) -> Non
         complete[task] += good
         failed[task] += len(some) - good
         workers[task] = f"{result.host}:{result.worker}"
-    early = [TaskStep.SUBMITTING.value, TaskStep.QUEUED.value]
-    changes = [
+    early, executing = (TaskStep.SUBMITTING, TaskStep.QUEUED), TaskStep.EXECUTING.value
+    change = (
         update(TaskRow)
-        .where(TaskRow.id == task)
+        .where(TaskRow.id == bindparam("number"))
         .values(
-            complete=TaskRow.complete + complete[task],
-            failed=TaskRow.failed + failed[task] - replaced[task],
-            worker=worker,
+            complete=TaskRow.complete + bindparam("good"),
+            failed=TaskRow.failed + bindparam("bad"),
+            worker=bindparam("by"),
             started=func.coalesce(TaskRow.started, datetime.now(UTC)),
             step=case(
-                (TaskRow.step.in_(early), TaskStep.EXECUTING.value),
+                *((TaskRow.step == step.value, executing) for step in early),
                 else_=TaskRow.step,
             ),
         )
+    )
+    rows = [
+        {
+            "number": task,
+            "good": complete[task],
+            "bad": failed[task] - replaced[task],
+            "by": worker,
+        }
         for task, worker in workers.items()
     ]
-    journal.change(connection, *changes)
+    journal.change_each(connection, change, rows)
 
 
 def _subtask_from_row(row: Any, items: TaskItems) -> SubtaskRecord:

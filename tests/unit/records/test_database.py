@@ -5,6 +5,7 @@ import sys
 import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -323,6 +324,53 @@ def test_as_many_tasks_as_there_are_move_and_end_at_once(database):
     assert {(one.step, one.complete) for one in ended} == {(TaskStep.COMPLETE, 1)}
     (part,) = outcomes.recorded_parts(database, tasks[1200]).values()
     assert part.change_sets == {}
+
+
+def statements_of(database, do) -> int:
+    """Return how many statements something sends to a database."""
+    sent = []
+
+    def note(_connection, _cursor, statement, *_):
+        sent.append(statement)
+
+    event.listen(database._engine, "before_cursor_execute", note)
+    try:
+        do()
+    finally:
+        event.remove(database._engine, "before_cursor_execute", note)
+    return len(sent)
+
+
+def test_no_step_of_tasks_takes_a_statement_for_each(database):
+    made = {}
+
+    def make(count):
+        made[count] = new_instance(database, **{f"n{n}": 1 for n in range(count)})[1]
+
+    make(1)  # registers the pipeline
+    assert statements_of(database, lambda: make(3)) == statements_of(
+        database, lambda: make(90)
+    )
+    few, many = made[3], made[90]
+    queued, waiting = TaskStep.QUEUED, [TaskStep.WAITING_TO_RUN]
+    steps = {
+        "queued": lambda some: instances.move_tasks(database, some, queued, waiting),
+        "recorded": lambda some: outcomes.record(
+            database, [(task, result(0)) for task in some]
+        ),
+        "storing": lambda some: instances.begin_storing(database, some),
+        "read": lambda some: outcomes.change_sets(database, some),
+        "published": lambda some: outcomes.publish(
+            database, "S", {task: {"a": "S"} for task in some}
+        ),
+    }
+    for name, step in steps.items():
+        counts = [statements_of(database, partial(step, some)) for some in (few, many)]
+        assert counts[0] == counts[1], name
+    ended = [instances.task(database, task) for task in many]
+    assert {(one.step, one.complete, one.snapshot) for one in ended} == {
+        (TaskStep.COMPLETE, 1, "S")
+    }
 
 
 def test_missing_things_are_named(database):
