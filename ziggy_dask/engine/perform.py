@@ -53,14 +53,20 @@ from ziggy_dask.records import InstanceState, TaskStep, instances, outcomes
 from ziggy_dask.records.attempts import growth
 from ziggy_dask.records.instances import TaskRecord
 from ziggy_dask.records.items import shown_items
-from ziggy_dask.workers import SubtaskState, load_work, merge_results, run_batch
+from ziggy_dask.workers import (
+    SubtaskState,
+    load_work,
+    merge_results,
+    run_alone,
+    run_batch,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _PACE = 2.0
 """Between two commits there is this many times what one takes, while other work goes on."""
-_CALLS = Calls(work=load_work, run=run_batch, merge=merge_results)
+_CALLS = Calls(work=load_work, run=run_batch, run_alone=run_alone, merge=merge_results)
 
 
 class Performer:

@@ -8,6 +8,7 @@ dashboard shows the pipeline by its own names.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +37,8 @@ class Calls:
     """Makes what the batches of a task have in common, from its pickled form."""
     run: Callable[..., Any]
     """Runs a batch: work, subtask numbers, results of upstream keys."""
+    run_alone: Callable[..., Any]
+    """The same for a task of a single batch: it gets the work in its pickled form."""
     merge: Callable[..., Any]
     """Merges results of one task."""
 
@@ -186,6 +189,7 @@ def dask_graph(
     layers: dict[tuple[str, str], dict[Hashable, task_spec.Task]] = {}
     annotations: dict[tuple[str, str], Mapping[str, Any]] = {}
     priorities: dict[Hashable, int] = {}
+    shared = _with_many(batches)
     for batch in batches:
         priorities[batch.key] = base_priority - batch.rank
         for key in batch.waits_for:
@@ -197,14 +201,17 @@ def dask_graph(
             waits = (task_spec.TaskRef(key) for key in batch.waits_for)
             rest[batch.key] = task_spec.Task(batch.key, calls.merge, *waits)
             continue
-        for index in batch.tasks:
+        for index in shared.intersection(batch.tasks):
             work = _work_key(token, index)
             rest[work] = task_spec.Task(work, calls.work, works[index])
             priorities[work] = base_priority
         said = annotations_of(batch)
         name = (batch.node, repr(sorted(said.items())))
         annotations[name] = said
-        layers.setdefault(name, {})[batch.key] = _batch_task(batch, token, calls)
+        (part,) = batch.parts
+        alone = None if part.task in shared else works[part.task]
+        task = _batch_task(batch, part, token, calls, alone)
+        layers.setdefault(name, {})[batch.key] = task
     # The keys themselves say what depends on what; layers here only carry annotations.
     ranks = {"priority": priorities.__getitem__}
     made = {
@@ -226,9 +233,23 @@ def _recorded_part(key: Key, recorded: Mapping[int, Recorded]) -> Any:
     return recorded.get(key[1], NOTHING_RECORDED).parts.get(key)
 
 
-def _batch_task(batch: Batch, token: str, calls: Calls) -> task_spec.Task:
+def _with_many(batches: Sequence[Batch]) -> set[int]:
+    """Return the tasks of which several batches share what they have in common."""
+    counts = Counter(index for batch in batches for index in batch.tasks)
+    return {index for index, count in counts.items() if count > 1}
+
+
+def _batch_task(
+    batch: Batch, part: Part, token: str, calls: Calls, alone: bytes | None
+) -> task_spec.Task:
+    """Return the Dask task of a batch.
+
+    A task of one batch has a single key, with all that it needs: schedulers and workers
+    spend a millisecond on each.
+    """
     waits = [task_spec.TaskRef(key) for key in batch.waits_for]
-    (part,) = batch.parts
+    if alone is not None:
+        return task_spec.Task(batch.key, calls.run_alone, alone, part.subtasks, *waits)
     reference = task_spec.TaskRef(_work_key(token, part.task))
     return task_spec.Task(batch.key, calls.run, reference, part.subtasks, *waits)
 

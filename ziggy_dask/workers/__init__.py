@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         bound_algorithm,
         load_work,
         models_of,
+        run_alone,
         run_batch,
     )
     from ziggy_dask.workers.directory import task_directories, tidy
@@ -53,6 +54,7 @@ _HOMES = {
     "bound_algorithm": "batch",
     "load_work": "batch",
     "models_of": "batch",
+    "run_alone": "batch",
     "run_batch": "batch",
     "task_directories": "directory",
     "tidy": "directory",
@@ -110,6 +112,7 @@ __all__ = [
     "open_lazily",
     "prepare_program",
     "remember",
+    "run_alone",
     "run_batch",
     "send_code",
     "surroundings",

@@ -118,6 +118,11 @@ def run_batch(work: Work, subtasks: Sequence[int], *results: Result) -> BatchRes
     return _result(work, outcomes, outputs.change_sets())
 
 
+def run_alone(pickled: bytes, subtasks: Sequence[int], *results: Result) -> BatchResult:
+    """Run the only batch of a task, given what `load_work` takes; see `run_batch`."""
+    return run_batch(load_work(pickled), subtasks, *results)
+
+
 def _run_all(
     work: Work, subtasks: Sequence[int], results: Sequence[Result]
 ) -> tuple[list[Outcome], Outputs]:
