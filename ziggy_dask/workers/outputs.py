@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -46,6 +46,7 @@ class Outputs:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._sessions: dict[str, icechunk.Session] = {}
+        self._allocated: dict[str, tuple[icechunk.Session, Layout | None]] = {}
         self._taken: dict[str, dict[str, int]] = {}
 
     def check(
@@ -199,11 +200,12 @@ class Outputs:
             self._write_array(sink, subtask, fitting)
             return
         if sink.kind is ProductKind.FILE:
-            session = self._session(sink, self._work.scaffold)
+            session = self._session(sink, lambda: pickle.loads(self._work.scaffold))
             for file in fitting:
                 write_file_item(session, sink.path, file, self._origin(subtask))
             return
-        session = self._session(sink, self._allocation(sink, None, 0)[0])
+        opened, _ = self._allocation(sink, None, 0)
+        session = opened()
         for name, item in fitting.items():
             write_dataset_item(session, sink.path, name, item, sink.storage)
 
@@ -219,23 +221,50 @@ class Outputs:
 
     def _write_array(self, sink: Sink, subtask: int, dataset: xr.Dataset) -> None:
         if self._work.labels is None:
-            session = self._session(sink, self._work.scaffold)
+            session = self._session(sink, lambda: pickle.loads(self._work.scaffold))
             write_whole(session, sink.path, dataset, sink.storage)
             return
         items = self._work.items(subtask)
-        allocation, layout = self._allocation(sink, dataset, items.stop - items.start)
+        opened, layout = self._allocation(sink, dataset, items.stop - items.start)
         assert layout is not None
-        write_slice(layout, self._session(sink, allocation), dataset, items.start)
+        write_slice(layout, opened(), dataset, items.start)
 
-    def _session(self, sink: Sink, fork: bytes) -> icechunk.Session:
+    def _session(
+        self, sink: Sink, fork: Callable[[], icechunk.Session]
+    ) -> icechunk.Session:
         if sink.path not in self._sessions:
-            self._sessions[sink.path] = pickle.loads(fork)
+            self._sessions[sink.path] = fork()
         return self._sessions[sink.path]
 
     def _allocation(
         self, sink: Sink, first: xr.Dataset | None, length: int
+    ) -> tuple[Callable[[], icechunk.Session], Layout | None]:
+        """Return what opens the fork in which a product is allocated, and its layout."""
+        if self._work.count == 1 and sink.allocation is None:
+            if sink.path not in self._allocated:
+                self._allocated[sink.path] = self._allocate_alone(sink, first, length)
+            own, layout = self._allocated[sink.path]
+            return lambda: self._session(sink, lambda: own), layout
+        fork, layout = self._shared_allocation(sink, first, length)
+        return lambda: self._session(sink, lambda: pickle.loads(fork)), layout
+
+    def _allocate_alone(
+        self, sink: Sink, first: xr.Dataset | None, length: int
+    ) -> tuple[icechunk.Session, Layout | None]:
+        """Allocate a product of which nobody else writes a part.
+
+        It is written in the very fork, since to open another one costs more than to
+        write a small product.
+        """
+        session = self._with_room(sink, first, length)
+        if sink.kind is not ProductKind.ARRAY:
+            return session, None
+        return session, read_layout(session, sink.path, sink.storage.dimension)
+
+    def _shared_allocation(
+        self, sink: Sink, first: xr.Dataset | None, length: int
     ) -> tuple[bytes, Layout | None]:
-        """Return the fork in which a product is allocated, and its layout."""
+        """Return the fork in which a product is allocated for all subtasks, its layout."""
         key = f"{self._work.token}:{sink.path}"
         if key not in _allocations:
             fork = sink.allocation or self._agreement(key, sink, first, length)
@@ -251,18 +280,22 @@ class Outputs:
     def _agreement(
         self, key: str, sink: Sink, first: xr.Dataset | None, length: int
     ) -> bytes:
-        alone = self._work.count == 1
-        fork = None if alone else agreed(key)
+        fork = agreed(key)
         if fork is not None:
             return fork
-        session = pickle.loads(self._work.scaffold)
+        return agree_on(key, pickle.dumps(self._with_room(sink, first, length)))
+
+    def _with_room(
+        self, sink: Sink, first: xr.Dataset | None, length: int
+    ) -> icechunk.Session:
+        """Return a fork in which a product is allocated."""
+        session: icechunk.Session = pickle.loads(self._work.scaffold)
         if first is None:
             create_group(session, sink.path)
         else:
             _check_first(sink, first, length)
             allocate(session, sink.path, first, sink.storage, self._work.labels)
-        offer: bytes = pickle.dumps(session)
-        return offer if alone else agree_on(key, offer)
+        return session
 
 
 def _item_names(fitting: Mapping[str, Any] | Sequence[FileItem]) -> list[str]:
