@@ -38,20 +38,23 @@ nodes:
 
 
 def store(cluster, count: int) -> None:
-    """Store an image per unit, all in one commit."""
+    """Store an image per unit, all in one commit, as an instance would."""
+    from ziggy_dask.datastore import Labels, allocate, read_layout, write_slice
+    from ziggy_dask.datastore.allocation import Storage
     from ziggy_dask.datastore.tree import ATTRIBUTE
 
     repository = cluster._site.repository
     writing = repository.writing()
     session = writing.newest().session
-    template = xr.Dataset(
-        {"pixels": (("item", "y", "x"), np.ones((1, 4, 5)))},
-        coords={"item": ["i0"]},
+    image = xr.Dataset(
+        {"pixels": (("item", "y", "x"), np.ones((1, 4, 5)))}, coords={"item": ["i0"]}
     )
+    storage = Storage(dimension="item", chunk=1, chunks=(), compression="zstd")
     root = zarr.open_group(session.store, mode="a")
     for number in range(count):
         path = f"u{number:06d}/in"
-        template.to_zarr(session.store, group=path, mode="w", consolidated=False)
+        allocate(session, path, image, storage, Labels.of(["i0"]))
+        write_slice(read_layout(session, path, "item"), session, image, 0)
         root[path].attrs[ATTRIBUTE] = {"kind": "array", "dimension": "item"}
     repository.finish_writing(writing, "Images", {})
 
