@@ -286,14 +286,14 @@ def test_a_read_by_date_never_falls_between_two_commits(mission):
         assert datastore.at(entry.written_at).snapshot in whole
     for step in steps:
         assert "night-1/raw" in datastore.at(step.written_at)
-        with pytest.raises(DatastoreError, match="is no publication"):
+        with pytest.raises(DatastoreError, match="is not a publication"):
             datastore.at(step.id)
     day = entries[0].written_at.date()
     assert datastore.at(day).snapshot == datastore.at(str(day)).snapshot
     assert datastore.at(day).snapshot == repository.tip()
     with pytest.raises(DatastoreError, match="nothing was published up to 1999"):
         datastore.at("1999-12-31")
-    with pytest.raises(DefinitionError, match="is no state of the datastore"):
+    with pytest.raises(DefinitionError, match="is not a state of the datastore"):
         datastore.at("2026-13-45")
 
 

@@ -41,7 +41,7 @@ _UNREADABLE = (
     *(ValueError, TypeError, AttributeError, SyntaxError),
     *(LookupError, ArithmeticError, RecursionError),
 )
-"""What readers raise at what is no answer."""
+"""What readers raise for what is not an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

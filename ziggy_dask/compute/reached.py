@@ -197,11 +197,11 @@ def _advice(reason: str, address: str) -> str:
     if "closed" in words or "reset" in words or "broken pipe" in words:
         if is_secured:
             return (
-                "it does not take the certificate of 'compute: security', or it is no "
-                "Dask scheduler"
+                "it does not take the certificate of 'compute: security', or it is not "
+                "a Dask scheduler"
             )
         return (
-            "it wants 'tls://' and 'security: {ca_file, certificate, key}', or it is no "
+            "it wants 'tls://' and 'security: {ca_file, certificate, key}', or it is not a "
             "Dask scheduler, but e.g. its dashboard"
         )
     return "start one, or fix 'compute: address' in the cluster file"

@@ -37,11 +37,11 @@ class Difference:
     differing: int = 0
     """How many of them differ; NaN equals NaN."""
     largest: float | None = None
-    """Largest absolute difference; None: they are no numbers."""
+    """Largest absolute difference; None: they are not numbers."""
     relative: float | None = None
-    """Largest difference in relation to the first value; None: no numbers, or first ones of 0."""
+    """Largest difference in relation to the first value; None: not numbers, or first ones of 0."""
     where: str = ""
-    """Where the largest difference is, or the first one of what is no number."""
+    """Where the largest difference is, or the first one of values that are not numbers."""
     note: str = ""
     """What differs besides values: items, shape, type, kind."""
 

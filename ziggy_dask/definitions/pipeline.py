@@ -244,7 +244,7 @@ class EventHandler:
     timezone: str = "UTC"
     """Time zone of the schedule, e.g. ``Europe/Berlin``."""
     is_enabled: bool = True
-    """Whether the supervisor heeds it, if no operator says otherwise."""
+    """Whether the supervisor follows it, unless an operator says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

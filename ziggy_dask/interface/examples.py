@@ -131,7 +131,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "event fire": (
         ("ziggy event fire downlink --label gazelle", "as if its files were there"),
     ),
-    "event enable": (("ziggy event enable downlink", "heed it again"),),
+    "event enable": (("ziggy event enable downlink", "follow it again"),),
     "event disable": (("ziggy event disable downlink", "pass over it for now"),),
     "failures": (("ziggy failures 2", "what failed, by cause"),),
     "restart": (

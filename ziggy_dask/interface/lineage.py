@@ -109,7 +109,7 @@ def which_depend(site: OpenCluster, used: str, name: str) -> list[Dependent]:
     Raises
     ------
     DefinitionError
-        If `used` is no kind of thing that products depend on.
+        If `used` is not a kind of thing that products depend on.
     """
     kind = member(Used, used, "what products depend on")
     number_at(site, None)

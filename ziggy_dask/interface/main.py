@@ -160,7 +160,7 @@ def _add_examples(name: str, command: click.Command) -> None:
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
     help="Colours: on a terminal (default), always or never. $NO_COLOR and "
-    "$FORCE_COLOR are heeded.",
+    "$FORCE_COLOR are respected.",
 )
 @click.pass_context
 def ziggy(ctx: click.Context, cluster_file: Path | None, color: str) -> None:

@@ -57,7 +57,7 @@ class Instance:
 
     @property
     def remarks(self) -> list[str]:
-        """What of its work should be known, though it is no failure; oldest first."""
+        """What should be known of its work although it is not a failure, oldest first."""
         found = [
             one
             for one in alerts.alerts(self._site.database, with_cleared=True)

@@ -276,7 +276,7 @@ class Records:
         handler
             Name of the handler.
         on
-            Whether the supervisor heeds it from now on.
+            Whether the supervisor follows it from now on.
         pipeline
             Its pipeline; needed if several have a handler of that name.
         """

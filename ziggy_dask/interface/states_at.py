@@ -68,8 +68,8 @@ def _meant(site: OpenCluster, when: When) -> str:
         return _at_time(site, parse(text))
     except ValueError:
         raise DefinitionError(
-            f"{when!r} is no state of the datastore; name an instance by its number, a tag, "
-            "a date or time such as 2026-11-30 or 2026-11-30T12:00, or a snapshot"
+            f"{when!r} is not a state of the datastore; name an instance by its number, a "
+            "tag, a date or time such as 2026-11-30 or 2026-11-30T12:00, or a snapshot"
         ) from None
 
 
@@ -92,7 +92,7 @@ def number_at(site: OpenCluster, when: When | None) -> int:
 
 
 def instance_of(when: When) -> int | None:
-    """Return the number of the instance that is meant; None: it is no instance."""
+    """Return the number of the instance that is meant; None: it is not an instance."""
     if isinstance(when, str) and _is_number(when.strip()):
         return int(when)
     return when if isinstance(when, int) else None
@@ -131,7 +131,7 @@ def _in_history(site: OpenCluster, snapshot: str, name: str) -> str:
         snapshot
     ):
         raise DatastoreError(
-            f"{name} is no publication of this datastore's history; "
+            f"{name} is not a publication of this datastore's history; "
             "ziggy datastore history lists them"
         )
     return snapshot

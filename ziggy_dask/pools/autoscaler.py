@@ -107,7 +107,7 @@ def opened_compute(
 
 
 class _Waiting:
-    """Tells once that the first worker is long in coming; heeds an interrupt meanwhile."""
+    """Tells once that the first worker is long in coming; can be interrupted meanwhile."""
 
     def __init__(self, site: OpenCluster, tell: Callable[[str], None]) -> None:
         self._site = site

@@ -51,7 +51,7 @@ class Intake:
     """What is known of how an environment takes jobs."""
 
     failures: int = 0
-    """Replies in a row that were no job."""
+    """Replies in a row that were not jobs."""
     unknown: int = 0
     """Those of them that no table knows."""
     retry_at: float = 0.0

@@ -96,7 +96,7 @@ def to_expire(
         kept |= _kept(path, versions, stored, rules_of(path), now, times)
     has_rules = any(rules_of(path) for path in stored.versions)
     made = {number for some in stored.versions.values() for number, _ in some}
-    if not has_rules:  # publications of nothing are no burden
+    if not has_rules:  # publications of nothing are not a burden
         kept |= times.keys() - made
     return [one for one in stored.publications if one.number not in kept]
 

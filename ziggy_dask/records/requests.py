@@ -39,7 +39,7 @@ class RequestState(Enum):
     WAITING = "waiting"
     """The supervisor has not come to it yet."""
     DONE = "done"
-    """It was heeded."""
+    """It was carried out."""
     REFUSED = "refused"
     """It made no sense; nothing was changed."""
 
@@ -98,7 +98,7 @@ def ask(database: Database, kind: RequestKind, content: Mapping[str, Any]) -> in
 
 @patiently
 def waiting(database: Database) -> list[RequestRecord]:
-    """Return the requests that nobody has heeded yet, oldest first."""
+    """Return the requests that nobody has carried out yet, oldest first."""
     query = (
         select(RequestRow.__table__)
         .where(RequestRow.state == RequestState.WAITING.value)

@@ -74,7 +74,7 @@ def checked_backup(file: Path) -> Iterator[tuple[Backup, Database]]:
             database = create_database(f"sqlite:///{staged}")
         except (
             *(OSError, sqlite3.Error, SQLAlchemyError, CommandError),
-            UnicodeDecodeError,  # SQLite names what is damaged, which may be no text
+            UnicodeDecodeError,  # SQLite names what is damaged, which may not be text
         ) as error:
             raise _Error(f"{file}: is not a backup, or is damaged: {error}") from error
         except ZiggyError as error:

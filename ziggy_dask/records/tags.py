@@ -36,7 +36,7 @@ class Tag:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a text can name a tag: it begins with a letter, and is no snapshot."""
+    """Tell whether a text can name a tag: it begins with a letter, and is not a snapshot."""
     is_snapshot = re.fullmatch(r"[0-9A-Z]{20}", name) is not None
     return _NAME.fullmatch(name) is not None and not is_snapshot
 

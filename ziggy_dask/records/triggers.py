@@ -90,7 +90,7 @@ class HandlerState:
     """Due times up to then are dealt with."""
 
     def is_on(self, as_defined: bool) -> bool:
-        """Tell whether the supervisor heeds the handler."""
+        """Tell whether the supervisor follows the handler."""
         wanted = as_defined if self.is_enabled is None else self.is_enabled
         return wanted and not self.fault
 

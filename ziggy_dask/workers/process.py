@@ -157,7 +157,7 @@ class _Output:
         data = os.read(self.out, _PIPE_BYTES)
         try:
             self._keep(data)
-        except OSError:  # the disk is full: go on without the log file
+        except OSError:  # the disk is full: continue without the log file
             self._room = 0
         sys.stdout.write(self._decode(data))
         return bool(data)

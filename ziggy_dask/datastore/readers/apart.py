@@ -2,7 +2,7 @@
 
 A file can end the process that reads it: libraries that read formats have faults, and a
 few bytes can stand for many gigabytes. Here such a file ends a process that does nothing
-else, and is refused by name. It is no cage: that process may do what its user may.
+else, and is refused by name. It is not a sandbox: that process may do what its user may.
 
 Small values come at once; others stay there until they are asked for.
 """

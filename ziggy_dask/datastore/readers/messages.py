@@ -85,7 +85,7 @@ class Description:
     name: str | None = None
     """Name of a tree."""
     nodes: Mapping[str, xr.Dataset] = field(default_factory=dict)
-    """What is small, by group; a Dataset that is no tree is ``/``."""
+    """What is small, by group; a Dataset that is not a tree is ``/``."""
     parts: Mapping[str, dict[Any, Part]] = field(default_factory=dict)
     """The rest."""
     warnings: Sequence[str] = ()

@@ -81,7 +81,7 @@ def open_regular(path: Path, directory: int | None = None) -> int:
 def open_inside(directory: Path, name: str) -> int:
     """Open a regular file below a directory; no link on the way is followed.
 
-    A further name of somebody else's file is no file of its own: who may not read a file
+    Another name of somebody else's file is not a file of its own: who may not read a file
     may still be able to give it a name (`link(2)`).
 
     Parameters

@@ -91,7 +91,7 @@ def fire(
 @_pipeline_option
 @click.pass_context
 def enable(ctx: click.Context, handler: str, pipeline: str | None) -> None:
-    """Let the supervisor heed HANDLER from now on."""
+    """Let the supervisor follow HANDLER from now on."""
     opened_records(ctx).switch(handler, on=True, pipeline=pipeline)
     click.echo(f"{handler} is on")
 

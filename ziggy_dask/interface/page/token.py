@@ -11,7 +11,7 @@ from pathlib import Path
 def page_token(home: Path) -> str:
     """Return the token of a cluster's page; it is made when there is none.
 
-    A file that others can read is replaced: what was in it is no secret any more.
+    A file that others can read is replaced: what was in it is no longer secret.
     """
     path = home / "page.token"
     if path.is_file():
