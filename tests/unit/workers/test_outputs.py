@@ -68,7 +68,7 @@ def test_what_would_have_one_name_is_refused(returned, words):
 
 def alone(tmp_path, kind, dimension="item"):
     """Return the work of a task of one subtask with one item, and its output."""
-    scaffold = create_repository(f"file://{tmp_path}/d").scaffold("s-1", ["u/out"])
+    scaffold = create_repository(str(tmp_path / "d")).scaffold("s-1", ["u/out"])
     out = sink("out", kind)
     storage = replace(out.storage, dimension=dimension)
     work = SimpleNamespace(
