@@ -41,6 +41,8 @@ _ENDING_S = 15.0
 """Time after which a process that was killed is given up, in seconds."""
 _RESTARTING_S = 30.0
 """Time after which a nanny without a process is given up, in seconds."""
+_TRIES = 3
+"""So often a nanny starts a worker whose process ends meanwhile."""
 _MOST_FAILED = 5
 """So many starts that fail in a row, while no worker is left, count as hopeless."""
 _PAUSE_S = 60.0
@@ -125,16 +127,16 @@ class LocalNanny(Nanny):
         return self
 
     async def instantiate(self) -> Status:
-        """Start a worker, at first or in place of one that ended."""
-        self.is_down, self._is_starting = False, True
+        """Start a worker, at first or in place of one that ended; again if that ends at once."""
+        self.is_down = False
         self._ends_of_start.clear()
-        try:
-            status = await super().instantiate()
-        except Exception as error:
-            self._note_failure(first_cause(error))
-            raise
-        finally:
-            self._is_starting = False
+        status = await self._start_once()
+        for _ in range(_TRIES - 1):
+            is_wanted = self.status in (Status.init, Status.starting, Status.running)
+            if status is Status.running or not (is_wanted and self._ends_of_start):
+                break
+            self.ends += _taken(self._ends_of_start)
+            status = await self._start_once()
         if status is Status.running:
             self.starts.append("")
             for code in _taken(self._ends_of_start):  # it had joined, and ended at once
@@ -142,6 +144,16 @@ class LocalNanny(Nanny):
         else:
             self._note_failure(f"a worker's process {self._how_start_ended()}")
         return status
+
+    async def _start_once(self) -> Status:
+        self._is_starting = True
+        try:
+            return await super().instantiate()
+        except Exception as error:
+            self._note_failure(first_cause(error))
+            raise
+        finally:
+            self._is_starting = False
 
     def _how_start_ended(self) -> str:
         codes = self._ends_of_start
@@ -268,16 +280,14 @@ class _Keeper:
         self._replace(nannies, now)
 
     def _note_starts(self, nannies: dict[object, LocalNanny], now: float) -> None:
-        """Count starts that failed in a row; tell of the first one, and when there is no hope."""
+        """Count starts that failed in a row; tell when there is no hope, or is again."""
         starts = [what for nanny in nannies.values() for what in _taken(nanny.starts)]
-        for what in starts:
-            if (
-                what and not self._failed
-            ):  # it may have joined, and ended of its first work
-                self._tell(f"{what}; it is replaced")
-            if not what and self._failed >= _MOST_FAILED:
+        if "" in starts:
+            if self._failed >= _MOST_FAILED:
                 self._cannot_start("")
-            self._failed = self._failed + 1 if what else 0
+            self._failed = 0
+            return
+        self._failed += len(starts)
         is_empty = all(nanny.pid is None for nanny in nannies.values())
         if starts and self._failed >= _MOST_FAILED and is_empty:
             self._next_try = now + _PAUSE_S
