@@ -26,6 +26,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ from ziggy_dask.datastore.change_sets import (
 )
 from ziggy_dask.datastore.digests import Digests, digests_of
 from ziggy_dask.datastore.durable import sync_file_system
+from ziggy_dask.datastore.history import BEFORE, PLACES, ancestry
 from ziggy_dask.datastore.joined import JoinedSession
 from ziggy_dask.datastore.owner import Owner, is_of_owner, owner_among
 from ziggy_dask.datastore.panics import panics_as_errors
@@ -56,7 +58,6 @@ from ziggy_dask.datastore.store_words import in_words
 from ziggy_dask.datastore.tree import (
     Places,
     place_at,
-    places_from_json,
     places_to_json,
     walk,
 )
@@ -67,13 +68,11 @@ from ziggy_dask.datastore.trees import (
     Parts,
     Placing,
     above,
-    parts_from_metadata,
     parts_to_metadata,
     place,
 )
 from ziggy_dask.datastore.writing import (
     STAGING,
-    STEP,
     Draft,
     Writing,
     has_branch,
@@ -90,10 +89,6 @@ MANIFESTS = "manifests"
 CHUNKS = "chunks"
 """Directory of the files that have the values."""
 
-PLACES = "places"
-"""Name under which the metadata of a commit say what is where it changed something."""
-BEFORE = "before"
-"""Name under which they have snapshot and root digest of the publication before."""
 _KEPT = "kept."
 """Begin of the names of branches that keep snapshots of which no other branch knows."""
 _TREE = "tree."
@@ -127,6 +122,7 @@ class Repository:
         """The manifests of the snapshots of the last publication."""
         self._shared: dict[str, icechunk.Session] = {}
         """Snapshots read last: a session of its own would read each from the disk again."""
+        self._sharing = Lock()
         self._placing: tuple[str, Placing | None] = ("", None)
         """Where products are as of the publication that was asked for last."""
         self._named = ""
@@ -166,7 +162,7 @@ class Repository:
             As of this publication.
         """
         trees = self.trees(at)
-        if len(trees) == 1:
+        if len(trees) == 1 or self.catalogue.expired(at):
             return Held(snapshot=at)
         near = self._near(path, at)
         inside = [one for one in near if not path or f"{one}/".startswith(f"{path}/")]
@@ -212,10 +208,11 @@ class Repository:
         )
 
     def _kept_session(self, snapshot: str) -> icechunk.Session:
-        session = self._shared.pop(snapshot, None) or self.reading_tree(snapshot)
-        self._shared[snapshot] = session
-        while len(self._shared) > _SESSIONS_KEPT:
-            self._shared.pop(next(iter(self._shared)), None)
+        with self._sharing:
+            session = self._shared.pop(snapshot, None) or self.reading_tree(snapshot)
+            self._shared[snapshot] = session
+            if len(self._shared) > _SESSIONS_KEPT:
+                del self._shared[next(iter(self._shared))]
         return session
 
     def _near(self, path: str, at: str) -> dict[str, int]:
@@ -334,58 +331,7 @@ class Repository:
         at
             Where to begin; None: the newest publication.
         """
-        first = self._first
-        entry: icechunk.SnapshotInfo | None
-        entry = self._repo.lookup_snapshot(at or self.tip())
-        while entry is not None:
-            metadata = dict(entry.metadata)
-            places = metadata.pop(PLACES, None if entry.parent_id else {})
-            before, root = metadata.pop(BEFORE, ("", ""))
-            parts = parts_from_metadata(metadata)
-            following = before or self._parent_of(entry)
-            if parts.is_whole:
-                following = before if self._leads_to_first(before) else first
-            elif entry.parent_id == first and parts.own.start != first:
-                # Icechunk makes the first snapshot the parent of what is left of a history
-                places = places if before == first else None
-                following = first
-            older = self._repo.lookup_snapshot(following) if following else None
-            if older is not None and PLACES not in entry.metadata:
-                # by a program that knows nothing of trees
-                own = parts_from_metadata(dict(older.metadata)).own
-                parts = Parts(own=replace(own, start=""))
-            yield Commit(
-                snapshot=entry.id,
-                time=entry.written_at,
-                message=entry.message,
-                metadata=metadata,
-                places=None if places is None else places_from_json(places),
-                before=(before, root),
-                parts=parts,
-            )
-            entry = older
-
-    def _leads_to_first(self, snapshot: str) -> bool:
-        """Tell whether all publications up to one are there."""
-        following: str | None = snapshot
-        try:
-            while following is not None and following != self._first:
-                entry = self._repo.lookup_snapshot(following)
-                before, _ = entry.metadata.get(BEFORE, ("", ""))
-                following = before or self._parent_of(entry)
-        except icechunk.IcechunkError:
-            return False
-        return following is not None
-
-    def _parent_of(self, entry: icechunk.SnapshotInfo) -> str | None:
-        """Return the publication that a snapshot was made from, passing over steps."""
-        parent = entry.parent_id
-        while parent is not None:
-            found = self._repo.lookup_snapshot(parent)
-            if found.message != STEP or found.metadata:
-                return str(found.id)
-            parent = found.parent_id
-        return None
+        return ancestry(self._repo, at or self.tip(), self._first)
 
     def digests(self, commit: Commit, before: str | None) -> Digests:
         """Return the digests of the snapshots and manifests that a publication added.
