@@ -49,6 +49,22 @@ def connected() -> Iterator[None]:
         raise lost(f"has not answered for {LIMIT_S:.0f} s") from error
 
 
+@contextmanager
+def asking() -> Iterator[None]:
+    """Ask the scheduler; if it refuses or does not answer, say that.
+
+    Raises
+    ------
+    ComputeLostError
+        If it does.
+    """
+    try:
+        with connected():
+            yield
+    except OSError as error:  # what Dask raises when nobody takes a new connection
+        raise lost() from error
+
+
 def answer(client: Client, ask: Callable[..., Any], *given: Any, **named: Any) -> Any:
     """Return what a coroutine of a client returns, if that comes within `LIMIT_S`.
 
@@ -57,10 +73,8 @@ def answer(client: Client, ask: Callable[..., Any], *given: Any, **named: Any) -
     ComputeLostError
         If it does not.
     """
-    try:
+    with asking():
         return client.sync(ask, *given, callback_timeout=LIMIT_S, **named)
-    except TimeoutError as error:
-        raise lost(f"has not answered for {LIMIT_S:.0f} s") from error
 
 
 def on_scheduler(
@@ -156,11 +170,12 @@ def tell_workers(register: Callable[[], None]) -> None:
         except Exception as error:  # noqa: BLE001 -- raised below, in the thread that asks
             failed.append(error)
 
-    asking = threading.Thread(target=run, name="ziggy-plugins", daemon=True)
-    asking.start()
-    asking.join(GATHER_S)
+    registering = threading.Thread(target=run, name="ziggy-plugins", daemon=True)
+    registering.start()
+    registering.join(GATHER_S)
     if failed:
-        raise failed[0]
+        with asking():
+            raise failed[0]
 
 
 def forget_topic(client: Client, topic: str) -> None:

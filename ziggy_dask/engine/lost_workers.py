@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ziggy_dask.compute.placing import job_name
 from ziggy_dask.definitions import JobCause, JobStatus
+from ziggy_dask.engine.connection import asking
 from ziggy_dask.records.jobs import JobRecord
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState, last_words_of
 
@@ -44,13 +45,14 @@ def with_last_words(
     client: Client,
     ended: Mapping[Key, Ended],
     token_of: Callable[[int], str],
-    spared: set[tuple[int, int]],
+    spared: dict[tuple[int, int], int],
     job_of: Callable[[str], JobRecord | None],
 ) -> dict[Key, Ended]:
     """Return how batches ended, of which those that were lost with their workers say why.
 
     Dask blames whatever a dying worker was about to run. What did not run then, by the
-    last words of the worker, is let run once more.
+    last words of the worker, is let run once more; and again, if more workers died of
+    others since.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def with_last_words(
     token_of
         Returns the token of a task's work, by its index.
     spared
-        Task and number of subtasks that were let run once more; is added to.
+        How many workers had died of others when a subtask, by task and number, was let
+        run once more; is added to.
     job_of
         Returns the record of the job of a worker; None: it is of none.
     """
@@ -85,22 +88,24 @@ def _explained(
     client: Client,
     result: BatchResult,
     token_of: Callable[[int], str],
-    spared: set[tuple[int, int]],
+    spared: dict[tuple[int, int], int],
     until: float,
 ) -> BatchResult:
     if not any(one.cause in _LOST for one in result.outcomes):
         return result
     token = token_of(result.index)
     about = {f"{token} {one.subtask}": one.subtask for one in result.outcomes}
-    words = last_words_of(client, list(about), token, until)
+    with asking():
+        words = last_words_of(client, list(about), token, until)
     known = {about[text]: said for text, said in words.items() if text in about}
     if known:
         outcomes = [_told(one, known) for one in result.outcomes]
         return replace(result, outcomes=tuple(outcomes))
     pairs = {(result.index, one.subtask) for one in result.outcomes}
-    if not words or pairs <= spared:
+    deaths = sum(one.times for one in words.values())
+    if all(spared.get(pair, 0) >= deaths for pair in pairs):
         return result
-    spared |= pairs
+    spared.update(dict.fromkeys(pairs, deaths))
     blocked = SubtaskState.BLOCKED
     outcomes = [replace(one, state=blocked) for one in result.outcomes]
     return replace(result, outcomes=tuple(outcomes))

@@ -16,7 +16,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ziggy_dask.engine.actions import EndInstance, Leave, Retry, StopCause
-from ziggy_dask.engine.connection import LIMIT_S, connected, forget_topic, tell_workers
+from ziggy_dask.engine.connection import (
+    LIMIT_S,
+    asking,
+    connected,
+    forget_topic,
+    tell_workers,
+)
 from ziggy_dask.engine.context import InstanceContext, make_scaffold
 from ziggy_dask.engine.decide import Asked, NodeRules, Rules, decide
 from ziggy_dask.engine.events import Listener
@@ -109,7 +115,7 @@ class InstanceRun:
         self._begun: deque[Key] = deque()
         self._asked = Asked()
         self._asked_at = 0.0
-        self._spared: set[tuple[int, int]] = set()
+        self._spared: dict[tuple[int, int], int] = {}
 
     def run(self) -> EndInstance | Retry | Leave:
         """Work until the core says that it is over, and return what it says.
@@ -176,7 +182,8 @@ class InstanceRun:
             self._job_of,
         )
         results = [one.result for one in ended.values() if one.result]
-        remember(self._client, self._in_flight.needed(ended), LIMIT_S)
+        with asking():
+            remember(self._client, self._in_flight.needed(ended), LIMIT_S)
         self._record_begun()
         self._record(results)
         for key, one in ended.items():

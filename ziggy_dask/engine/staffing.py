@@ -16,6 +16,7 @@ from ziggy_dask.compute.placing import CLAIM
 from ziggy_dask.engine.alerts import alert, cleared
 from ziggy_dask.engine.connection import on_scheduler
 from ziggy_dask.engine.open_cluster import HERE, OpenCluster
+from ziggy_dask.errors import ComputeLostError
 from ziggy_dask.records.alerts import Severity
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _watch(site: OpenCluster, client: Client, ended: threading.Event) -> None:
             now = time.monotonic()
             since = (since or now) if count else None
             _note(site, count, workers, now - since if since is not None else 0.0)
+        except ComputeLostError:  # whoever works there sees it, too, and says so
+            since = None
         except Exception:
             if ended.is_set():
                 return

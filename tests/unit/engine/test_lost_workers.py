@@ -13,6 +13,7 @@ from ziggy_dask.engine.in_flight import Ended
 from ziggy_dask.engine.lost_workers import with_last_words
 from ziggy_dask.records.jobs import JobRecord
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
+from ziggy_dask.workers.last_words import LastWords
 
 JOB = JobRecord(
     id=1,
@@ -53,7 +54,7 @@ def told(monkeypatch, one: Ended, records) -> BatchResult:
     """Return what is made of a loss of which no nanny has told anything."""
     monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: {})
     monkeypatch.setattr(lost_workers, "_LOOK_S", 0.0)
-    found = with_last_words(None, {"k": one}, str, set(), lambda name: next(records))
+    found = with_last_words(None, {"k": one}, str, {}, lambda name: next(records))
     (ended,) = found.values()
     assert ended.result is not None
     return ended.result
@@ -94,3 +95,24 @@ def test_nothing_is_said_of_jobs_that_nobody_knows_or_that_do_not_end(monkeypatc
         one = lost(worker, SubtaskState.FAILED)
         (failed,) = told(monkeypatch, one, iter(records)).outcomes
         assert (failed.cause, failed.message) == (Cause.WORKER_LOST, "its worker died")
+
+
+def test_what_did_not_run_is_let_run_as_long_as_workers_die_of_others(monkeypatch):
+    died = LastWords(exit_code=-9, output="", times=1)
+    words = {"0 7": died}
+    monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: words)
+    spared: dict[tuple[int, int], int] = {}
+
+    def state() -> SubtaskState:
+        one = lost("", SubtaskState.FAILED)
+        ended = with_last_words(None, {"k": one}, str, spared, lambda name: None)
+        (outcome,) = ended["k"].result.outcomes
+        return outcome.state
+
+    assert state() is SubtaskState.BLOCKED  # to be let run
+    assert state() is SubtaskState.FAILED
+    words["0 7"] = replace(died, times=2)
+    assert state() is SubtaskState.BLOCKED
+    words["0 8"] = died
+    assert state() is SubtaskState.BLOCKED
+    assert state() is SubtaskState.FAILED
