@@ -33,6 +33,10 @@ from ziggy_dask.records.tables import (
     VersionRow,
 )
 
+_AT_FIRST = 32
+"""So many publications are read first, since most callers need a few; then more and more."""
+_AT_MOST = 4096
+"""So many are read at a time."""
 _GONE = Place()
 """What is left of a product that was removed."""
 
@@ -78,9 +82,13 @@ class RecordedCatalogue:
     ) -> Iterator[Commit]:
         """Yield publications up to a number, newest first."""
         first = number_of(self.database, since) if since is not None else None
-        yield from publications(
-            self.database, after=first or 0, upto=upto, instance=instance
-        )
+        last, count = first or 0, _AT_FIRST
+        while upto > last:
+            after = max(last, upto - count)
+            yield from publications(
+                self.database, after=after, upto=upto, instance=instance
+            )
+            upto, count = after, min(2 * count, _AT_MOST)
 
     def products(self, upto: int, prefix: str) -> dict[str, int]:
         """Return the trees of products as of a publication, by path."""
