@@ -117,10 +117,22 @@ def test_every_command_has_a_manual_page_that_man_shows(tmp_path):
     assert "SEE ALSO" in text
 
 
-@pytest.mark.parametrize("page", ["security.md", "faults.md"])
+@pytest.mark.parametrize("page", ["security.md", "faults.md", "batch_systems.md"])
 def test_every_test_that_a_page_names_is_there(page):
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (DOCS / page).read_text())
     assert len(named) >= 25
     for file, name in named:
         text = (ROOT / file).read_text()
         assert not name or f"def {name}(" in text, (file, name)
+
+
+def test_every_module_that_the_architecture_names_is_there():
+    named = re.findall(
+        r"`([a-z_/]+\.py)(?:: (\w+))?`", (DOCS / "architecture.md").read_text()
+    )
+    ours = [(name, what) for name, what in named if not name.startswith("benchmarks/")]
+    assert len(ours) > 20
+    for name, what in ours:
+        path = ROOT / (name if name.startswith("tests/") else f"ziggy_dask/{name}")
+        assert path.is_file(), name
+        assert not what or f"def {what}(" in path.read_text(), f"{name}: {what}"
