@@ -98,6 +98,15 @@ def test_a_task_waits_to_be_published_when_its_last_batch_has_ended(two_units):
     assert two_units.to_publish == []
 
 
+def test_that_subtasks_were_lost_together_is_not_forgotten(two_units):
+    two_units.recorded(0, failed=[0])
+    assert not two_units[0].lost_together
+    two_units.recorded(0, failed=[1], lost_together=True)
+    two_units.recorded(0, failed=[2])
+    assert two_units[0].lost_together
+    assert not two_units[1].lost_together
+
+
 def test_a_task_that_is_planned_anew_has_done_nothing(two_units):
     one = batch(0, 0)
     two_units.laid_out([0], [one])
