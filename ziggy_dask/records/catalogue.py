@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from ziggy_dask.datastore import Commit, Place, Places, Repository, walk
 from ziggy_dask.datastore.digests import Digests, root_of
@@ -217,23 +217,30 @@ def products_at(database: Database, number: int, prefix: str = "") -> dict[str, 
         .where(VersionRow.publication <= number)
         .group_by(VersionRow.path)
     )
-    if prefix:
-        # a range, which an index serves; "0" is what follows "/"
-        is_below = (VersionRow.path > f"{prefix}/") & (VersionRow.path < f"{prefix}0")
-        is_above = VersionRow.path.in_([prefix, *above(prefix)])
-        newest = newest.where(is_above | is_below)
-    last = newest.subquery()
-    query = (
-        select(VersionRow.path, VersionRow.tree)
-        .join(
-            last,
-            (last.c.path == VersionRow.path)
-            & (last.c.publication == VersionRow.publication),
-        )
-        .where(VersionRow.kind != "")
-    )
     with database.reading() as connection:
+        if prefix:
+            is_above = VersionRow.path.in_([prefix, *above(prefix)])
+            newest = newest.where(is_above | _is_below(connection, prefix))
+        last = newest.subquery()
+        query = (
+            select(VersionRow.path, VersionRow.tree)
+            .join(
+                last,
+                (last.c.path == VersionRow.path)
+                & (last.c.publication == VersionRow.publication),
+            )
+            .where(VersionRow.kind != "")
+        )
         return {row.path: row.tree for row in connection.execute(query)}
+
+
+def _is_below(connection: Connection, prefix: str) -> ColumnElement[bool]:
+    """Return the condition that a version is of a product below a path."""
+    if connection.dialect.name == "sqlite":
+        # a range, which its index serves; "0" is what follows "/"
+        return (VersionRow.path > f"{prefix}/") & (VersionRow.path < f"{prefix}0")
+    # other databases sort text as people do
+    return VersionRow.path.startswith(f"{prefix}/", autoescape=True)
 
 
 @patiently
