@@ -1,5 +1,7 @@
 """Which tasks a restart takes, and which it leaves out with a reason."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.conftest import new_instance
@@ -11,6 +13,7 @@ from ziggy_dask.engine.restart import (
     plan_restart,
 )
 from ziggy_dask.errors import DefinitionError, RecordsError
+from ziggy_dask.planning import Feed, Span, TaskPlan, Unit, task_to_json
 from ziggy_dask.records import create_database, instances, outcomes
 from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
 
@@ -73,7 +76,9 @@ def test_a_mode_that_fits_none_is_refused(database, mode, task, reason):
 
 
 def test_what_nobody_asks_for_does_not_happen(database):
-    (reset,) = plan_restart(database, Restart(tasks=(1,)))
+    asked = Restart(tasks=(1,))
+    assert asked.code is CodeChoice.OLD
+    (reset,) = plan_restart(database, asked)
     assert not reset.is_automatic
     assert reset.code is None
     assert (reset.fingerprint, reset.plans) == ("", {})
@@ -118,3 +123,37 @@ def test_a_task_that_did_not_fail_is_passed_over(database):
 def test_a_kind_of_failure_that_nothing_has_is_refused(database):
     with pytest.raises(RecordsError, match="no failure is of the kind 'f00'"):
         plan_restart(database, Restart(fingerprint="f00"))
+
+
+def new_task(database, position, plan=None, total=1):
+    content = {} if plan is None else task_to_json(plan)
+    new = instances.NewTask(
+        position=position, node="flip", unit="[x]", plan=content, total=total
+    )
+    return instances.create_tasks(database, 1, [new], base_snapshot="A")[0]
+
+
+def test_a_task_whose_subtasks_are_not_known_yet_can_be_resubmitted(database):
+    number = new_task(database, 5, total=0)
+    instances.fail_task(database, number, None, "its input can't be read")
+    asked = Restart(tasks=(number,), mode=RestartMode.RESUBMIT)
+    (reset,) = plan_restart(database, asked)
+    assert reset.failed == [number]
+
+
+@pytest.mark.parametrize("has_run", [True, False])
+def test_what_read_the_old_product_is_made_again(database, has_run):
+    unit = Unit(name="[x]", values=())
+    first = TaskPlan(
+        index=5, node="flip", unit=unit, feeds=(), targets=(), labels=None, chunk=1
+    )
+    feed = Feed(data_type="a", path="a", span=Span.WHOLE, labels=None, task=5)
+    maker = new_task(database, 5, first)
+    reader = new_task(database, 6, replace(first, index=6, feeds=(feed,)))
+    instances.fail_task(database, maker, None, "it failed")
+    if has_run:
+        some = (Outcome(subtask=0, state=SubtaskState.COMPLETE),)
+        outcomes.record(database, [(reader, BatchResult(index=6, outcomes=some))])
+    asked = Restart(tasks=(maker,), mode=RestartMode.FROM_BEGINNING)
+    (reset,) = plan_restart(database, asked)
+    assert reset.afresh == ([maker, reader] if has_run else [maker])
