@@ -63,6 +63,7 @@ from ziggy_dask.datastore.tree import (
 )
 from ziggy_dask.datastore.trees import (
     NODES,
+    AllHeld,
     Held,
     Part,
     Parts,
@@ -93,6 +94,8 @@ _KEPT = "kept."
 """Begin of the names of branches that keep snapshots of which no other branch knows."""
 _TREE = "tree."
 """Begin of the names of branches that name the newest snapshots of trees, but that of `main`."""
+_ASKED_OFTEN = 16
+"""Who asks so often for products as of a publication has all of them looked up at once."""
 _SESSIONS_KEPT = 16
 """So many snapshots that were read last are kept open."""
 MEMORY = "memory"
@@ -125,6 +128,8 @@ class Repository:
         self._sharing = Lock()
         self._placing: tuple[str, Placing | None] = ("", None)
         """Where products are as of the publication that was asked for last."""
+        self._asked: tuple[str, int, AllHeld | None] = ("", 0, None)
+        """How often was asked for products as of a publication; if often, all of them."""
         self._named = ""
         """The publication of which branches are known to name the trees."""
 
@@ -217,20 +222,25 @@ class Repository:
 
     def _near(self, path: str, at: str) -> dict[str, int]:
         """Return the trees of the products at a path, above and below it; empty: of all."""
-        found = self._placing_at(at)
+        known, asked, every = self._asked
+        if known != at:
+            asked, every = 0, None
+        if every is None:
+            found = self._placing_at(at)
+            is_often = path and asked >= _ASKED_OFTEN
+            held = self._products(found, "" if is_often else path)
+            every = AllHeld(held, sorted(held))
+            self._asked = at, asked + 1, every if is_often else None
+        return every.near(path)
+
+    def _products(self, found: Placing, path: str) -> dict[str, int]:
+        """Return the trees of the products near a path, and maybe of others."""
         if found.number is None:
-            held = found.held
-        else:
-            products = self.catalogue.products(found.number, path)
-            for commit in found.later:
-                place(products, commit.places or {}, commit.parts)
-            held = products
-        outer = {path, *above(path)}
-        return {
-            one: tree
-            for one, tree in held.items()
-            if not path or one in outer or one.startswith(f"{path}/")
-        }
+            return dict(found.held)
+        held = self.catalogue.products(found.number, path)
+        for commit in found.later:
+            place(held, commit.places or {}, commit.parts)
+        return held
 
     def _placing_at(self, at: str) -> Placing:
         """Return where products are as of a publication."""
@@ -555,7 +565,7 @@ class Repository:
     def go_forward(self, snapshot: str) -> None:
         """Make a snapshot the newest one that was, before `go_back`."""
         self._repo.reset_branch(MAIN, snapshot)
-        self._placing = "", None
+        self._forget()
         self._name_trees(snapshot)
 
     def go_back(self, snapshot: str, keep_as: str) -> None:
@@ -583,8 +593,13 @@ class Repository:
         for one in self.trees(self.tip()).values():
             set_branch(self._repo, f"{_KEPT}{one}", one)
         self._repo.reset_branch(MAIN, snapshot)
-        self._placing = "", None
+        self._forget()
         self._name_trees(snapshot)
+
+    def _forget(self) -> None:
+        """Forget where products are: publications may get the numbers of others."""
+        self._placing = "", None
+        self._asked = "", 0, None
 
     def publish(
         self,

@@ -12,7 +12,8 @@ which tree. So one snapshot, that of a publication, stands for all trees as of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,25 @@ def home_of(path: str, held: Mapping[str, int]) -> int | None:
         if one in held:
             return held[one]
     return next((held[one] for one in sorted(below(path, held))), None)
+
+
+@dataclass(frozen=True, slots=True)
+class AllHeld:
+    """Trees of all products, of which those near a path are found at once."""
+
+    held: Mapping[str, int]
+    """By path."""
+    order: Sequence[str]
+    """The paths in order."""
+
+    def near(self, path: str) -> dict[str, int]:
+        """Return those at a path, above and below it; empty: all."""
+        if not path:
+            return dict(self.held)
+        begin = bisect_left(self.order, f"{path}/")
+        end = bisect_left(self.order, f"{path}0")  # "0" is what follows "/"
+        paths = (*above(path), path, *self.order[begin:end])
+        return {one: self.held[one] for one in paths if one in self.held}
 
 
 def below(path: str, paths: Iterable[str]) -> list[str]:
