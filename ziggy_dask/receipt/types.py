@@ -11,6 +11,8 @@ import xarray as xr
 Dtype = np.dtype[Any]
 _EXACT_BITS = {2: 11, 4: 24, 8: 53}
 """Bits of a whole number that a float of so many bytes holds exactly."""
+_TEXT, _BYTES = frozenset("UT"), frozenset("S")
+"""Kinds of types that may be of any width; each item keeps its own."""
 
 
 def common_types(
@@ -69,7 +71,8 @@ def holds(wanted: Dtype, dtype: Dtype) -> bool:
     >>> holds(np.dtype("f8"), np.dtype("i4")), holds(np.dtype("f8"), np.dtype("i8"))
     (True, False)
     """
-    if wanted == dtype or {wanted.kind, dtype.kind} <= set("UT"):
+    kinds = {wanted.kind, dtype.kind}
+    if wanted == dtype or kinds <= _TEXT or kinds <= _BYTES:
         return True
     if wanted.kind == "M" and dtype.kind == "M":
         return True  # whether times are in reach is seen when they are converted
@@ -92,7 +95,7 @@ def converted(dataset: xr.Dataset, types: Mapping[Hashable, Dtype]) -> xr.Datase
     changed = {}
     for name, dtype in types.items():
         variable = dataset.variables.get(name)
-        if variable is None or variable.dtype == dtype or dtype.kind in "UT":
+        if variable is None or variable.dtype == dtype or dtype.kind in "UTS":
             continue
         changed[name] = variable.astype(dtype)
         if dtype.kind == "M":
@@ -109,7 +112,7 @@ def _same_times(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
 def _common(dtypes: set[Dtype]) -> Dtype | None:
     """Return the smallest type that holds all values of all of these; None: none does."""
     kinds = {dtype.kind for dtype in dtypes}
-    if len(dtypes) == 1 or kinds <= set("UT"):
+    if len(dtypes) == 1 or kinds <= _TEXT or kinds <= _BYTES:
         return next(iter(dtypes))
     if not (kinds <= set("iufc") or kinds == {"M"}):
         return None

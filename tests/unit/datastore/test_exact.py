@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
+from collections import Counter
 from dataclasses import replace
 
 import cftime
@@ -305,6 +306,16 @@ def repository():
 
 
 @pytest.fixture(scope="module")
+def kept():
+    """Count what is kept and what is refused; where all is refused, nothing else can fail."""
+    counts: Counter[tuple[bool, bool]] = Counter()
+    yield counts
+    for is_series in (False, True):
+        tried = counts[is_series, False] + counts[is_series, True]
+        assert tried < 20 or counts[is_series, True] > tried / 10, counts
+
+
+@pytest.fixture(scope="module")
 def scaffold(repository):
     return repository.scaffold("way", whole_way.PATHS)
 
@@ -396,17 +407,17 @@ def series(draw):
 @searched(0.2)
 @given(going=ways())
 def test_what_goes_the_whole_way_arrives_as_it_was(
-    repository, scaffold, folder, client, going
+    repository, scaffold, folder, client, kept, going
 ):
-    assert faults(repository, scaffold, folder, client, *going) == []
+    assert faults(repository, scaffold, folder, client, *going, counts=kept) == []
 
 
 @searched(0.05)
 @given(going=ways(("cut",), all_series=True))
 def test_a_series_of_files_goes_the_whole_way(
-    repository, scaffold, folder, client, going
+    repository, scaffold, folder, client, kept, going
 ):
-    assert faults(repository, scaffold, folder, client, *going) == []
+    assert faults(repository, scaffold, folder, client, *going, counts=kept) == []
 
 
 def plainly(**fields):
@@ -482,6 +493,22 @@ def test_text_of_pandas_is_refused_by_name_and_not_made_objects(
     assert "variable 'v' is of pandas' type string" in went.refused[""]
 
 
+@pytest.mark.parametrize("kind", ["U", "S"])
+@pytest.mark.parametrize("is_delivered", [False, True])
+def test_text_of_any_width_is_kept_whichever_item_came_first(
+    repository, scaffold, folder, client, kind, is_delivered
+):
+    texts = {"a": "short", "b": "longer than short", "c": ""}
+    items = {
+        name: xr.Dataset({"v": ("item", np.array([text], kind))})
+        for name, text in texts.items()
+    }
+    way = plainly(dimension="item", is_delivered=is_delivered)
+    assert faults(repository, scaffold, folder, client, way, items) == []
+    went = whole_way.go(repository, scaffold, items, way, folder, client)
+    assert not went.refused
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -531,9 +558,11 @@ def test_each_fault_of_a_tree_is_named_with_its_group(
     assert "item 'a', group '/left' can't be stored: variable 'v'" in went.refused["a"]
 
 
-def faults(repository, scaffold, folder, client, way, items, files=None):
+def faults(repository, scaffold, folder, client, way, items, files=None, counts=None):
     """Return what is wrong with what came of the items of a product."""
     went = whole_way.go(repository, scaffold, items, way, folder, client, files)
+    if counts is not None:
+        counts[way.is_series, bool(went.stored)] += 1
     named = {name for piece in items.values() for name in parts(piece)}
     named |= {repr(way.dimension), repr(next(iter(items))), "array without items"}
     wrong = [
@@ -614,6 +643,8 @@ def products(draw, chunk=None):
     count = draw(st.integers(1, 3))
     chunk = chunk or draw(st.integers(1, 2))
     sliced = {name for name in first.data_vars if draw(st.booleans())}
+    if not sliced and draw(st.integers(0, 7)):
+        sliced = {next(iter(first.data_vars))}
     of_pandas = {
         name: draw(extensions(chunk))
         for name in sorted(sliced)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 import zarr
@@ -415,10 +416,28 @@ def _look_at(view: Datastore, way: Way, lacking: list[str]) -> None:
                 f"{name!r} of {label!r} is {item.values!r}"
             )
         if array.dtype.kind in "iufb" and array.ndim > 1:
-            for place, label in enumerate(product.items):
+            for label in product.items:
                 seen = product.chosen(str(name), label).load()
-                assert seen[way.dimension].item() == label, (seen, label)
-                assert place >= 0
+                assert str(seen[way.dimension].item()) == label, (seen, label)
+        if array.dtype.kind in "iuf" and array.ndim in (2, 3):
+            for label in product.items:
+                place = [str(one) for one in content[way.dimension].values].index(label)
+                item = array.isel({way.dimension: place}).load()
+                _require_drawn(product, label, item)
+            return
+
+
+def _require_drawn(product: z.StoredProduct, label: str, item: xr.DataArray) -> None:
+    """Draw an item, if nothing but its own values decides what that looks like."""
+    if not item.size or {*item.dims} & {*item.coords} or not np.isfinite(item).all():
+        return
+    axes = product.plot(str(item.name), item=label)
+    artists = [*axes.images, *axes.collections, *axes.lines]
+    drawn = artists[0].get_ydata() if item.ndim == 1 else artists[0].get_array()
+    title = axes.get_title()
+    plt.close(axes.figure)
+    assert title.endswith(f", {label}"), title
+    assert np.array_equal(np.sort(np.ravel(drawn)), np.sort(np.ravel(item))), label
 
 
 def _opened(repository: Repository, way: Way, kept: list[str]) -> dict[str, Any]:
