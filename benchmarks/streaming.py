@@ -28,6 +28,7 @@ import dask.array as da
 import psutil
 import xarray as xr
 
+from ziggy_dask import Instance
 from ziggy_dask.interface.cluster import Cluster, create_cluster
 
 MIB = 2**20
@@ -37,15 +38,13 @@ placeholders: {set: "set-[0-9]"}
 data_types:
   file-in: {location: "{set}/file", kind: file, files: '(.+)[.]raw', reader: bytes}
   file-out: {location: "{set}/file-out", kind: file, files: '(.+)[.]copy'}
-  netcdf-in: {location: "{set}/netcdf", kind: collection, files: '(.+)[.]nc', reader: netcdf}
-  netcdf-out: {location: "{set}/netcdf-out", kind: collection, files: '(.+)[.]nc4', reader: netcdf}
-  zarr-in:
-    {location: "{set}/zarr", kind: collection,
-     files: '(.+)[.]zarr', reader: zarr, file_format: zarr}
-  zarr-out: {location: "{set}/zarr-out", kind: collection, files: '(.+)[.]zarr2', reader: zarr}
+  netcdf-in: {location: "{set}/netcdf", files: '.+[.]nc', reader: netcdf}
+  netcdf-out: {location: "{set}/netcdf-out", files: '.+[.]nc4', reader: netcdf}
+  zarr-in: {location: "{set}/zarr", files: '.+[.]zarr', reader: zarr, file_format: zarr}
+  zarr-out: {location: "{set}/zarr-out", files: '.+[.]zarr2', reader: zarr}
   file-passed: {location: "{set}/file-passed", kind: file}
-  netcdf-passed: {location: "{set}/netcdf-passed", kind: collection}
-  zarr-passed: {location: "{set}/zarr-passed", kind: collection}
+  netcdf-passed: {location: "{set}/netcdf-passed"}
+  zarr-passed: {location: "{set}/zarr-passed"}
 nodes:
   receipt: {step: data-receipt}
   file: {program: copy-file, inputs: [file-in], outputs: [file-out]}
@@ -53,11 +52,9 @@ nodes:
   zarr: {program: copy-zarr, inputs: [zarr-in], outputs: [zarr-out]}
   file-function: {function: "algorithms:pass_file", inputs: [file-out], outputs: [file-passed]}
   netcdf-function:
-    {function: "algorithms:pass_netcdf", inputs: [netcdf-out], outputs: [netcdf-passed],
-     single_subtask: true}
+    {dask_function: "algorithms:pass_netcdf", inputs: [netcdf-out], outputs: [netcdf-passed]}
   zarr-function:
-    {function: "algorithms:pass_zarr", inputs: [zarr-out], outputs: [zarr-passed],
-     single_subtask: true}
+    {dask_function: "algorithms:pass_zarr", inputs: [zarr-out], outputs: [zarr-passed]}
 """
 ALGORITHMS = """
 from dataclasses import replace
@@ -66,10 +63,10 @@ def pass_file(file_out):
     return replace(file_out, name="large.passed")
 
 def pass_netcdf(netcdf_out):
-    return dict(netcdf_out)
+    return netcdf_out
 
 def pass_zarr(zarr_out):
-    return dict(zarr_out)
+    return zarr_out
 """
 PROGRAMS = {
     "file": '#!/bin/sh\nfor one in *.raw; do cp "$one" "${one%.raw}.copy"; done\n',
@@ -150,7 +147,7 @@ def require_same(kind: str, data: Path, out: Path) -> None:
         if kind == "netcdf"
         else xr.open_zarr(data, consolidated=False)
     )
-    (made,) = (out / f"set-1/{kind}-passed").iterdir()
+    made = out / f"set-1/{kind}-passed.nc"
     found = xr.open_dataset(made, engine="h5netcdf", chunks={"time": 16})
     assert bool((opened["flux"] == found["flux"]).all().compute())
 
@@ -159,6 +156,12 @@ def apart(function: Callable[..., Any], *given: object) -> Any:
     """Call a function in a process of its own, so that its memory does not count here."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(function, *given).result()
+
+
+def require_done(made: object) -> None:
+    """End with what was said, if an instance did not complete."""
+    if isinstance(made, Instance) and made.state.value != "COMPLETED":
+        raise SystemExit("\n".join(task.record.message for task in made.tasks))
 
 
 def measure(cluster: Cluster, kind: str, mib: int, home: Path) -> None:
@@ -176,7 +179,7 @@ def measure(cluster: Cluster, kind: str, mib: int, home: Path) -> None:
     for name, step in steps.items():
         with watched() as largest:
             began = time.perf_counter()
-            step()
+            require_done(step())
             took = time.perf_counter() - began
             print(
                 f"  {name:18} {took:6.1f} s, {hand / took:.2f} of the speed, "
