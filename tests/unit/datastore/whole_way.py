@@ -146,6 +146,7 @@ def go(
     if results and way.is_published:
         lacking = [n for n, name in enumerate(items) if name in refused]
         _publish(repository, "s/made", results, way, labels, lacking)
+        _look_at(Datastore(repository), "s/made", way, list(refused))
     snapshot = repository.tip() if way.is_delivered or way.is_published else None
     source = _source(way, labels, snapshot)
     by_item = way.passing == "items" and labels is not None
@@ -181,7 +182,7 @@ def go(
     lacking = [n for n, name in enumerate(own or ()) if name not in kept]
     _publish(repository, "s/passed", passed, way, own, lacking)
     view = Datastore(repository)
-    _look_at(view, way, [own.texts()[n] for n in lacking] if own else [])
+    _look_at(view, "s/passed", way, [own.texts()[n] for n in lacking] if own else [])
     files = view.export(folder, ["s/passed"])
     return Went(
         refused=refused,
@@ -400,12 +401,12 @@ def _publish(
     repository.publish([made], "Publish", {})
 
 
-def _look_at(view: Datastore, way: Way, lacking: list[str]) -> None:
+def _look_at(view: Datastore, path: str, way: Way, lacking: list[str]) -> None:
     """Look at a product as people do: what was never made is missing in it."""
-    content = view["s/passed"]
+    content = view[path]
     if not isinstance(content, xr.Dataset) or not way.dimension:
         return
-    product = view.product("s/passed")
+    product = view.product(path)
     for name, array in content.data_vars.items():
         if way.dimension not in array.dims or array.dtype.kind not in "biufcmMUSTO":
             continue
