@@ -1,6 +1,8 @@
 """A mission that is moved, copied or restored elsewhere: every command works there."""
 
+import os
 import shutil
+import subprocess
 from textwrap import dedent
 
 import numpy as np
@@ -47,6 +49,7 @@ COMMANDS = """
     cluster init HERE/cluster.yaml
     import HERE/pipeline
     doctor
+    verify --all
     backup OUT/backup
 """
 YAML = """
@@ -73,7 +76,12 @@ def mission(tmp_path, client):
     store(cluster, {"set-1/L0": images(4)})
     assert cluster.run("test", client=client).state.value == "ERRORS_STALLED"
     cluster._site.database.close()
-    return place
+    yield place
+    subprocess.run(
+        ["umount", "--lazy", tmp_path / "elsewhere" / "mounted"],
+        capture_output=True,
+        check=False,
+    )
 
 
 def moved(mission, tmp_path):
@@ -84,6 +92,15 @@ def copied(mission, tmp_path):
     place = tmp_path / "elsewhere" / "copied"
     shutil.copytree(mission, place)
     (mission / "pipeline" / "algorithms.py").write_text("this is not to be run")
+    return place
+
+
+def mounted(mission, tmp_path):
+    """Return a mission whose disk appears in another place, as in a container."""
+    disk = shutil.move(mission, tmp_path / "disk")
+    place = tmp_path / "elsewhere" / "mounted"
+    place.mkdir()
+    subprocess.run(["mount", "--bind", disk, place], check=True)
     return place
 
 
@@ -114,7 +131,16 @@ def command(place, line):
     return CliRunner().invoke(ziggy, words)
 
 
-@pytest.mark.parametrize("go", [moved, copied, linked, restored])
+IS_ROOT = os.geteuid() == 0
+
+
+@pytest.mark.parametrize(
+    "go",
+    [
+        *(moved, copied, linked, restored),
+        pytest.param(mounted, marks=pytest.mark.skipif(not IS_ROOT, reason="mounts")),
+    ],
+)
 def test_every_command_works_elsewhere(mission, tmp_path, client, monkeypatch, go):
     (tmp_path / "elsewhere").mkdir()
     place = go(mission, tmp_path)
