@@ -126,7 +126,7 @@ def test_what_is_on_record_agrees_with_what_ran(cluster, code, client, seed):
         if chance.random() < 0.7:
             gain = edit()
             gains[read_code(root).version.partition(" ")[0]] = gain
-        some = chance.sample(broken, chance.randint(1, len(broken)))
+        some = chance.sample(broken, chance.randint(min(1, len(broken)), len(broken)))
         broken = [label for label in broken if label not in some]
         changes = {"bias": chance.randint(2, 99)} if chance.random() < 0.6 else {}
         chosen = chance.choice(["old", "new"])

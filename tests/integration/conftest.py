@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import data_type, images, node, pipeline, store
 from tests.integration.killing import ALGORITHMS
-from tests.integration.mission import Mission
+from tests.integration.mission import COUNT, Mission
 from tests.integration.sample import run_sample
 
 ALGORITHM = """
@@ -79,13 +79,15 @@ def make_mission(tmp_path, code):
         check=False,
     )
 
-    def make(seed: int, database: str = "") -> Mission:
+    def make(
+        seed: int, database: str = "", count: int = COUNT, algorithms: str = ALGORITHMS
+    ) -> Mission:
         is_mounted = mounted.returncode == 0
         mission = Mission(
             tmp_path, place, seed, is_mounted=is_mounted, database=database
         )
         made.append(mission)
-        mission.prepare(code(ALGORITHMS))
+        mission.prepare(code(algorithms), count)
         return mission
 
     yield make

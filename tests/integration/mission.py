@@ -43,6 +43,9 @@ class Mission:
         self.root, self.home, self.is_mounted = root, place / "home", is_mounted
         self.records = f"database: {database}\n" if database else ""
         self.dice = random.Random(seed)
+        self.count = 0
+        self.temporary = root / "temporary"
+        self.temporary.mkdir(exist_ok=True)
         self.clock = root / "clock"
         self.set_clock(0)
         library = root / "clock.so"
@@ -59,11 +62,13 @@ class Mission:
             MARK: self.mark,
             "LD_PRELOAD": str(library),
             "ZIGGY_CLOCK_FILE": str(self.clock),
+            "TMPDIR": str(self.temporary),
         }
 
-    def prepare(self, algorithms: Path) -> None:
-        """Store two data sets, and register a pipeline of three nodes."""
-        products = {f"set-{n}/L0": images(COUNT, seed=n) for n in (1, 2)}
+    def prepare(self, algorithms: Path, count: int) -> None:
+        """Store two data sets of so many items, and register a pipeline of three nodes."""
+        self.count = count
+        products = {f"set-{n}/L0": images(count, seed=n) for n in (1, 2)}
         store(self.cluster, products)
         self.cluster.register(
             pipeline(
@@ -185,7 +190,7 @@ def check_result(mission: Mission, before: dict[tuple[int, int], int]) -> None:
     counts = mission.runs
     again = {one: counts[one] for one, count in before.items() if counts[one] != count}
     assert again == {}, "recorded subtasks ran again"
-    assert len(counts) == 4 * COUNT + 2
+    assert len(counts) == 4 * mission.count + 2
     (instance,) = mission.cluster.instances.values()
     assert instance.state.value == "COMPLETED"
     assert [one.what for one in examine(mission.cluster._site)] == []
@@ -197,7 +202,7 @@ def check_result(mission: Mission, before: dict[tuple[int, int], int]) -> None:
     ]
     assert sorted(commits) == [str(number) for number in range(1, 7)]
     for number in (1, 2):
-        raw = images(COUNT, seed=number)
+        raw = images(mission.count, seed=number)
         shifted = raw * 2 + 1
         stored = mission.cluster.datastore[f"set-{number}/L2"]
         np.testing.assert_array_equal(stored["pixels"], shifted["pixels"])
