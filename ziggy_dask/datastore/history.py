@@ -101,8 +101,12 @@ def _leads_to(repo: icechunk.Repository, snapshot: str | None, first: str) -> bo
     try:
         while snapshot is not None and snapshot != first:
             entry = repo.lookup_snapshot(snapshot)
-            before, _ = entry.metadata.get(BEFORE, ("", ""))
-            snapshot = before or parent_of(repo, entry)
+            commit, is_cut = _commit(entry, first)
+            for part in commit.parts.others:
+                repo.lookup_snapshot(part.snapshot)
+            if is_cut and commit.parts.count > 1:
+                return False
+            snapshot = commit.before[0] or parent_of(repo, entry)
     except icechunk.IcechunkError:
         return False
     return snapshot is not None

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -48,8 +49,11 @@ from ziggy_dask.datastore.owner import Owner, is_of_owner, owner_among
 from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.places import memory_directory, settings_at, storage_at
 from ziggy_dask.datastore.publication import (
+    Products,
     Publication,
+    files_in,
     fill,
+    is_of_another,
     make_room,
     parents_of,
     require_groups,
@@ -69,6 +73,7 @@ from ziggy_dask.datastore.trees import (
     Parts,
     Placing,
     above,
+    below,
     parts_to_metadata,
     place,
 )
@@ -94,6 +99,10 @@ _KEPT = "kept."
 """Begin of the names of branches that keep snapshots of which no other branch knows."""
 _TREE = "tree."
 """Begin of the names of branches that name the newest snapshots of trees, but that of `main`."""
+_PLACINGS_KEPT = 8
+"""As of so many publications it is kept where products are."""
+_CURRENT_S = 1.0
+"""So long it is not asked again whether the catalogue says the same, in seconds."""
 _ASKED_OFTEN = 16
 """Who asks so often for products as of a publication has all of them looked up at once."""
 _SESSIONS_KEPT = 16
@@ -126,8 +135,10 @@ class Repository:
         self._shared: dict[str, icechunk.Session] = {}
         """Snapshots read last: a session of its own would read each from the disk again."""
         self._sharing = Lock()
-        self._placing: tuple[str, Placing | None] = ("", None)
-        """Where products are as of the publication that was asked for last."""
+        self._placings: dict[str, Placing] = {}
+        """Where products are as of the publications that were asked for last."""
+        self._looked: dict[str, float] = {}
+        """When that was compared with the catalogue."""
         self._asked: tuple[str, int, AllHeld | None] = ("", 0, None)
         """How often was asked for products as of a publication; if often, all of them."""
         self._named = ""
@@ -167,7 +178,7 @@ class Repository:
             As of this publication.
         """
         trees = self.trees(at)
-        if len(trees) == 1 or self.catalogue.expired(at):
+        if len(trees) == 1:
             return Held(snapshot=at)
         near = self._near(path, at)
         inside = [one for one in near if not path or f"{one}/".startswith(f"{path}/")]
@@ -183,8 +194,10 @@ class Repository:
         """Return a session that reads what snapshots have."""
         if not held.parts:
             return self._kept_session(held.snapshot)
-        stores = {path: self._kept_session(one).store for path, one in held.parts}
-        return JoinedSession(held.snapshot, stores)
+        snapshots = {one for _, one in held.parts}
+        stores = {one: self._kept_session(one).store for one in sorted(snapshots)}
+        parts = {path: stores[one] for path, one in held.parts}
+        return JoinedSession(held.snapshot, parts)
 
     def trees(self, at: str) -> Mapping[int, str]:
         """Return the newest snapshot of each tree as of a publication."""
@@ -201,14 +214,17 @@ class Repository:
             raise self._unreadable(snapshot, error) from error
         return session
 
-    def _unreadable(self, snapshot: str, error: Exception) -> DatastoreError:
+    def _unreadable(
+        self, snapshot: str, error: Exception | None = None
+    ) -> DatastoreError:
         if when := self.catalogue.expired(snapshot):
             return DatastoreError(
                 f"datastore {self.url}: snapshot {snapshot!r} expired on "
                 f"{when:%Y-%m-%d}: no rule kept it"
             )
         return DatastoreError(
-            f"datastore {self.url}: can't read snapshot {snapshot!r}: {in_words(error)}; "
+            f"datastore {self.url}: can't read snapshot {snapshot!r}: "
+            f"{in_words(error) if error else 'it expired'}; "
             "ziggy doctor says what is damaged"
         )
 
@@ -244,20 +260,40 @@ class Repository:
 
     def _placing_at(self, at: str) -> Placing:
         """Return where products are as of a publication."""
-        known, placing = self._placing
-        if placing is not None and known == at and placing.later:
-            number = self.catalogue.number(at)
-            if number is not None:
-                placing = replace(placing, number=number, later=())
-                self._placing = at, placing
-        if placing is None or known != at:
-            try:
-                with panics_as_errors():
-                    placing = self._find_placing(at)
-            except icechunk.IcechunkError as error:
-                raise self._unreadable(at, error) from error
-            self._placing = at, placing
+        found = self._placings.get(at)
+        if found is not None and self._is_current(at, found):
+            return self._placings[at]
+        try:
+            with panics_as_errors():
+                placing = self._find_placing(at)
+        except icechunk.IcechunkError as error:
+            raise self._unreadable(at, error) from error
+        self._keep_placing(at, placing)
         return placing
+
+    def _keep_placing(self, at: str, placing: Placing) -> None:
+        with self._sharing:
+            self._placings.pop(at, None)
+            self._placings[at] = placing
+            if len(self._placings) > _PLACINGS_KEPT:
+                del self._placings[next(iter(self._placings))]
+        self._looked[at] = time.monotonic()
+
+    def _is_current(self, at: str, placing: Placing) -> bool:
+        """Tell whether the catalogue still says what it did, as of a moment ago."""
+        if placing.number is None:
+            return True
+        if (
+            not placing.later
+            and time.monotonic() - self._looked.get(at, 0) < _CURRENT_S
+        ):
+            return True
+        number = self.catalogue.number(at)
+        if placing.later and number is not None:
+            self._keep_placing(at, replace(placing, number=number, later=()))
+            return True
+        self._looked[at] = time.monotonic()
+        return bool(placing.later) or number == placing.number
 
     def _find_placing(self, at: str) -> Placing:
         later: list[Commit] = []
@@ -267,9 +303,17 @@ class Repository:
             number = self.catalogue.number(commit.snapshot)
             known = None if number is None else self.catalogue.trees(number)
             if known is not None:
+                if commit.snapshot == at and self.catalogue.expired(at):
+                    raise self._unreadable(at)
                 trees = dict(known)
                 break
             number = None
+            if commit.places is None and commit.parts.count > 1:
+                raise DatastoreError(
+                    f"datastore {self.url}: nobody knows any more what there was as of "
+                    f"snapshot {at!r}: it is a part of a publication, or its records were "
+                    "lost after others had expired"
+                )
             later.insert(0, commit)
         for commit in later:
             trees |= commit.parts.snapshots(commit.snapshot)
@@ -507,14 +551,23 @@ class Repository:
 
     def has(self, snapshot: str) -> bool:
         """Tell whether a snapshot is in the history."""
-        if snapshot == self.tip() or has_branch(self._repo, f"{_KEPT}{snapshot}"):
+        if snapshot == self.tip():
             return True
+        if has_branch(self._repo, f"{_KEPT}{snapshot}"):
+            return self._is_publication(snapshot)
         number = self.catalogue.number(self.tip())
         if number is not None:
             other = self.catalogue.number(snapshot)
             is_gone = self.catalogue.expired(snapshot) is not None
             return other is not None and other < number and not is_gone
         return any(commit.snapshot == snapshot for commit in self.history())
+
+    def _is_publication(self, snapshot: str) -> bool:
+        """Tell whether it is known what there was as of a snapshot."""
+        try:
+            return bool(self.trees(snapshot))
+        except DatastoreError:
+            return False
 
     def kept_aside(self) -> set[str]:
         """Return the snapshots that stay although no newer one leads to them."""
@@ -528,11 +581,12 @@ class Repository:
         """
         names = self._repo.list_branches()  # EMPTY names the first one
         branches = [one for one in names if not one.startswith((_KEPT, STAGING))]
+        return {*(self._repo.lookup_branch(one) for one in branches), *self.put_aside()}
+
+    def put_aside(self) -> set[str]:
+        """Return the snapshots of states that a restore put aside."""
         tags = [self._repo.lookup_tag(one) for one in self._repo.list_tags()]
-        return {
-            *(self._repo.lookup_branch(one) for one in branches),
-            *(snapshot for one in tags for snapshot in self.trees(one).values()),
-        }
+        return {snapshot for one in tags for snapshot in self.trees(one).values()}
 
     def expire(self, kept: Collection[str], cutoff: datetime) -> int:
         """Give up all of history but some snapshots; return how many bytes that freed.
@@ -560,6 +614,7 @@ class Repository:
             for name in branches - wanted.keys():
                 if name.startswith(_KEPT):
                     self._repo.delete_branch(name)
+            self._forget()
             return self._repo.garbage_collect(cutoff).bytes_deleted
 
     def go_forward(self, snapshot: str) -> None:
@@ -589,6 +644,8 @@ class Repository:
             raise DatastoreError(
                 f"datastore {self.url}: snapshot {snapshot!r} is not in its history"
             )
+        if len(self.trees(self.tip())) > 1:
+            self.keep_whole("Say where all products are, before a restore")
         self._repo.create_tag(keep_as, self.tip())
         for one in self.trees(self.tip()).values():
             set_branch(self._repo, f"{_KEPT}{one}", one)
@@ -598,7 +655,7 @@ class Repository:
 
     def _forget(self) -> None:
         """Forget where products are: publications may get the numbers of others."""
-        self._placing = "", None
+        self._placings = {}
         self._asked = "", 0, None
 
     def publish(
@@ -622,12 +679,52 @@ class Repository:
                 by_tree.setdefault(tree, []).append(
                     (one, self._merged(one.change_sets))
                 )
-            for products in by_tree.values():
+            for tree, products in by_tree.items():
+                for one, _ in products:
+                    self._clear_below(writing, one, tree)
                 draft = writing.draft(products[0][0].path)
+                self._require_own_files(writing, products, tree)
                 if make_room(draft.session, products):
                     writing.step(draft)
                 fill(draft.session, products)
             return self._finish(writing, message, metadata)
+
+    def _require_own_files(
+        self, writing: Writing, products: Products, tree: int
+    ) -> None:
+        """Refuse files in the directory of another product that lies in another tree.
+
+        Raises
+        ------
+        DatastoreError
+            With the first of them.
+        """
+        for one, fork in products:
+            near = self._near(one.path, writing.tip) if one.is_files else {}
+            if fork is None or set(near.values()) <= {tree}:
+                continue
+            for path in files_in(fork):
+                inner = next((p for p in above(path) if p in near), one.path)
+                if near.get(inner, tree) != tree:
+                    raise DatastoreError(
+                        f"datastore {self.url}: '{path}' of '{one.path}' is in the "
+                        f"directory of the product '{inner}'; give one of them another "
+                        "location"
+                    )
+
+    def _clear_below(self, writing: Writing, product: Publication, tree: int) -> None:
+        """Remove what lies below a product that takes nothing below it, in other trees."""
+        near = self._near(product.path, writing.tip)
+        others = [p for p in below(product.path, near) if near[p] != tree]
+        if product.is_files or not others:
+            return
+        session = writing.session(product.path)
+        if product.is_absent and is_of_another(session, product):
+            return
+        for path in others:
+            root = zarr.open_group(writing.session(path).store, mode="a")
+            if path in root:
+                del root[path]
 
     @cached_property
     def _first(self) -> str:
@@ -731,7 +828,9 @@ class Repository:
                 for tree, snapshot in self.trees(writing.tip).items()
                 if tree != own
             )
-            places = {path: place_at(self.session_of(path), path) for path in near}
+            trees = self.trees(writing.tip)
+            sessions = {n: self.reading_tree(trees[n]) for n in set(near.values())}
+            places = {path: place_at(sessions[n], path) for path, n in near.items()}
             self._finish(writing, message, {}, places=places, others=others)
 
     def _nodes_of(self, snapshot: str) -> int:
@@ -779,13 +878,15 @@ class Repository:
             counts.
         """
         tip = writing.tip
+        self._named = ""
         *drafts, last = writing.finished()
+        count = len(self.trees(tip).keys() | {one.tree for one in (*drafts, last)})
         is_whole = places is not None
         if places is None:
             places = {}
             for draft in drafts:
                 found = draft.places
-                others += (_committed(draft, tip, message, sorted(found)),)
+                others += (_committed(draft, tip, message, sorted(found), count),)
                 places = _joined(places, found)
             places = _joined(places, last.places)
         if not last.session.has_uncommitted_changes:
@@ -793,7 +894,7 @@ class Repository:
             root = zarr.open_group(last.session.store, mode="a")
             root.attrs["ziggy_published_nothing"] = f"{message}, after {tip}"
         own = Part(tree=last.tree, snapshot="", start=_start_said(last.start, tip))
-        parts = Parts(own=own, others=others, is_whole=is_whole)
+        parts = Parts(own=own, others=others, is_whole=is_whole, count=count)
         said = {
             **metadata,
             PLACES: places_to_json(places),
@@ -816,7 +917,7 @@ class Repository:
             places=places,
             parts=parts,
         )
-        self._placing = snapshot, self._placing_at(tip).after(commit)
+        self._keep_placing(snapshot, self._placing_at(tip).after(commit))
         if others or last.start != tip:
             self._name_trees(snapshot, {*(one.tree for one in others), last.tree})
         self._named = snapshot
@@ -874,11 +975,14 @@ class Repository:
             self._repo.create_branch(EMPTY, self._first)
 
 
-def _committed(draft: Draft, tip: str, message: str, paths: Sequence[str]) -> Part:
+def _committed(
+    draft: Draft, tip: str, message: str, paths: Sequence[str], count: int
+) -> Part:
     """Commit what goes to a tree beside that of the publication itself."""
     snapshot = draft.session.snapshot_id
     if draft.session.has_uncommitted_changes:
-        snapshot = draft.session.commit(message, metadata={NODES: draft.nodes_now})
+        said = {NODES: draft.nodes_now, **parts_to_metadata(Parts(count=count))}
+        snapshot = draft.session.commit(message, metadata=said)
     return Part(
         tree=draft.tree,
         snapshot=snapshot,

@@ -33,6 +33,7 @@ _TREE = "tree"
 _START = "start"
 _PARTS = "parts"
 _IS_WHOLE = "whole"
+_COUNT = "trees"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class Parts:
     """What is in snapshots beside."""
     is_whole: bool = False
     """Whether it names all places that there are, instead of those that changed."""
+    count: int = 1
+    """Number of trees of the datastore."""
 
     def tree_of(self, path: str) -> int:
         """Return the tree in which a place was changed."""
@@ -118,6 +121,8 @@ def parts_to_metadata(parts: Parts) -> dict[str, Any]:
         ]
     if parts.is_whole:
         said[_IS_WHOLE] = True
+    if parts.count > 1:
+        said[_COUNT] = parts.count
     return said
 
 
@@ -133,6 +138,7 @@ def parts_from_metadata(metadata: dict[str, Any]) -> Parts:
             for tree, snapshot, start, paths in metadata.pop(_PARTS, ())
         ),
         is_whole=bool(metadata.pop(_IS_WHOLE, False)),
+        count=metadata.pop(_COUNT, 1),
     )
 
 

@@ -158,7 +158,9 @@ def expire(site: OpenCluster, margin: timedelta = MARGIN) -> Expiry:
         kept = [one.number for one in plan.kept]
         held = expiry.snapshots_of(site.database, kept)
         _undamaged(site, held)
-        if plan.expired and _is_in_pieces(site):
+        if not plan.expired and plan.bytes == {}:
+            return replace(plan, freed=0)
+        if _is_in_pieces(site):
             # What is left of history is to say what there is when the records are lost.
             site.repository.keep_whole("Say where all products are")
             catch_up(site.database, site.repository)
@@ -168,7 +170,8 @@ def expire(site: OpenCluster, margin: timedelta = MARGIN) -> Expiry:
         known = _undamaged(site, held)
         numbers = [one.number for one in plan.expired]
         expiry.note_expired(site.database, numbers, manifests, held.keys())
-        others = held.keys() - {site.repository.tip()} | _unknown(site)
+        others = held.keys() - {site.repository.tip()}
+        others |= _unknown(site) | site.repository.put_aside()
         freed = site.repository.expire(others, plan.cutoff)
         _require_chunks(site, manifests)
         url = site.repository.url

@@ -24,6 +24,7 @@ from ziggy_dask.records.tables import (
     SettledRow,
     StoredFileRow,
     TaskRow,
+    TreeRow,
     VersionRow,
 )
 from ziggy_dask.records.tables import Table as AnyTable
@@ -39,6 +40,7 @@ _NOT_KEPT = {
         LeaseRow,
         OwnerRow,
         PublicationRow,
+        TreeRow,
         StoredFileRow,
         VersionRow,
         PlaceRow,

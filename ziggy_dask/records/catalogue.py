@@ -496,7 +496,7 @@ def _add(
     places = commit.places
     is_counted = places is not None and (newest is None or newest.is_counted)
     is_walked = walked is not None and commit.snapshot == walked[0]
-    is_counted |= is_walked
+    is_counted |= is_walked or commit.parts.is_whole
     connection.execute(
         insert(PublicationRow).values(
             number=number,
@@ -515,8 +515,12 @@ def _add(
             for tree, snapshot in commit.parts.snapshots(commit.snapshot).items()
         ],
     )
-    if commit.parts.is_whole and _held(connection):
-        return  # it says what is known
+    if commit.parts.is_whole:
+        there = {path: commit.parts.tree_of(path) for path in places or {}}
+        known = _held(connection)
+        if known == there:
+            return
+        places = {**dict.fromkeys(known), **(places or {})}
     if walked is not None and is_walked:
         versions = _replace(connection, number, walked[1], commit.parts.own.tree)
     elif is_counted and places:
