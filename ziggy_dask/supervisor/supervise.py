@@ -44,7 +44,7 @@ from ziggy_dask.errors import (
     RecordsError,
     ZiggyError,
 )
-from ziggy_dask.planning import selected_nodes, task_to_json
+from ziggy_dask.planning import Plan, selected_nodes, task_to_json
 from ziggy_dask.pools.autoscaler import opened_compute
 from ziggy_dask.records import (
     InstanceState,
@@ -73,6 +73,9 @@ if TYPE_CHECKING:
     from distributed import Client
 
 logger = logging.getLogger(__name__)
+
+_PLANS_TRIED = 3
+"""So often a plan is made before others have to wait until one is."""
 
 
 def run(
@@ -445,12 +448,12 @@ def _receive_and_plan(
             return False
     with site.writing:
         catch_up(site.database, site.repository)
-    made = plan(site, pipeline, request, {}, keeps=True)
+    made, tip = _plan_of_one_moment(site, pipeline, request)
     if not made.tasks and not made.unchanged and not _receives_only(pipeline, request):
         raise DefinitionError(
             f"instance {number} has no units of work: " + "; ".join(made.warnings)
         )
-    stored = stored_models(site.repository, pipeline, site.repository.tip())
+    stored = stored_models(site.repository, pipeline, tip)
     require_models(pipeline, made.tasks, stored)
     instances.create_tasks(
         site.database,
@@ -465,11 +468,28 @@ def _receive_and_plan(
             )
             for task in made.tasks
         ],
-        base_snapshot=site.repository.tip(),
+        base_snapshot=tip,
     )
     if made.warnings:
         listen(Planned(instance=number, nodes={}, warnings=made.warnings))
     return True
+
+
+def _plan_of_one_moment(
+    site: OpenCluster, pipeline: Pipeline, request: Request
+) -> tuple[Plan, str]:
+    """Return a plan, and the publication that it is of, which its tasks are to read.
+
+    Other instances may publish meanwhile; then it is made again, at last while they wait.
+    """
+    for _ in range(_PLANS_TRIED):
+        tip = site.repository.tip()
+        made = plan(site, pipeline, request, {}, keeps=True)
+        if site.repository.tip() == tip:
+            return made, tip
+    with site.writing:
+        tip = site.repository.tip()
+        return plan(site, pipeline, request, {}, keeps=True), tip
 
 
 def _receives(pipeline: Pipeline, request: Request) -> bool:
