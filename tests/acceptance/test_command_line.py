@@ -66,6 +66,22 @@ def test_status_says_how_all_stands_and_its_json_agrees(mission):
     assert found["received"]["files"] == 10
 
 
+def test_a_directory_that_is_gone_is_told(tmp_path):
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir ../gone; exec "$0" -m ziggy_dask status', sys.executable],
+        cwd=tmp_path / "gone",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert done.stderr == (
+        "ziggy: the current directory is gone, it was removed or moved; "
+        "change to another one\n"
+    )
+
+
 def test_watching_what_has_ended_ends_by_itself(mission):
     once = ziggy(mission, "tasks", "1")
     watched = ziggy(mission, "tasks", "1", "--watch")

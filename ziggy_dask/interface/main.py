@@ -26,7 +26,7 @@ from typing import NoReturn
 
 import click
 
-from ziggy_dask.errors import DatastoreError, ZiggyError
+from ziggy_dask.errors import ClusterError, DatastoreError, ZiggyError
 from ziggy_dask.interface.commands.context import Commands
 from ziggy_dask.interface.examples import examples_text
 from ziggy_dask.interface.output import choose_colours, colours
@@ -170,6 +170,12 @@ def ziggy(ctx: click.Context, cluster_file: Path | None, color: str) -> None:
     """
     choose_colours(color)
     ctx.color = colours()
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ClusterError(
+            "the current directory is gone, it was removed or moved; change to another one"
+        ) from None
 
 
 def main() -> NoReturn:
