@@ -185,10 +185,22 @@ class Repository:
         if path not in near:
             inside += [one for one in above(path) if one in near][:1]
         snapshots = {trees[near[one]] for one in inside}
-        if len(snapshots) < 2:
-            return Held(snapshot=next(iter(snapshots), at))
+        if not snapshots:
+            return Held(snapshot=self._holder_of(path, trees) or at)
+        if len(snapshots) == 1:
+            return Held(snapshot=snapshots.pop())
         parts = tuple((one, trees[tree]) for one, tree in sorted(near.items()))
         return Held(snapshot=at, parts=parts)
+
+    def _holder_of(self, path: str, trees: Mapping[int, str]) -> str | None:
+        """Return the snapshot that has a directory in which there is no product.
+
+        Another program may have put files there.
+        """
+        for _, snapshot in sorted(trees.items(), reverse=True):
+            if place_at(self._kept_session(snapshot), path) is not None:
+                return snapshot
+        return None
 
     def open(self, held: Held) -> icechunk.Session:
         """Return a session that reads what snapshots have."""

@@ -301,3 +301,20 @@ def test_a_publication_costs_what_one_did_a_hundred_before(tmp_path):
         sizes.append(size())
     assert sizes[-1] - sizes[-41] < 1.5 * (sizes[60] - sizes[20])
     assert len(repository.paths()) == 160
+
+
+def test_files_of_another_program_are_found_in_whatever_tree(tmp_path, full):
+    past = Past(tmp_path, 10)
+    past.do(store, [MANY[0]], 1, False)
+    session = past.repository._repo.writable_session("main")
+    zarr.open_group(session.store, mode="a").require_group("logs/night-1")
+    write_file_item(session, "logs/night-1", FileItem(name="f", data=b"said"))
+    session.commit("another program was here")
+    for path in MANY[1:]:
+        past.do(store, [path], 1, False)
+        catch_up(past.database, past.repository)
+    tip = past.repository.tip()
+    assert len(past.repository.trees(tip)) > 2
+    assert listed(past.repository, tip, "logs/night-1") == {"f"}
+    assert "logs/night-1" not in past.repository.paths()
+    assert listed(past.repository, tip, "logs/night-2") == set()
