@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import NoReturn
 
 _AGAIN_S = 0.05
@@ -51,7 +51,9 @@ def insisted() -> Iterator[Callable[[BaseException], NoReturn]]:
         while is_swallowed.is_set() and not is_over.wait(_AGAIN_S):
             poke()
 
-    def poked(_number: int, _frame: FrameType | None) -> None:
+    def poked(_number: int, frame: FrameType | None) -> None:
+        if _is_within(hook.__code__, frame):
+            return  # what is raised there is lost; the next poke comes soon
         if is_swallowed.is_set() and raised is not None:
             is_swallowed.clear()
             insist(raised.with_traceback(None))
@@ -65,3 +67,12 @@ def insisted() -> Iterator[Callable[[BaseException], NoReturn]]:
         is_swallowed.clear()
         signal.signal(_POKE, handler)
         sys.unraisablehook = before
+
+
+def _is_within(code: CodeType, frame: FrameType | None) -> bool:
+    """Tell whether a function of some code is being called."""
+    while frame is not None:
+        if frame.f_code is code:
+            return True
+        frame = frame.f_back
+    return False

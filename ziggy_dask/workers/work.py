@@ -8,7 +8,6 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ziggy_dask.datastore.trees import Held
 from ziggy_dask.definitions import (
     DaskFunctionStep,
     FunctionStep,
@@ -22,6 +21,7 @@ from ziggy_dask.definitions.location import FilePattern
 
 if TYPE_CHECKING:
     from ziggy_dask.datastore import Labels, Storage
+    from ziggy_dask.datastore.trees import Held
 
 
 class SubtaskState(Enum):
