@@ -656,8 +656,6 @@ class Repository:
             raise DatastoreError(
                 f"datastore {self.url}: snapshot {snapshot!r} is not in its history"
             )
-        if len(self.trees(self.tip())) > 1:
-            self.keep_whole("Say where all products are, before a restore")
         self._repo.create_tag(keep_as, self.tip())
         for one in self.trees(self.tip()).values():
             set_branch(self._repo, f"{_KEPT}{one}", one)
@@ -823,6 +821,12 @@ class Repository:
         """Publish what was written."""
         with self._translated():
             return self._finish(writing, message, metadata)
+
+    @property
+    def is_in_pieces(self) -> bool:
+        """Whether only several publications together say what the newest state is."""
+        newest = next(self.ancestry())
+        return len(self.trees(newest.snapshot)) > 1 and not newest.parts.is_whole
 
     def keep_whole(self, message: str) -> None:
         """Publish where all products are, so that nobody needs to know what was before."""

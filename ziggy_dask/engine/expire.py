@@ -160,7 +160,7 @@ def expire(site: OpenCluster, margin: timedelta = MARGIN) -> Expiry:
         _undamaged(site, held)
         if not plan.expired and plan.bytes == {}:
             return replace(plan, freed=0)
-        if _is_in_pieces(site):
+        if site.repository.is_in_pieces:
             # What is left of history is to say what there is when the records are lost.
             site.repository.keep_whole("Say where all products are")
             catch_up(site.database, site.repository)
@@ -180,13 +180,6 @@ def expire(site: OpenCluster, margin: timedelta = MARGIN) -> Expiry:
             [(held[one], digests_of(url, [f"{SNAPSHOTS}/{one}"])) for one in known],
         )
     return replace(plan, freed=freed)
-
-
-def _is_in_pieces(site: OpenCluster) -> bool:
-    """Tell whether several publications are needed to say what the newest state is."""
-    newest = next(site.repository.ancestry())
-    trees = site.repository.trees(newest.snapshot)
-    return len(trees) > 1 and not newest.parts.is_whole
 
 
 def _manifests(site: OpenCluster, snapshots: Iterable[str]) -> set[str]:

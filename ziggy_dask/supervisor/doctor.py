@@ -305,17 +305,20 @@ def restore(site: OpenCluster, file: Path) -> str:
                 f"{file}: datastore {site.repository.url} does not fit to it: snapshot "
                 f"{backup.snapshot!r} is not in its history"
             )
-        tip = site.repository.tip()
         tag = ""
-        if tip != backup.snapshot:
+        if site.repository.tip() != backup.snapshot:
             tag = f"before-restore-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
         def switch() -> Callable[[], None]:
+            tip = site.repository.tip()
             site.repository.go_back(backup.snapshot, tag)
             return lambda: site.repository.go_forward(tip)
 
         with in_charge(site), site.writing:
             require_empty(site.database)
+            if tag and site.repository.is_in_pieces:
+                # What is put aside is to say what there was, whatever expires.
+                site.repository.keep_whole("Say where all products are")
             take_over(records, site.database, switch)
             catalogue.catch_up(site.database, site.repository)
         return tag

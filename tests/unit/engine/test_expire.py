@@ -106,6 +106,7 @@ def test_what_a_restore_put_aside_stays_whole(make):
     cluster = make(RULE)
     repository, database = cluster._site.repository, cluster._site.database
     before = newest(cluster)
+    repository.keep_whole("Say where all products are")
     repository.go_back(cluster.tags["dr1"].snapshot, "aside")
     catch_up(database, repository)
     store(repository, MANY[:3], 8, False)
@@ -126,3 +127,24 @@ def test_what_expired_is_never_read_in_part(make):
         for path in MANY:
             with pytest.raises(DatastoreError, match="expired on"):
                 repository.session_of(path, one.snapshot)
+
+
+def test_a_restore_takes_all_trees_back(make, tmp_path):
+    cluster = make("")
+    before = newest(cluster)
+    cluster.backup(tmp_path / "records.db")
+    for value in (5, 6):
+        store(cluster._site.repository, [*MANY[2:6], "set-1/more"], value, False)
+        cluster._site.repository.drop_scaffold("scaffold-1")
+        catch_up(cluster._site.database, cluster._site.repository)
+    after = newest(cluster)
+    cluster = anew(cluster)
+    assert newest(cluster) == after
+    cluster.restore(tmp_path / "records.db")
+    repository = cluster._site.repository
+    assert newest(cluster) == before
+    (tag,) = repository._repo.list_tags()
+    alone = open_repository(repository.url)
+    assert products(alone, repository._repo.lookup_tag(tag)) == after
+    assert products(alone, alone.tip()) == before
+    assert [bad for one in cluster.verify() for bad in one.damages] == []
