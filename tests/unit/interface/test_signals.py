@@ -175,7 +175,7 @@ WAYS = ("collector", "end_of_object", "weak_reference", "compiled", "generator")
 @pytest.mark.usefixtures("plain")
 def test_a_signal_is_heard_where_python_swallows_what_is_raised(what, name):
     done = subprocess.run(
-        [sys.executable, "-c", dedent(SWALLOWING) + dedent(what), name],
+        [sys.executable, "-W", "ignore", "-c", dedent(SWALLOWING) + dedent(what), name],
         capture_output=True,
         text=True,
         timeout=300,
