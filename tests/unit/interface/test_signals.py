@@ -175,7 +175,7 @@ WAYS = ("collector", "end_of_object", "weak_reference", "compiled", "generator")
 @pytest.mark.usefixtures("plain")
 def test_a_signal_is_heard_where_python_swallows_what_is_raised(what, name):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", dedent(SWALLOWING) + dedent(what), name],
+        [sys.executable, "-c", dedent(SWALLOWING) + dedent(what), name],
         capture_output=True,
         text=True,
         timeout=300,
@@ -183,8 +183,10 @@ def test_a_signal_is_heard_where_python_swallows_what_is_raised(what, name):
     )
     code = 128 + getattr(signal, name)
     assert done.stdout.splitlines() == [f"{way} {code}" for way in WAYS], done.stderr
-    said = "interrupted; resume with: ziggy run --continue\n" if what is RUN else ""
-    assert done.stderr == said * len(WAYS)
+    said = "interrupted; resume with: ziggy run --continue\n"
+    assert done.stderr.count(said) == (len(WAYS) if what is RUN else 0)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 STREAMS = """
