@@ -26,9 +26,8 @@ from typing import Any
 
 from distributed import get_worker
 
-from ziggy_dask.datastore import FileItem, shared_repository
+from ziggy_dask.datastore import FileItem
 from ziggy_dask.datastore.items import read_file_item
-from ziggy_dask.datastore.trees import Held
 from ziggy_dask.definitions import (
     DaskFunctionStep,
     FunctionStep,
@@ -41,7 +40,13 @@ from ziggy_dask.definitions.signatures import arguments_of, as_function
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.capture import captured
 from ziggy_dask.workers.halting import is_halted
-from ziggy_dask.workers.inputs import BlockedSubtask, Given, Inputs, MissingItems
+from ziggy_dask.workers.inputs import (
+    BlockedSubtask,
+    Given,
+    Inputs,
+    MissingItems,
+    open_stored,
+)
 from ziggy_dask.workers.lazy import compute_and_write, open_lazily
 from ziggy_dask.workers.limit import Limited, TimeLimit
 from ziggy_dask.workers.loading import load_returned
@@ -333,8 +338,7 @@ def models_of(work: Work) -> dict[str, FileItem]:
 
 @lru_cache(maxsize=16)
 def _model(datastore: str, one: ModelFile) -> FileItem:
-    held = one.held or Held(snapshot=one.snapshot)
-    session = shared_repository(datastore).open(held)
+    session = open_stored(datastore, one)
     return replace(read_file_item(session, one.path, one.stored), name=one.original)
 
 

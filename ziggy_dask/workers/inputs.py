@@ -36,7 +36,15 @@ from ziggy_dask.datastore.room import SMALLER, require_room
 from ziggy_dask.datastore.trees import Held
 from ziggy_dask.definitions import ProductKind, ProgramStep, ScriptStep
 from ziggy_dask.errors import MissingError, TaskError
-from ziggy_dask.workers.work import BatchResult, Merged, Result, Results, Source, Work
+from ziggy_dask.workers.work import (
+    BatchResult,
+    Merged,
+    ModelFile,
+    Result,
+    Results,
+    Source,
+    Work,
+)
 
 Given = (
     xr.Dataset
@@ -126,7 +134,7 @@ class Inputs:
 
     def read_file(self, source: Source, path: str) -> FileItem:
         """Return a stored file."""
-        session = _stored(self._work.datastore, source)
+        session = open_stored(self._work.datastore, source)
         return read_file_item(session, source.path, path)
 
     def _slice(self, source: Source, subtask: int) -> Given:
@@ -134,7 +142,7 @@ class Inputs:
         assert labels is not None
         items = self._work.items(subtask)
         if source.task is None:
-            session = _stored(self._work.datastore, source)
+            session = open_stored(self._work.datastore, source)
             if source.kind is ProductKind.FILE:
                 return self._read_files(source, session, subtask)
             _require_present(self._work, source, session, items)
@@ -259,7 +267,7 @@ class Inputs:
 
     def _whole(self, source: Source) -> Given:
         if source.task is None:
-            session = _stored(self._work.datastore, source)
+            session = open_stored(self._work.datastore, source)
             if source.kind is ProductKind.FILE:
                 return self._read_files(source, session, 0)
             given = _open_whole(source, session, require_stored(session, source))
@@ -340,8 +348,9 @@ def only_made(dataset: xr.Dataset, source: Source, labels: Labels | None) -> xr.
     return dataset.isel({source.dimension: stored.positions(labels)})
 
 
-def _stored(url: str, source: Source) -> icechunk.Session:
-    held = source.held or Held(snapshot=source.snapshot or "")
+def open_stored(url: str, stored: Source | ModelFile) -> icechunk.Session:
+    """Return a session that reads something stored."""
+    held = stored.held or Held(snapshot=stored.snapshot or "")
     return shared_repository(url).open(held)
 
 
@@ -396,7 +405,7 @@ def _stored_files(work: Work, source: Source) -> Mapping[str, Sequence[StoredFil
     key = (work.token, source.data_type)
     if key not in _file_cache:
         _trim(_file_cache)
-        session = _stored(work.datastore, source)
+        session = open_stored(work.datastore, source)
         by_key: dict[str, list[StoredFile]] = {}
         for one in list_files(session, source.path, source.pattern):
             by_key.setdefault(one.key, []).append(one)

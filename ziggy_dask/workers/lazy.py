@@ -19,15 +19,14 @@ import xarray as xr
 import zarr
 from distributed import worker_client
 
-from ziggy_dask.datastore import open_chunked, prepared, shared_repository
+from ziggy_dask.datastore import open_chunked, prepared
 from ziggy_dask.datastore.allocation import Storage, allocate
 from ziggy_dask.datastore.attributes import Unstorable
 from ziggy_dask.datastore.encoding import read_array, stored_name
 from ziggy_dask.datastore.forms import Form
 from ziggy_dask.datastore.stores import store_to_write, write_region
-from ziggy_dask.datastore.trees import Held
 from ziggy_dask.errors import TaskError
-from ziggy_dask.workers.inputs import only_made, require_stored
+from ziggy_dask.workers.inputs import only_made, open_stored, require_stored
 from ziggy_dask.workers.merging import merge_forks
 from ziggy_dask.workers.work import Sink, Source, Work
 
@@ -80,8 +79,7 @@ def _open(work: Work, source: Source) -> xr.Dataset:
         raise TaskError(
             f"the input {source.data_type!r} of a dask function is not stored"
         )
-    held = source.held or Held(snapshot=source.snapshot)
-    session = shared_repository(work.datastore).open(held)
+    session = open_stored(work.datastore, source)
     labels = require_stored(session, source)
     dataset = only_made(open_chunked(session, source.path), source, labels)
     blocks = [math.prod(v.data.chunksize) * _size(v.dtype) for v in _lazy(dataset)]
