@@ -212,26 +212,12 @@ def products_at(database: Database, number: int, prefix: str = "") -> dict[str, 
     prefix
         Only what is at this path, below or above it; empty: all.
     """
-    newest = (
-        select(VersionRow.path, func.max(VersionRow.publication).label("publication"))
-        .where(VersionRow.publication <= number)
-        .group_by(VersionRow.path)
-    )
     with database.reading() as connection:
+        wanted = [VersionRow.publication <= number]
         if prefix:
             is_above = VersionRow.path.in_([prefix, *above(prefix)])
-            newest = newest.where(is_above | _is_below(connection, prefix))
-        last = newest.subquery()
-        query = (
-            select(VersionRow.path, VersionRow.tree)
-            .join(
-                last,
-                (last.c.path == VersionRow.path)
-                & (last.c.publication == VersionRow.publication),
-            )
-            .where(VersionRow.kind != "")
-        )
-        return {row.path: row.tree for row in connection.execute(query)}
+            wanted.append(is_above | _is_below(connection, prefix))
+        return _held(connection, *wanted)
 
 
 def _is_below(connection: Connection, prefix: str) -> ColumnElement[bool]:
@@ -543,14 +529,14 @@ def _add(
         connection.execute(insert(VersionRow), rows)
 
 
-def _held(connection: Connection, path: str | None = None) -> dict[str, int]:
-    """Return the trees of the products that there are, by path; of all, or of one."""
-    newest = select(
-        VersionRow.path, func.max(VersionRow.publication).label("publication")
-    ).group_by(VersionRow.path)
-    if path is not None:
-        newest = newest.where(VersionRow.path == path)
-    last = newest.subquery()
+def _held(connection: Connection, *wanted: ColumnElement[bool]) -> dict[str, int]:
+    """Return the trees of products by path, going by versions that meet all conditions."""
+    last = (
+        select(VersionRow.path, func.max(VersionRow.publication).label("publication"))
+        .where(*wanted)
+        .group_by(VersionRow.path)
+        .subquery()
+    )
     query = (
         select(VersionRow.path, VersionRow.tree)
         .join(
@@ -601,7 +587,7 @@ def _change(
     for path, place in sorted(places.items()):
         before = _kinds(connection, [path])
         if place is not None and not place.kind and path in before:
-            tree = _held(connection, path).get(path)
+            tree = _held(connection, VersionRow.path == path).get(path)
             if not before[path] or tree != parts.tree_of(path):
                 continue  # a group above products, which each tree has
         below = _below(connection, path)
