@@ -113,12 +113,12 @@ class JoinedStore(Store):
             yield name
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Refuse to write."""
-        raise NotImplementedError
+        """Refuse to write, as each read-only store does."""
+        self._check_writable()
 
     async def delete(self, key: str) -> None:
-        """Refuse to remove."""
-        raise NotImplementedError
+        """Refuse to remove, as each read-only store does."""
+        self._check_writable()
 
     @property
     def supports_writes(self) -> bool:

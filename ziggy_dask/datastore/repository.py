@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -48,6 +47,7 @@ from ziggy_dask.datastore.joined import JoinedSession
 from ziggy_dask.datastore.owner import Owner, is_of_owner, owner_among
 from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.places import memory_directory, settings_at, storage_at
+from ziggy_dask.datastore.placings import Placings
 from ziggy_dask.datastore.publication import (
     Products,
     Publication,
@@ -63,19 +63,15 @@ from ziggy_dask.datastore.tree import (
     Places,
     place_at,
     places_to_json,
-    walk,
 )
 from ziggy_dask.datastore.trees import (
     NODES,
-    AllHeld,
     Held,
     Part,
     Parts,
-    Placing,
     above,
     below,
     parts_to_metadata,
-    place,
 )
 from ziggy_dask.datastore.writing import (
     STAGING,
@@ -99,12 +95,6 @@ _KEPT = "kept."
 """Begin of the names of branches that keep snapshots of which no other branch knows."""
 _TREE = "tree."
 """Begin of the names of branches that name the newest snapshots of trees, but that of `main`."""
-_PLACINGS_KEPT = 8
-"""As of so many publications it is kept where products are."""
-_CURRENT_S = 1.0
-"""So long it is not asked again whether the catalogue says the same, in seconds."""
-_ASKED_OFTEN = 16
-"""Who asks so often for products as of a publication has all of them looked up at once."""
 _SESSIONS_KEPT = 16
 """So many snapshots that were read last are kept open."""
 MEMORY = "memory"
@@ -135,12 +125,13 @@ class Repository:
         self._shared: dict[str, icechunk.Session] = {}
         """Snapshots read last: a session of its own would read each from the disk again."""
         self._sharing = Lock()
-        self._placings: dict[str, Placing] = {}
-        """Where products are as of the publications that were asked for last."""
-        self._looked: dict[str, float] = {}
-        """When that was compared with the catalogue."""
-        self._asked: tuple[str, int, AllHeld | None] = ("", 0, None)
-        """How often was asked for products as of a publication; if often, all of them."""
+        self._placings = Placings(
+            lambda: self.catalogue,
+            self.ancestry,
+            self.reading_tree,
+            self._unreadable,
+            url,
+        )
         self._named = ""
         """The publication of which branches are known to name the trees."""
 
@@ -180,7 +171,7 @@ class Repository:
         trees = self.trees(at)
         if len(trees) == 1:
             return Held(snapshot=at)
-        near = self._near(path, at)
+        near = self._placings.near(path, at)
         inside = [one for one in near if not path or f"{one}/".startswith(f"{path}/")]
         if path not in near:
             inside += [one for one in above(path) if one in near][:1]
@@ -213,7 +204,7 @@ class Repository:
 
     def trees(self, at: str) -> Mapping[int, str]:
         """Return the newest snapshot of each tree as of a publication."""
-        return self._placing_at(at).trees
+        return self._placings.trees(at)
 
     def reading_tree(self, snapshot: str) -> icechunk.Session:
         """Return a session that reads a snapshot: what is in its tree."""
@@ -248,101 +239,6 @@ class Repository:
                 del self._shared[next(iter(self._shared))]
         return session
 
-    def _near(self, path: str, at: str) -> dict[str, int]:
-        """Return the trees of the products at a path, above and below it; empty: of all."""
-        known, asked, every = self._asked
-        if known != at:
-            asked, every = 0, None
-        if every is None:
-            found = self._placing_at(at)
-            is_often = path and asked >= _ASKED_OFTEN
-            held = self._products(found, "" if is_often else path)
-            every = AllHeld(held, sorted(held))
-            self._asked = at, asked + 1, every if is_often else None
-        return every.near(path)
-
-    def _products(self, found: Placing, path: str) -> dict[str, int]:
-        """Return the trees of the products near a path, and maybe of others."""
-        if found.number is None:
-            return dict(found.held)
-        held = self.catalogue.products(found.number, path)
-        for commit in found.later:
-            place(held, commit.places or {}, commit.parts)
-        return held
-
-    def _placing_at(self, at: str) -> Placing:
-        """Return where products are as of a publication."""
-        found = self._placings.get(at)
-        if found is not None and self._is_current(at, found):
-            return self._placings[at]
-        try:
-            with panics_as_errors():
-                placing = self._find_placing(at)
-        except icechunk.IcechunkError as error:
-            raise self._unreadable(at, error) from error
-        self._keep_placing(at, placing)
-        return placing
-
-    def _keep_placing(self, at: str, placing: Placing) -> None:
-        with self._sharing:
-            self._placings.pop(at, None)
-            self._placings[at] = placing
-            if len(self._placings) > _PLACINGS_KEPT:
-                del self._placings[next(iter(self._placings))]
-        self._looked[at] = time.monotonic()
-
-    def _is_current(self, at: str, placing: Placing) -> bool:
-        """Tell whether the catalogue still says what it did, as of a moment ago."""
-        if placing.number is None:
-            return True
-        if (
-            not placing.later
-            and time.monotonic() - self._looked.get(at, 0) < _CURRENT_S
-        ):
-            return True
-        number = self.catalogue.number(at)
-        if placing.later and number is not None:
-            self._keep_placing(at, replace(placing, number=number, later=()))
-            return True
-        self._looked[at] = time.monotonic()
-        return bool(placing.later) or number == placing.number
-
-    def _find_placing(self, at: str) -> Placing:
-        later: list[Commit] = []
-        number: int | None = None
-        trees: dict[int, str] = {}
-        for commit in self.ancestry(at):
-            number = self.catalogue.number(commit.snapshot)
-            known = None if number is None else self.catalogue.trees(number)
-            if known is not None:
-                if commit.snapshot == at and self.catalogue.expired(at):
-                    raise self._unreadable(at)
-                trees = dict(known)
-                break
-            number = None
-            if commit.places is None and commit.parts.count > 1:
-                raise DatastoreError(
-                    f"datastore {self.url}: nobody knows any more what there was as of "
-                    f"snapshot {at!r}: it is a part of a publication, or its records were "
-                    "lost after others had expired"
-                )
-            later.insert(0, commit)
-        for commit in later:
-            trees |= commit.parts.snapshots(commit.snapshot)
-        if number is not None and all(one.places is not None for one in later):
-            return Placing(trees=trees, number=number, later=tuple(later))
-        held = {} if number is None else dict(self.catalogue.products(number, ""))
-        silent = {one.parts.own.tree: one for one in later if one.places is None}
-        for commit in later:
-            tree = commit.parts.own.tree
-            if commit.places is not None:
-                place(held, commit.places, commit.parts)
-            elif silent[tree] is commit:  # later ones of this tree say the same
-                found = walk(self.reading_tree(commit.snapshot))
-                held = {path: one for path, one in held.items() if one != tree}
-                held |= {path: tree for path, one in found if one.kind}
-        return Placing(trees=trees, number=None, held=held)
-
     def inspected(self) -> list[str]:
         """Return what the newest snapshots are made of, each as Icechunk's JSON."""
         with panics_as_errors():
@@ -359,7 +255,7 @@ class Repository:
         at
             As of this publication; None: the newest one.
         """
-        found = self._near(prefix, at or self.tip())
+        found = self._placings.near(prefix, at or self.tip())
         return sorted(
             (one for one in found if not prefix or f"{one}/".startswith(f"{prefix}/")),
             key=lambda one: one.split("/"),
@@ -479,7 +375,7 @@ class Repository:
             If a snapshot can't be read.
         """
         trees = self.trees(at)
-        near = self._near("", at) if len(trees) > 1 else {}
+        near = self._placings.near("", at) if len(trees) > 1 else {}
         by_snapshot: dict[str, set[str]] = {}
         for path in paths:
             snapshot = trees[near[path]] if path in near else at
@@ -626,13 +522,13 @@ class Repository:
             for name in branches - wanted.keys():
                 if name.startswith(_KEPT):
                     self._repo.delete_branch(name)
-            self._forget()
+            self._placings.forget()
             return self._repo.garbage_collect(cutoff).bytes_deleted
 
     def go_forward(self, snapshot: str) -> None:
         """Make a snapshot the newest one that was, before `go_back`."""
         self._repo.reset_branch(MAIN, snapshot)
-        self._forget()
+        self._placings.forget()
         self._name_trees(snapshot)
 
     def go_back(self, snapshot: str, keep_as: str) -> None:
@@ -660,13 +556,8 @@ class Repository:
         for one in self.trees(self.tip()).values():
             set_branch(self._repo, f"{_KEPT}{one}", one)
         self._repo.reset_branch(MAIN, snapshot)
-        self._forget()
+        self._placings.forget()
         self._name_trees(snapshot)
-
-    def _forget(self) -> None:
-        """Forget where products are: publications may get the numbers of others."""
-        self._placings = {}
-        self._asked = "", 0, None
 
     def publish(
         self,
@@ -710,7 +601,7 @@ class Repository:
             With the first of them.
         """
         for one, fork in products:
-            near = self._near(one.path, writing.tip) if one.is_files else {}
+            near = self._placings.near(one.path, writing.tip) if one.is_files else {}
             if fork is None or set(near.values()) <= {tree}:
                 continue
             for path in files_in(fork):
@@ -724,7 +615,7 @@ class Repository:
 
     def _clear_below(self, writing: Writing, product: Publication, tree: int) -> None:
         """Remove what lies below a product that takes nothing below it, in other trees."""
-        near = self._near(product.path, writing.tip)
+        near = self._placings.near(product.path, writing.tip)
         others = [p for p in below(product.path, near) if near[p] != tree]
         if product.is_files or not others:
             return
@@ -811,7 +702,7 @@ class Repository:
             tip,
             trees=self.trees(tip),
             empty=self._first,
-            held=lambda path: self._near(path, tip),
+            held=lambda path: self._placings.near(path, tip),
             nodes=self._nodes_of,
         )
 
@@ -832,19 +723,19 @@ class Repository:
         """Publish where all products are, so that nobody needs to know what was before."""
         with self._translated():
             writing = self.writing()
-            near = self._near("", writing.tip)
+            near = self._placings.near("", writing.tip)
+            trees = self.trees(writing.tip)
             own = writing.newest().tree
             others = tuple(
                 Part(
                     tree=tree,
                     snapshot=snapshot,
                     start=snapshot,
-                    paths=tuple(sorted(p for p, one in near.items() if one == tree)),
+                    paths=frozenset(p for p, one in near.items() if one == tree),
                 )
-                for tree, snapshot in self.trees(writing.tip).items()
+                for tree, snapshot in trees.items()
                 if tree != own
             )
-            trees = self.trees(writing.tip)
             sessions = {n: self.reading_tree(trees[n]) for n in set(near.values())}
             places = {path: place_at(sessions[n], path) for path, n in near.items()}
             self._finish(writing, message, {}, places=places, others=others)
@@ -894,7 +785,6 @@ class Repository:
             counts.
         """
         tip = writing.tip
-        self._named = ""
         *drafts, last = writing.finished()
         count = len(self.trees(tip).keys() | {one.tree for one in (*drafts, last)})
         is_whole = places is not None
@@ -902,7 +792,7 @@ class Repository:
             places = {}
             for draft in drafts:
                 found = draft.places
-                others += (_committed(draft, tip, message, sorted(found), count),)
+                others += (_committed(draft, tip, message, found, count),)
                 places = _joined(places, found)
             places = _joined(places, last.places)
         if not last.session.has_uncommitted_changes:
@@ -919,12 +809,6 @@ class Repository:
             **parts_to_metadata(parts),
         }
         snapshot = last.session.commit(message, metadata=said)
-        if last.start != tip:  # nothing may lead to it any more
-            (tree,) = (n for n, one in self.trees(tip).items() if one == tip)
-            set_branch(self._repo, f"{_TREE}{tree}", tip)
-        self._to_disk()
-        self._repo.reset_branch(MAIN, snapshot, from_snapshot_id=tip)
-        self._to_disk()
         commit = Commit(
             snapshot=snapshot,
             time=self._repo.lookup_snapshot(snapshot).written_at,
@@ -933,11 +817,25 @@ class Repository:
             places=places,
             parts=parts,
         )
-        self._keep_placing(snapshot, self._placing_at(tip).after(commit))
-        if others or last.start != tip:
-            self._name_trees(snapshot, {*(one.tree for one in others), last.tree})
-        self._named = snapshot
+        self._move_main(tip, commit)
         return snapshot
+
+    def _move_main(self, tip: str, commit: Commit) -> None:
+        """Let `main` name a publication, and branches what else is newest."""
+        own = commit.parts.own
+        is_of_tree_of_tip = not own.start
+        self._named = ""
+        if not is_of_tree_of_tip:  # nothing may lead to it any more
+            (tree,) = (n for n, one in self.trees(tip).items() if one == tip)
+            set_branch(self._repo, f"{_TREE}{tree}", tip)
+        self._to_disk()
+        self._repo.reset_branch(MAIN, commit.snapshot, from_snapshot_id=tip)
+        self._to_disk()
+        self._placings.published(tip, commit)
+        if commit.parts.others or not is_of_tree_of_tip:
+            others = {one.tree for one in commit.parts.others}
+            self._name_trees(commit.snapshot, {*others, own.tree})
+        self._named = commit.snapshot
 
     def _name_trees(self, at: str, changed: Collection[int] | None = None) -> None:
         """Let branches name the newest snapshots of trees, but for that which `main` names.
@@ -992,7 +890,7 @@ class Repository:
 
 
 def _committed(
-    draft: Draft, tip: str, message: str, paths: Sequence[str], count: int
+    draft: Draft, tip: str, message: str, paths: Iterable[str], count: int
 ) -> Part:
     """Commit what goes to a tree beside that of the publication itself."""
     snapshot = draft.session.snapshot_id
@@ -1003,7 +901,7 @@ def _committed(
         tree=draft.tree,
         snapshot=snapshot,
         start=_start_said(draft.start, tip),
-        paths=tuple(paths),
+        paths=frozenset(paths),
     )
 
 

@@ -12,15 +12,14 @@ which tree. So one snapshot, that of a publication, stands for all trees as of t
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.datastore.tree import CLOSED, Places
 
 if TYPE_CHECKING:
-    from ziggy_dask.datastore.catalogue import Commit
+    pass
 
 FULL = 128
 """A tree of so many groups and arrays gets no more new products."""
@@ -46,7 +45,7 @@ class Part:
     """Its newest snapshot as of the publication; empty: that of the publication itself."""
     start: str
     """The snapshot that it was made from; empty: that of the publication before."""
-    paths: tuple[str, ...] = ()
+    paths: frozenset[str] = frozenset()
     """The places that it changed in this tree; those of the publication's own are all others."""
 
 
@@ -85,29 +84,6 @@ class Held:
     """Paths of products with the snapshots that have them; empty: one snapshot has all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placing:
-    """In which trees products are as of a publication."""
-
-    trees: Mapping[int, str]
-    """The newest snapshot of each tree."""
-    number: int | None
-    """The newest publication that the catalogue has; None: `held` says all."""
-    later: tuple[Commit, ...] = ()
-    """Those after it, oldest first."""
-    held: Mapping[str, int] = field(default_factory=dict)
-    """Trees of products by path."""
-
-    def after(self, commit: Commit) -> Placing:
-        """Return where products are after one more publication, which says what it changed."""
-        trees = {**self.trees, **commit.parts.snapshots(commit.snapshot)}
-        if self.number is not None:
-            return replace(self, trees=trees, later=(*self.later, commit))
-        held = dict(self.held)
-        place(held, commit.places or {}, commit.parts)
-        return replace(self, trees=trees, held=held)
-
-
 def parts_to_metadata(parts: Parts) -> dict[str, Any]:
     """Return what the metadata of a commit say of its trees; see `parts_from_metadata`."""
     said: dict[str, Any] = {}
@@ -117,7 +93,8 @@ def parts_to_metadata(parts: Parts) -> dict[str, Any]:
         said[_START] = parts.own.start
     if parts.others:
         said[_PARTS] = [
-            [one.tree, one.snapshot, one.start, list(one.paths)] for one in parts.others
+            [one.tree, one.snapshot, one.start, sorted(one.paths)]
+            for one in parts.others
         ]
     if parts.is_whole:
         said[_IS_WHOLE] = True
@@ -134,7 +111,7 @@ def parts_from_metadata(metadata: dict[str, Any]) -> Parts:
             tree=metadata.pop(_TREE, FIRST), snapshot="", start=metadata.pop(_START, "")
         ),
         others=tuple(
-            Part(tree=tree, snapshot=snapshot, start=start, paths=tuple(paths))
+            Part(tree=tree, snapshot=snapshot, start=start, paths=frozenset(paths))
             for tree, snapshot, start, paths in metadata.pop(_PARTS, ())
         ),
         is_whole=bool(metadata.pop(_IS_WHOLE, False)),
@@ -183,25 +160,6 @@ def home_of(path: str, held: Mapping[str, int]) -> int | None:
         if one in held:
             return held[one]
     return next((held[one] for one in sorted(below(path, held))), None)
-
-
-@dataclass(frozen=True, slots=True)
-class AllHeld:
-    """Trees of all products, of which those near a path are found at once."""
-
-    held: Mapping[str, int]
-    """By path."""
-    order: Sequence[str]
-    """The paths in order."""
-
-    def near(self, path: str) -> dict[str, int]:
-        """Return those at a path, above and below it; empty: all."""
-        if not path:
-            return dict(self.held)
-        begin = bisect_left(self.order, f"{path}/")
-        end = bisect_left(self.order, f"{path}0")  # "0" is what follows "/"
-        paths = (*above(path), path, *self.order[begin:end])
-        return {one: self.held[one] for one in paths if one in self.held}
 
 
 def below(path: str, paths: Iterable[str]) -> list[str]:

@@ -199,7 +199,7 @@ def steps(chance, value):
 @pytest.mark.parametrize("seed", range(int(os.environ.get("ZIGGY_TREES_SEEDS", 3))))
 def test_several_trees_read_as_one_does(tmp_path, full, seed, monkeypatch):
     """Whatever is published, taken back or lost: at every moment, as of every moment."""
-    monkeypatch.setattr("ziggy_dask.datastore.repository._ASKED_OFTEN", 4)
+    monkeypatch.setattr("ziggy_dask.datastore.placings._ASKED_OFTEN", 4)
     chance = random.Random(seed)
     places = [tmp_path / "several", tmp_path / "one"]
     for place in places:
