@@ -46,7 +46,6 @@ from ziggy_dask.datastore.history import BEFORE, PLACES, ancestry
 from ziggy_dask.datastore.joined import JoinedSession
 from ziggy_dask.datastore.owner import Owner, is_of_owner, owner_among
 from ziggy_dask.datastore.panics import panics_as_errors
-from ziggy_dask.datastore.places import memory_directory, settings_at, storage_at
 from ziggy_dask.datastore.placings import Placings
 from ziggy_dask.datastore.publication import (
     Products,
@@ -58,6 +57,7 @@ from ziggy_dask.datastore.publication import (
     parents_of,
     require_groups,
 )
+from ziggy_dask.datastore.storage import memory_directory, settings_at, storage_at
 from ziggy_dask.datastore.store_words import in_words
 from ziggy_dask.datastore.tree import (
     Places,
