@@ -37,6 +37,8 @@ class Ended:
     """Whether it was lost with its worker, repeatedly."""
     worker: str = ""
     """Name of the last worker that it was lost with; empty: nobody knows."""
+    deaths: int = 1
+    """After so many deaths of its workers it was given up."""
 
 
 class InFlight:
@@ -159,9 +161,10 @@ class InFlight:
         before = [self._futures.get(key) for key in batch.waits_for]
         is_blocked = any(one is not None and one.status == "error" for one in before)
         cause, message = Cause.WORKER_LOST, " ".join(str(error).split())[:2000]
-        worker = ""
+        worker, deaths = "", 1
         if isinstance(error, KilledWorker):
             worker = str(error.last_worker.name)
+            deaths = error.allowed_failures + 1
             is_blocked = error.task != future.key and error.task in batch.waits_for
             cause, message = self._why_killed(error)
         if not batch.parts:
@@ -181,7 +184,9 @@ class InFlight:
                 for number in part.subtasks
             ),
         )
-        return Ended(result=result, is_lost=not is_blocked, worker=worker)
+        return Ended(
+            result=result, is_lost=not is_blocked, worker=worker, deaths=deaths
+        )
 
     def _why_killed(self, error: KilledWorker) -> tuple[Cause, str]:
         """Return why the workers of a key died, in words for operators."""

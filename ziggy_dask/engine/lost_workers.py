@@ -50,9 +50,8 @@ def with_last_words(
 ) -> dict[Key, Ended]:
     """Return how batches ended, of which those that were lost with their workers say why.
 
-    Dask blames whatever a dying worker was about to run. What did not run then, by the
-    last words of the worker, is let run once more; and again, if more workers died of
-    others since.
+    Dask blames whatever a dying worker was about to run, too. What the workers' last words
+    do not blame as often is let run once more; and again, if more workers died since.
 
     Parameters
     ----------
@@ -63,8 +62,8 @@ def with_last_words(
     token_of
         Returns the token of a task's work, by its index.
     spared
-        How many workers had died of others when a subtask, by task and number, was let
-        run once more; is added to.
+        How many workers had died when a subtask, by task and number, was let run once
+        more; is added to.
     job_of
         Returns the record of the job of a worker; None: it is of none.
     """
@@ -73,7 +72,7 @@ def with_last_words(
     jobs_until = time.monotonic() + _JOB_NEWS_S
     for key, one in ended.items():
         if one.result and one.is_lost:
-            result = _explained(client, one.result, token_of, spared, until)
+            result = _explained(client, one, one.result, token_of, spared, until)
             job = _job_end(one.worker, job_of, jobs_until)
             if job is not None and job.cause is not JobCause.NONE:
                 result = replace(
@@ -86,6 +85,7 @@ def with_last_words(
 
 def _explained(
     client: Client,
+    ended: Ended,
     result: BatchResult,
     token_of: Callable[[int], str],
     spared: dict[tuple[int, int], int],
@@ -96,18 +96,18 @@ def _explained(
     token = token_of(result.index)
     about = {f"{token} {one.subtask}": one.subtask for one in result.outcomes}
     with asking():
-        words = last_words_of(client, list(about), token, until)
-    known = {about[text]: said for text, said in words.items() if text in about}
-    if known:
-        outcomes = [_told(one, known) for one in result.outcomes]
-        return replace(result, outcomes=tuple(outcomes))
-    pairs = {(result.index, one.subtask) for one in result.outcomes}
-    deaths = sum(one.times for one in words.values())
-    if all(spared.get(pair, 0) >= deaths for pair in pairs):
+        words = last_words_of(client, list(about), token, ended.deaths, until)
+    known = {about[text]: said for text, said in words.of_these.items()}
+    if words.blamed < ended.deaths:
+        pairs = {(result.index, one.subtask) for one in result.outcomes}
+        if any(spared.get(pair, 0) < words.deaths for pair in pairs):
+            spared.update(dict.fromkeys(pairs, words.deaths))
+            blocked = SubtaskState.BLOCKED
+            outcomes = [replace(one, state=blocked) for one in result.outcomes]
+            return replace(result, outcomes=tuple(outcomes))
+    if not known:
         return result
-    spared.update(dict.fromkeys(pairs, deaths))
-    blocked = SubtaskState.BLOCKED
-    outcomes = [replace(one, state=blocked) for one in result.outcomes]
+    outcomes = [_told(one, known) for one in result.outcomes]
     return replace(result, outcomes=tuple(outcomes))
 
 

@@ -52,6 +52,21 @@ class LastWords:
         return f"the worker process {how} while this subtask ran{often}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deaths:
+    """What is known of the processes that died while a task was at work."""
+
+    of_these: dict[str, LastWords]
+    """Last words of those in which one of some subtasks ran, by what its output begins with."""
+    deaths: int
+    """How many died, whatever subtask of the task ran in them."""
+
+    @property
+    def blamed(self) -> int:
+        """How many died of these subtasks."""
+        return sum(one.times for one in self.of_these.values())
+
+
 class OnNannies(NannyPlugin):
     """Reads what dying workers leave behind, and tells the scheduler."""
 
@@ -119,13 +134,18 @@ class OnScheduler(SchedulerPlugin):
     async def tell(
         self, comm: Any = None, about: Sequence[str] = (), token: str = ""
     ) -> dict[str, Any]:
-        """Return what is known of some subtasks; if nothing, of others of their task."""
-        known = {one: self._words[one] for one in about if one in self._words}
-        if not known:
-            known = {k: w for k, w in self._words.items() if k.startswith(token[:32])}
+        """Return what is known of some subtasks, and how many processes their task ended."""
         return {
-            one: [words.exit_code, words.output, words.times]
-            for one, words in known.items()
+            "known": {
+                one: [words.exit_code, words.output, words.times]
+                for one in about
+                if (words := self._words.get(one)) is not None
+            },
+            "deaths": sum(
+                words.times
+                for one, words in self._words.items()
+                if one.startswith(token[:32])
+            ),
         }
 
 
@@ -143,12 +163,9 @@ def hear_last_words(client: Client) -> None:
 
 
 def last_words_of(
-    client: Client, about: Sequence[str], token: str, until: float
-) -> dict[str, LastWords]:
+    client: Client, about: Sequence[str], token: str, deaths: int, until: float
+) -> Deaths:
     """Return how the processes of subtasks ended; wait for the news, if need be.
-
-    If nothing is known of them, what is known of others of their task: then the workers
-    do tell, and these subtasks did not run when they died.
 
     Parameters
     ----------
@@ -158,6 +175,8 @@ def last_words_of(
         What the subtasks' outputs begin with; see `captured`.
     token
         Token of their work.
+    deaths
+        So many deaths they are blamed for; no news is awaited beyond these.
     until
         When to wait no longer, on the monotonic clock.
 
@@ -171,13 +190,14 @@ def last_words_of(
         found: dict[str, Any] = client.sync(
             call, about=list(about), token=token, callback_timeout=_ANSWER_S
         )
-        if found.keys() & set(about) or time.monotonic() > until:
-            break
+        known = {
+            one: LastWords(exit_code=code, output=output, times=times)
+            for one, (code, output, times) in found["known"].items()
+        }
+        told = Deaths(of_these=known, deaths=found["deaths"])
+        if told.blamed >= deaths or time.monotonic() > until:
+            return told
         time.sleep(0.1)
-    return {
-        one: LastWords(exit_code=code, output=output, times=times)
-        for one, (code, output, times) in found.items()
-    }
 
 
 def _name(number: int) -> str:

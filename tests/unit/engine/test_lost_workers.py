@@ -13,7 +13,7 @@ from ziggy_dask.engine.in_flight import Ended
 from ziggy_dask.engine.lost_workers import with_last_words
 from ziggy_dask.records.jobs import JobRecord
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
-from ziggy_dask.workers.last_words import LastWords
+from ziggy_dask.workers.last_words import Deaths, LastWords
 
 JOB = JobRecord(
     id=1,
@@ -35,6 +35,10 @@ JOB = JobRecord(
 )
 
 
+NOBODY = Deaths(of_these={}, deaths=0)
+DIED = LastWords(exit_code=-9, output="", times=1)
+
+
 def lost(worker: str, *states: SubtaskState) -> Ended:
     outcomes = tuple(
         Outcome(
@@ -52,7 +56,7 @@ def lost(worker: str, *states: SubtaskState) -> Ended:
 
 def told(monkeypatch, one: Ended, records) -> BatchResult:
     """Return what is made of a loss of which no nanny has told anything."""
-    monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: {})
+    monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: NOBODY)
     monkeypatch.setattr(lost_workers, "_LOOK_S", 0.0)
     found = with_last_words(None, {"k": one}, str, {}, lambda name: next(records))
     (ended,) = found.values()
@@ -97,22 +101,41 @@ def test_nothing_is_said_of_jobs_that_nobody_knows_or_that_do_not_end(monkeypatc
         assert (failed.cause, failed.message) == (Cause.WORKER_LOST, "its worker died")
 
 
-def test_what_did_not_run_is_let_run_as_long_as_workers_die_of_others(monkeypatch):
-    died = LastWords(exit_code=-9, output="", times=1)
-    words = {"0 7": died}
-    monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: words)
+@pytest.fixture
+def judged(monkeypatch):
+    """Return how a subtask ends that Dask gave up after four deaths, by what is known then."""
     spared: dict[tuple[int, int], int] = {}
 
-    def state() -> SubtaskState:
-        one = lost("", SubtaskState.FAILED)
+    def state(blamed: int, deaths: int) -> SubtaskState:
+        own = {"0 0": replace(DIED, times=blamed)} if blamed else {}
+        words = Deaths(of_these=own, deaths=deaths)
+        monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: words)
+        one = replace(lost("", SubtaskState.FAILED), deaths=4)
         ended = with_last_words(None, {"k": one}, str, spared, lambda name: None)
         (outcome,) = ended["k"].result.outcomes
         return outcome.state
 
-    assert state() is SubtaskState.BLOCKED  # to be let run
-    assert state() is SubtaskState.FAILED
-    words["0 7"] = replace(died, times=2)
-    assert state() is SubtaskState.BLOCKED
-    words["0 8"] = died
-    assert state() is SubtaskState.BLOCKED
-    assert state() is SubtaskState.FAILED
+    return state
+
+
+def test_what_did_not_run_is_let_run_as_long_as_workers_die_of_others(judged):
+    assert judged(0, 1) is SubtaskState.BLOCKED  # to be let run
+    assert judged(0, 1) is SubtaskState.FAILED
+    assert judged(0, 2) is SubtaskState.BLOCKED
+    assert judged(0, 3) is SubtaskState.BLOCKED
+    assert judged(0, 3) is SubtaskState.FAILED
+
+
+def test_a_subtask_is_not_blamed_for_deaths_of_others_beside_its_own(judged):
+    assert judged(1, 4) is SubtaskState.BLOCKED
+    assert judged(3, 8) is SubtaskState.BLOCKED
+    assert judged(4, 9) is SubtaskState.FAILED
+
+
+def test_a_subtask_that_all_its_workers_died_of_fails_at_once(judged):
+    assert judged(4, 4) is SubtaskState.FAILED
+
+
+def test_deaths_that_nobody_told_of_are_not_waited_for_without_end(judged):
+    assert judged(2, 2) is SubtaskState.BLOCKED
+    assert judged(2, 2) is SubtaskState.FAILED
