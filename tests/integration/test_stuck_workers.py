@@ -121,6 +121,7 @@ def test_work_ends_elsewhere_when_a_worker_gets_stuck(kind, mission):
 
 def test_a_nanny_that_starts_no_process_is_replaced(mission, monkeypatch):
     _, client = mission
+    wait_for_nannies(client)
     monkeypatch.setattr(local_workers, "_RESTARTING_S", 3.0)
     workers = client.cluster.workers
     nanny = workers[0]
