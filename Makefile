@@ -7,6 +7,8 @@ STAMP := $(VENV)/.made
 SAMPLE := .ziggy/sample
 LOWEST := build/lowest
 PYTEST = $(BIN)/$(if $(COVERED),coverage run -m )pytest -q
+# With AGAIN=1, what failed last, alone: a stall of the machine can fail a test, but not twice.
+RETRY = $(if $(AGAIN),-n 0 --last-failed --last-failed-no-failures none)
 MARKS := (integration or slow or postgres or cloud) and not (slurm or sge or browser)
 PROCESSES := 2
 # What shows that the oldest packages do: the modules by themselves, and each kind of run.
@@ -38,7 +40,7 @@ sample: $(STAMP)  ## Run the sample pipeline from an empty directory, end to end
 	@echo "    >>> z.open('clusters/sample.yaml').datastore['set-1/L3']"
 
 test: $(STAMP)  ## Run the fast tests
-	@$(PYTEST) -n 2 ziggy_dask tests
+	@$(PYTEST) -n 2 ziggy_dask tests $(RETRY)
 
 check: $(STAMP)  ## Lint, types, import contracts
 	@$(BIN)/ruff format --check .
@@ -51,10 +53,10 @@ lowest: $(STAMP)  ## Run LOWEST_TESTS with the oldest packages that pyproject.to
 	@VIRTUAL_ENV=$(LOWEST) $(BIN)/uv pip install -q --resolution lowest-direct \
 		--all-extras -r pyproject.toml
 	@VIRTUAL_ENV=$(LOWEST) $(BIN)/uv pip install -q --no-deps --no-build-isolation -e .
-	@$(LOWEST)/bin/python -m pytest -q -n 2 $(LOWEST_TESTS)
+	@$(LOWEST)/bin/python -m pytest -q -n 2 $(LOWEST_TESTS) $(RETRY)
 
 integration: $(STAMP)  ## Run the tests that start real things, those of MARKS
-	@$(PYTEST) -n $(PROCESSES) --dist loadgroup -m "$(MARKS)" tests
+	@$(PYTEST) -n $(PROCESSES) --dist loadgroup -m "$(MARKS)" tests $(RETRY)
 
 coverage: $(STAMP)  ## Report the lines that tests with COVERED=1 reached, and start anew
 	@$(BIN)/coverage combine -q
