@@ -31,7 +31,7 @@ ALGORITHMS = """
 
     def told(number):
         os.kill(os.getpid(), number)
-        time.sleep(ENOUGH_S)
+        time.sleep(2)
 
 
     def end_group():
@@ -55,7 +55,7 @@ ALGORITHMS = """
 
     def interrupt():
         _thread.interrupt_main()
-        time.sleep(ENOUGH_S)
+        time.sleep(2)
 
 
     def close():
@@ -87,9 +87,9 @@ ALGORITHMS = """
         "uses up its time": use_up_time,
         "ends its group": end_group,
         "ends its session": hang_up,
+        "takes memory": take_memory,
         "interrupts": lambda: told(signal.SIGINT),
         "interrupts its thread": interrupt,
-        "takes memory": take_memory,
         "closes": close,
         "is retired": retire,
     }
@@ -121,13 +121,16 @@ ENDS = {
     "uses up its time": "was killed by signal 24 (SIGXCPU)",
     "ends its group": "was killed by signal 15 (SIGTERM)",
     "ends its session": "was killed by signal 1 (SIGHUP)",
+    "takes memory": "was killed by signal",
     "interrupts": "exited with code 1",
     "interrupts its thread": "exited with code 1",
-    "takes memory": "was killed by signal",
     "closes": "",
     "is retired": "",
 }
-"""How each way is called in the record; the last two let the subtask end before."""
+"""How each way is called in the record; the last two let the subtask end before.
+
+The two before these do so if the machine is slow: a worker that is interrupted ends calmly.
+"""
 COUNT = 40
 ZIGGY = [sys.executable, "-m", "ziggy_dask"]
 
@@ -195,7 +198,7 @@ def check(cluster, place):
     rest = {one.number for one in task.subtasks if one.state.value == "COMPLETE"}
     assert rest | failed.keys() == set(range(COUNT))
     begun = runs(place)
-    assert all(begun[number] > 1 for number in range(len(ENDS) - 2))
+    assert all(begun[number] > 1 for number in range(len(ENDS) - 4)), begun
     if not ALWAYS:
         assert not failed, [f"{one.number}: {one.message}" for one in failed.values()]
         return
