@@ -65,6 +65,24 @@ ALGORITHMS = """
         return raw.chunk().map(lambda v: v.copy(data=v.data.map_blocks(wrong, **options)))
 
 
+    def whole_numbers(raw):
+        half = raw["pixels"].data.map_blocks(lambda block: block + 0.5, dtype=int)
+        return raw.assign(pixels=(("item", "y", "x"), half))
+
+
+    def one_for_all(raw):
+        firsts = raw["pixels"].data.map_blocks(lambda block: block[:1, :1, :1])
+        return raw.assign(pixels=(("item", "y", "x"), firsts))
+
+
+    def masked(raw):
+        def without_dark(block):
+            return np.ma.masked_less(block, 0.5)
+
+        bright = raw["pixels"].data.map_blocks(without_dark, dtype=float, meta=np.empty(0))
+        return raw.assign(pixels=(("item", "y", "x"), bright))
+
+
     def huge(raw):
         import dask.array as da
         return raw.assign(much=(("item", "n"), da.zeros((1, 2**47), chunks=(1, 2**30))))
@@ -167,3 +185,35 @@ def test_lazy_data_that_can_not_fit_are_refused_by_their_size(mission, client):
     message = instance.tasks[0].subtasks[0].message
     assert "lazy data that take 1048576.0 GiB" in message
     assert "make it a 'dask_function'" in message
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("whole_numbers", "is of type int64, but is computed as float64"),
+        ("one_for_all", "shape (3, 4, 5), but is computed as (1, 1, 1)"),
+        ("masked", "is an array of numpy.ma.MaskedArray"),
+    ],
+)
+def test_a_dask_function_whose_blocks_are_not_what_it_said_stores_nothing(
+    mission, client, function, words
+):
+    mission.register(
+        pipeline(
+            mission.root,
+            data_type("raw", "L0"),
+            data_type("out", "L1", subtask=""),
+            z.Node(
+                name="lazy",
+                step=z.DaskFunctionStep(function=f"algorithms:{function}"),
+                inputs=(z.Input(data_type="raw"),),
+                outputs=("out",),
+            ),
+        )
+    )
+    instance = mission.run("test", client=client)
+    assert instance.state.value == "ERRORS_STALLED"
+    message = instance.tasks[0].subtasks[0].message
+    assert "set-1/L1/pixels" in message
+    assert words in message
+    assert list(mission.datastore) == ["set-1/L0"]

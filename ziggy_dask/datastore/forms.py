@@ -7,7 +7,7 @@ xarray needs to see the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -192,6 +192,11 @@ def form_of(variable: xr.Variable) -> Form:
     if not isinstance(dtype, np.dtype):
         return _extension_form(variable)
     _require_plain(variable)
+    if any(size != size for size in variable.shape):
+        raise Unstorable(
+            "has blocks of unknown length, as Dask makes where values are chosen by a "
+            "condition; let it count them: .data.compute_chunk_sizes()"
+        )
     if dtype.kind in "biufc":
         if dtype.char in "gG":
             wide = "complex128" if dtype.kind == "c" else "float64"
@@ -232,7 +237,11 @@ def form_of(variable: xr.Variable) -> Form:
 def _require_plain(variable: xr.Variable) -> None:
     """Refuse arrays that are more than their numbers, such as those with a unit."""
     data = variable._data
-    data = getattr(data, "_meta", data)  # of blocks that Dask makes
+    require_plain(getattr(data, "_meta", data))  # of blocks that Dask makes
+
+
+def require_plain(data: Any) -> None:
+    """Refuse an array that is more than its numbers, such as one with a unit or a mask."""
     is_foreign = (
         type(data) not in _PLAIN_ARRAYS
         if isinstance(data, np.ndarray)
@@ -251,12 +260,64 @@ def _require_plain(variable: xr.Variable) -> None:
 
 
 def values_of(variable: xr.Variable) -> Any:
-    """Return the values of a variable: a NumPy array, or one of pandas."""
+    """Return the values of a variable: a NumPy array, or one of pandas.
+
+    Raises
+    ------
+    Unstorable
+        If they have to be computed, and are not what the variable said; see
+        `require_as_told`.
+    """
     if isinstance(variable.dtype, np.dtype):
-        return variable.values
+        if variable._in_memory:
+            return variable.values
+        values = variable.data.compute() if variable.chunks else variable.values
+        require_as_told(values, variable.dtype, variable.shape)
+        return np.asarray(values)
     if isinstance(variable, xr.IndexVariable):
         return variable.to_index().array
     return getattr(variable.data, "array", variable.data)
+
+
+def require_as_told(values: Any, dtype: np.dtype[Any], shape: Sequence[int]) -> None:
+    """Refuse values that are not what a lazy array said before they were computed.
+
+    Whoever makes one can say anything: Dask believes the type that `map_blocks` and
+    `apply_ufunc` are told, or guesses it from empty blocks.
+
+    Parameters
+    ----------
+    values
+        What came out.
+    dtype, shape
+        What was told.
+
+    Raises
+    ------
+    Unstorable
+        If storing them would cast them, cut them short, repeat them or drop a mask.
+    """
+    require_plain(values)
+    found = np.asarray(values)
+    if found.shape != tuple(shape):
+        raise Unstorable(
+            f"says that it has the shape {tuple(shape)}, but is computed as {found.shape}; "
+            "tell map_blocks what comes out, by 'chunks'"
+        )
+    if dtype.kind == "O":
+        return  # each object is looked at where it is encoded
+    if dtype.kind in "US" and dtype.kind == found.dtype.kind:
+        fits = not dtype.itemsize or found.dtype.itemsize <= dtype.itemsize
+    elif "T" in (dtype.kind, found.dtype.kind):
+        fits = dtype.kind == found.dtype.kind
+    else:  # the other byte order holds the same values
+        fits = found.dtype.newbyteorder("=") == dtype.newbyteorder("=")
+    if not fits:
+        raise Unstorable(
+            f"says that it is of type {dtype}, but is computed as {found.dtype}; tell "
+            "Dask what comes out, by 'dtype', 'output_dtypes' or 'meta', or convert it: "
+            ".astype(...)"
+        )
 
 
 def misfit(form: Form, variable: xr.Variable) -> str:

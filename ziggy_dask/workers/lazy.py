@@ -23,7 +23,7 @@ from ziggy_dask.datastore import open_chunked, prepared
 from ziggy_dask.datastore.allocation import Storage, allocate
 from ziggy_dask.datastore.attributes import Unstorable
 from ziggy_dask.datastore.encoding import read_array, stored_name
-from ziggy_dask.datastore.forms import Form
+from ziggy_dask.datastore.forms import Form, require_as_told
 from ziggy_dask.datastore.stores import store_to_write, write_region
 from ziggy_dask.errors import TaskError
 from ziggy_dask.workers.inputs import only_made, open_stored, require_stored
@@ -149,6 +149,7 @@ def _writes(work: Work, sink: Sink, dataset: xr.Dataset) -> tuple[bytes, list[An
                 fork=fork,
                 place=f"{sink.path}/{stored_name(name)}",
                 form=read_array(stored.attrs.asdict())[0],
+                told=variable.dtype,
                 metadata=stored.metadata,
                 dtype=object,
                 chunks=tuple((1,) * len(sizes) for sizes in data.chunks),
@@ -202,6 +203,7 @@ def _write_block(
     fork: bytes,
     place: str,
     form: Form,
+    told: np.dtype[Any],
     metadata: Any,
     block_info: Mapping[int, Mapping[str, Any]],
 ) -> np.ndarray[Any, np.dtype[Any]]:
@@ -209,6 +211,7 @@ def _write_block(
     region = tuple(slice(*ends) for ends in block_info[0]["array-location"])
     session = pickle.loads(fork)
     try:
+        require_as_told(block, told, [part.stop - part.start for part in region])
         values = form.encode(block)
     except Unstorable as error:
         raise TaskError(f"the variable at '{place}' {error}") from None

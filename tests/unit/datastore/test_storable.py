@@ -101,6 +101,59 @@ def test_arrays_that_are_nothing_but_numbers_are_plain(tmp_path):
         assert not faults_of(xr.Dataset({"flux": variable}))
 
 
+def lazily(block, dtype):
+    """Return three blocks of two values, of which Dask believes the type that it is told."""
+    blocks = da.zeros(6, chunks=2).map_blocks(lambda _: block, dtype=dtype)
+    return xr.Dataset({"v": ("x", blocks)})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "block", "words"),
+    [
+        ("i8", np.array([0.5, 1.5]), "type int64, but is computed as float64"),
+        ("f4", np.array([0.1, 0.2]), "type float32, but is computed as float64"),
+        ("f8", np.array([1j, 2j]), "type float64, but is computed as complex128"),
+        ("i2", np.array([70000, 1]), "type int16, but is computed as int64"),
+        ("U1", np.array(["ab", "c"]), "type <U1, but is computed as <U2"),
+        (
+            "T",
+            np.array(["a", None], object),
+            "StringDType(), but is computed as object",
+        ),
+        ("M8[s]", np.array(["2026", "NaT"], "M8[ns]"), "is computed as datetime64[ns]"),
+        ("f8", np.array([None, 1], object), "type float64, but is computed as object"),
+        ("f8", np.zeros(1), "shape (6,), but is computed as (3,)"),
+    ],
+)
+def test_values_that_are_not_what_was_said_before_they_were_computed_are_refused(
+    session, dtype, block, words
+):
+    with pytest.raises(Unstorable, match=re.escape(words)):
+        write_whole(session, "made", lazily(block, dtype), STORAGE)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "block"),
+    [
+        ("<f8", np.array([1.5, 2.5], ">f8")),
+        ("U3", np.array(["ab", "c"])),
+        ("U", np.array(["ab", "c"])),
+        ("O", np.array(["ab", None], object)),
+    ],
+)
+def test_what_holds_the_same_values_is_kept(session, dtype, block):
+    write_whole(session, "made", lazily(block, dtype), STORAGE)
+    found = open_dataset(session, "made")["v"].values
+    assert found.tolist() == 3 * block.tolist()
+
+
+def test_blocks_of_unknown_length_are_refused_by_name(session):
+    values = da.arange(6.0, chunks=2)
+    dataset = xr.Dataset({"v": ("x", values[values > 2])})
+    with pytest.raises(Unstorable, match="variable 'v' has blocks of unknown length"):
+        write_whole(session, "made", dataset, STORAGE)
+
+
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize(
     ("one", "other"),
