@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,8 +17,13 @@ from ziggy_dask.definitions import read_cluster
 from ziggy_dask.engine.expire import Expiry
 from ziggy_dask.engine.reproduce import Reproduced, reproduce
 from ziggy_dask.errors import ClusterError, DefinitionError
+from ziggy_dask.interface.archive import (
+    export_crate,
+    export_datacite,
+    export_prov,
+    export_stac,
+)
 from ziggy_dask.interface.cards import cluster_card
-from ziggy_dask.interface.crate import export_crate
 from ziggy_dask.interface.differences import StateDifference, difference_of
 from ziggy_dask.interface.keeping import expire, forget_instance, remove
 from ziggy_dask.interface.lineage import history_of, lineage_of, which_depend
@@ -275,6 +280,103 @@ class Cluster(Runs):
             instance,
             Path(directory),
             with_data=data,
+            license_text=license,
+        )
+
+    def export_prov(self, instance: int, file: str | os.PathLike[str]) -> Path:
+        """Write what an instance read, ran and made into a file, as W3C PROV-JSON.
+
+        Parameters
+        ----------
+        instance
+            The instance; it has to have ended.
+        file
+            Where to; nothing may be there.
+
+        Raises
+        ------
+        ClusterError
+            If the instance has not ended or ran no task, or something is there already.
+        """
+        return export_prov(self._site, instance, Path(file))
+
+    def export_stac(
+        self,
+        directory: str | os.PathLike[str],
+        paths: Iterable[str] = (),
+        *,
+        at: When | None = None,
+        data: bool = False,
+    ) -> Path:
+        """Write a STAC catalogue with an item for each product into a directory.
+
+        Parameters
+        ----------
+        directory
+            Where to; nothing may be there.
+        paths
+            Which products; none: all.
+        at
+            Instance, tag, date or snapshot, as `datastore.at` takes it; None: now.
+        data
+            Whether the products are written as well.
+
+        Raises
+        ------
+        ClusterError
+            If something is there already.
+        DatastoreError, RecordsError
+            If there is no such product or state.
+        """
+        return export_stac(self._site, Path(directory), paths, at=at, with_data=data)
+
+    def export_datacite(
+        self,
+        tag: str,
+        file: str | os.PathLike[str],
+        *,
+        creators: Sequence[str],
+        publisher: str,
+        year: int | None = None,
+        title: str = "",
+        license: str = "",
+    ) -> Path:
+        """Write DataCite metadata of a tag into a file, as JSON.
+
+        Parameters
+        ----------
+        tag
+            The tag.
+        file
+            Where to; nothing may be there.
+        creators
+            Names of people or organizations that made the data.
+        publisher
+            Name of the organization that keeps them.
+        year
+            Year of publication; None: this one.
+        title
+            Title; empty: one from the names of cluster and tag.
+        license
+            URL or words of the license; empty: the metadata have none.
+
+        Raises
+        ------
+        ClusterError
+            If something is there already.
+        DefinitionError
+            If a creator or the publisher is missing.
+        RecordsError, DatastoreError
+            If there is no such tag, or it can't be read any more.
+        """
+        return export_datacite(
+            self._site,
+            tag,
+            Path(file),
+            creators=creators,
+            publisher=publisher,
+            year=datetime.now(UTC).year if year is None else year,
+            title=title,
             license_text=license,
         )
 

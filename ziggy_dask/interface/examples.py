@@ -158,6 +158,17 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ziggy export-crate 3", "into crate-3, without the products"),
         ("ziggy export-crate 3 release --data --license CC-BY-4.0", "with them"),
     ),
+    "export-prov": (("ziggy export-prov 3", "into prov-3.json"),),
+    "export-stac": (
+        ("ziggy export-stac archive", "all products, where they are"),
+        ("ziggy export-stac archive --at dr1 --data", "those of a release, with them"),
+    ),
+    "export-datacite": (
+        (
+            'ziggy export-datacite dr1 --creator "Doe, Jo" --publisher "Our institute"',
+            "into datacite-dr1.json",
+        ),
+    ),
     "expire": (
         ("ziggy expire --dry-run", "what would expire, and the bytes by data type"),
         ("ziggy expire", "give it up"),

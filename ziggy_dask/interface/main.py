@@ -80,9 +80,14 @@ _SECTIONS = {
         "which": "lineage:which",
         "diff": "diff:diff",
         "reproduce": "reproducing:reproduce",
-        "export-crate": "crating:export_crate",
         "code": "why:code",
         "console": "console:console",
+    },
+    "Archive": {
+        "export-crate": "archiving:export_crate",
+        "export-prov": "archiving:export_prov",
+        "export-stac": "archiving:export_stac",
+        "export-datacite": "archiving:export_datacite",
     },
     "Operate": {
         "failures": "operations:failures",

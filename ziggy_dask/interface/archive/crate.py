@@ -23,15 +23,18 @@ from urllib.parse import quote
 
 from ziggy_dask.datastore import Datastore
 from ziggy_dask.definitions.text import pipeline_to_yaml
-from ziggy_dask.engine.loading import load_tasks
+from ziggy_dask.engine.loading import LoadedTasks
 from ziggy_dask.engine.open_cluster import OpenCluster
-from ziggy_dask.errors import ClusterError
+from ziggy_dask.interface.archive.account import (
+    Handled,
+    accounts,
+    ended_tasks,
+)
+from ziggy_dask.interface.archive.files import require_new
 from ziggy_dask.interface.states_at import snapshot_of
 from ziggy_dask.records import TaskStep, instances, outcomes
 from ziggy_dask.records.code import Kind, load_code
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
-from ziggy_dask.records.recipes import extents_of, read_recipes
-from ziggy_dask.records.versions import as_of, read_made, read_numbers, versions_of
 
 Entity = dict[str, Any]
 METADATA = "ro-crate-metadata.json"
@@ -99,7 +102,8 @@ def export_crate(
         If there is no such instance, or its products expired.
     """
     record = instances.instance(site.database, instance)
-    _require_exportable(site, record, directory)
+    tasks = ended_tasks(site, record)
+    require_new(directory)
     snapshot = snapshot_of(site, instance) if with_data else ""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
@@ -107,7 +111,7 @@ def export_crate(
     ) as place:
         crate = Path(place) / "crate"
         crate.mkdir()
-        entities = _Crate(site, record, crate, snapshot, license_text).entities()
+        entities = _Crate(site, record, tasks, crate, snapshot, license_text).entities()
         content = {
             "@context": [_CONTEXT, {"sha256": f"{_TERMS}sha256"}],
             "@graph": entities,
@@ -118,26 +122,6 @@ def export_crate(
     return directory
 
 
-def _require_exportable(
-    site: OpenCluster, record: InstanceRecord, directory: Path
-) -> None:
-    instance = record.id
-    if not record.state.is_final:
-        raise ClusterError(
-            f"instance {instance} has not ended: it is {record.state.value}; export it "
-            "when it has"
-        )
-    if directory.exists():
-        raise ClusterError(
-            f"{directory}: is there already; a crate never replaces anything"
-        )
-    if not load_tasks(site.database, instance).records:
-        raise ClusterError(
-            f"instance {instance} ran no task that a crate could tell of; "
-            f"ziggy tasks {instance} lists what it did"
-        )
-
-
 class _Crate:
     """Writes the files of a crate, and describes them."""
 
@@ -145,6 +129,7 @@ class _Crate:
         self,
         site: OpenCluster,
         record: InstanceRecord,
+        tasks: LoadedTasks,
         place: Path,
         snapshot: str,
         license_text: str,
@@ -155,7 +140,8 @@ class _Crate:
         self._snapshot = snapshot
         self._license = license_text
         self._pipeline, _ = instances.instance_pipeline(site.database, record.id)
-        self._plans = load_tasks(site.database, record.id)
+        self._plans = tasks
+        self._accounts = list(accounts(site, tasks))
         self._found: dict[str, Entity] = {}
 
     def entities(self) -> list[Entity]:
@@ -312,7 +298,6 @@ class _Crate:
                 "softwareVersion": record.software.get(
                     "ziggy-dask", version("ziggy-dask")
                 ),
-                "url": "https://github.com/nasa/ziggy",
                 "description": "Science data pipelines on Dask, Zarr and xarray",
             },
             {
@@ -359,63 +344,33 @@ class _Crate:
 
     def _tasks(self) -> Iterator[_Task]:
         """Yield the tasks, and keep what they used and made as entities."""
-        database = self._site.database
-        by_index = self._plans.records
-        numbers = [one.id for one in by_index.values()]
-        extents = extents_of(database, numbers)
-        digests = {e.recipe for some in extents.values() for e in some if e.recipe}
-        recipes = read_recipes(database, sorted(digests))
-        with database.reading() as connection:
-            made = read_made(connection, numbers)
-            snapshots = {s for one in by_index.values() for s in one.inputs.values()}
-            known = read_numbers(connection, snapshots)
-        types = {
-            target.path: target.data_type
-            for plan in self._plans.plans.values()
-            for target in plan.targets
-        }
-        feeds = {
-            feed.path: feed.data_type
-            for plan in self._plans.plans.values()
-            for feed in plan.feeds
-        }
-        for index in sorted(by_index):
-            record = by_index[index]
-            used = [
-                self._product(path, known.get(snapshot), feeds.get(path, ""), "input")
-                for path, snapshot in sorted(record.inputs.items())
-            ]
-            for digest in dict.fromkeys(one.recipe for one in extents[record.id]):
-                used += self._values(recipes.get(digest, []))
-            results = [
-                self._product(one.path, one.number, types.get(one.path, ""), "output")
-                for one in made
-                if one.task == record.id and not one.is_removal
-            ]
+        for one in self._accounts:
+            used = [self._product(product, "input") for product in one.inputs]
+            for recipe in one.recipes.values():
+                used += self._values(recipe)
+            results = [self._product(product, "output") for product in one.outputs]
             yield _Task(
-                record=record,
+                record=one.record,
                 used=tuple(dict.fromkeys(used)),
                 made=tuple(dict.fromkeys(results)),
             )
 
-    def _product(self, path: str, number: int | None, data_type: str, way: str) -> str:
+    def _product(self, one: Handled, way: str) -> str:
         """Keep a version of a product, or a file of a model, as an entity; return its id."""
-        versions = versions_of(self._site.database, path)
-        found = None if number is None else as_of(versions, number)
-        made = number if found is None else found.number
-        key = f"#product/{quote(path)}" + (f"@{made}" if made is not None else "")
+        found = one.version
+        key = f"#product/{quote(one.path)}" + (f"@{found.number}" if found else "")
         entity: Entity = {
             "@id": key,
             "@type": "Collection",
-            "name": path if made is None else f"{path}, version {made}",
+            "name": f"{one.path}, version {found.number}" if found else one.path,
         }
         if found is not None:
             assert found.time is not None  # a publication has one
             entity["dateModified"] = _time(found.time)
         inner = {one for node in self._pipeline.nodes for one in node.outputs}
-        side = "output" if way == "output" or data_type in inner else "input"
-        if data_type:
-            entity["exampleOfWork"] = {"@id": f"#{side}-{_safe(data_type)}"}
+        side = "output" if way == "output" or one.data_type in inner else "input"
+        if one.data_type:
+            entity["exampleOfWork"] = {"@id": f"#{side}-{_safe(one.data_type)}"}
         self._found.setdefault(key, entity)
         return key
 
@@ -439,19 +394,15 @@ class _Crate:
 
     def _write_code(self) -> None:
         """Write all code that the tasks ran, as it is on record."""
-        database = self._site.database
-        numbers = [one.id for one in self._plans.records.values()]
-        extents = extents_of(database, numbers)
-        digests = {e.recipe for some in extents.values() for e in some if e.recipe}
-        recipes = read_recipes(database, sorted(digests))
         trees = {
             digest
-            for recipe in recipes.values()
+            for one in self._accounts
+            for recipe in one.recipes.values()
             for kind, _, digest, _ in recipe
             if kind is Kind.CODE
         }
         for digest in sorted(trees):
-            tree = load_code(database, digest)
+            tree = load_code(self._site.database, digest)
             for one in tree.files:
                 file = self._place / "code" / digest[:16] / one.path
                 file.parent.mkdir(parents=True, exist_ok=True)
