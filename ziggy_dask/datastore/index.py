@@ -32,6 +32,9 @@ class Product:
     """Subtask dimension; empty if there is none."""
     labels: Labels | None
     """Items that have data; None if the product is one whole."""
+    planned: Labels | None
+    """Items as its task counted them, also those that were never made; None if the product
+    is one whole."""
     attributes: Mapping[str, Any]
     """Where it comes from: instance, task, node, unit of work, missing items."""
 
@@ -182,11 +185,16 @@ def read_product(session: icechunk.Session, path: str) -> Product:
         )
     kind = ProductKind(attributes["kind"])
     dimension = str(attributes["dimension"])
+    planned = _labels(session, group, path, kind, dimension)
+    labels = planned
+    if planned is not None and "missing" in attributes:
+        labels = planned.without(Labels.from_json(attributes["missing"]))
     return Product(
         path=path,
         kind=kind,
         dimension=dimension,
-        labels=_labels(session, group, path, kind, dimension, attributes),
+        labels=labels,
+        planned=planned,
         attributes=attributes,
     )
 
@@ -197,7 +205,6 @@ def _labels(
     path: str,
     kind: ProductKind,
     dimension: str,
-    attributes: Mapping[str, Any],
 ) -> Labels | None:
     if kind is ProductKind.COLLECTION:
         return Labels.of(sorted(unspelled(key) for key in group.group_keys()))
@@ -206,7 +213,7 @@ def _labels(
     if not dimension:
         return None
     try:
-        labels = dimension_labels(session, group, path, dimension)
+        return dimension_labels(session, group, path, dimension)
     except KeyError:
         raise DatastoreError(
             f"'{path}' in the datastore has no dimension {dimension!r}, along which its "
@@ -214,9 +221,6 @@ def _labels(
         ) from None
     except DatastoreError as error:
         raise DatastoreError(f"'{path}' in the datastore: {error}") from error
-    if "missing" in attributes:
-        return labels.without(Labels.from_json(attributes["missing"]))
-    return labels
 
 
 def _file_names(group: zarr.Group) -> Iterator[str]:

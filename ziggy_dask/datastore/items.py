@@ -38,6 +38,8 @@ from ziggy_dask.errors import DatastoreError, MissingError
 
 _AT_ONCE_BYTES = 1024 * 1024
 """Stored files that are smaller are read when they are looked up."""
+_OF_CONTENT = ("file_name", "media_type", "sha256")
+"""What a stored file says of its content; the rest is where it comes from."""
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -177,6 +179,12 @@ class Files(Mapping[str, bytes]):
         if name not in self._names:
             raise KeyError(name)
         return read_file_item(self._session, self._path, name)
+
+    def origin(self, name: str) -> dict[str, Any]:
+        """Return what a file says of where it comes from, such as its task."""
+        place = f"{self._path}/{name}"
+        said = dict(zarr.open_array(self._session.store, path=place, mode="r").attrs)
+        return {key: value for key, value in said.items() if key not in _OF_CONTENT}
 
     def __getitem__(self, name: str) -> bytes:
         return self.item(name).data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,14 @@ from ziggy_dask.datastore.index import Product
 from ziggy_dask.definitions import ProductKind
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DatastoreError
+
+_EARLIER = "earlier"
+"""Attribute in which a product of files says who made those that it keeps."""
+_MAKER = (
+    *("pipeline", "instance", "task", "node", "unit", "published"),
+    *("code_version", "made"),
+)
+"""What it says of each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +56,11 @@ class Origin:
     """All that the product says of itself."""
 
 
-def origin_in(product: Product, where: Mapping[str, object]) -> Origin:
+def origin_in(
+    product: Product,
+    where: Mapping[str, object],
+    of_file: Callable[[str], Mapping[str, Any]] | None = None,
+) -> Origin:
     """Return where a product, or an item of it, comes from.
 
     Parameters
@@ -57,6 +69,8 @@ def origin_in(product: Product, where: Mapping[str, object]) -> Origin:
         The product.
     where
         Dimension and label of an item; ``item`` stands for any dimension. Empty: all.
+    of_file
+        Returns what a file of the product says of where it comes from.
 
     Raises
     ------
@@ -65,7 +79,32 @@ def origin_in(product: Product, where: Mapping[str, object]) -> Origin:
     """
     said = product.attributes
     chosen = _chosen(product, where)
-    subtask = None if chosen is None else _subtask(product, chosen)
+    if chosen is None or of_file is None:
+        subtask = None if chosen is None else _subtask(product, chosen)
+        return origin_said(product.path, chosen, said, subtask)
+    own = of_file(chosen)
+    task = own.get("task")
+    if task is None or task != said.get("task"):
+        said = _earlier(said).get(str(task), own)
+    return origin_said(product.path, chosen, said, own.get("subtask"))
+
+
+def origin_said(
+    path: str, item: str | None, said: Mapping[str, Any], subtask: int | None
+) -> Origin:
+    """Return where an item comes from, by what its product said when it was published.
+
+    Parameters
+    ----------
+    path
+        The product.
+    item
+        Label of the item; None: all of the product.
+    said
+        What the product said.
+    subtask
+        Subtask that made the item; None: all, or that is not known.
+    """
     extents = [
         one
         for one in said.get("made", [])
@@ -76,8 +115,8 @@ def origin_in(product: Product, where: Mapping[str, object]) -> Origin:
     attempts = {one[2] for one in extents}
     old = (str(said["code_version"]),) if said.get("code_version") else ()
     return Origin(
-        path=product.path,
-        item=chosen,
+        path=path,
+        item=item,
         pipeline=said.get("pipeline", ""),
         instance=said.get("instance"),
         node=said.get("node", ""),
@@ -92,6 +131,52 @@ def origin_in(product: Product, where: Mapping[str, object]) -> Origin:
         published=said.get("published", ""),
         said=said,
     )
+
+
+def with_earlier(
+    before: Mapping[str, Any] | None,
+    said: Mapping[str, Any],
+    tasks: Callable[[], Collection[int]],
+) -> dict[str, Any]:
+    """Return what a product of files says, with what it said of tasks whose files it keeps.
+
+    Parameters
+    ----------
+    before
+        What it said until now; None: it is new.
+    said
+        What it says of its new files.
+    tasks
+        Returns the tasks of which it has files. It is asked rarely, since that takes long.
+    """
+    if before is None or before.get("kind") != ProductKind.FILE.value:
+        return dict(said)
+    kept: dict[str, Any] = before.get(_EARLIER, {"tasks": {}, "recipes": {}})
+    of_tasks = dict(kept["tasks"])
+    recipes = {**before.get("recipes", {}), **kept["recipes"]}
+    if "made" in before:
+        of_tasks[str(before["task"])] = {k: before[k] for k in _MAKER if k in before}
+    of_tasks.pop(str(said.get("task")), None)
+    if len(of_tasks).bit_count() == 1:  # 1, 2, 4, 8 …
+        there = {str(task) for task in tasks()}
+        of_tasks = {task: one for task, one in of_tasks.items() if task in there}
+    if not of_tasks:
+        return dict(said)
+    used = {one[3] for some in of_tasks.values() for one in some["made"]}
+    recipes = {digest: one for digest, one in recipes.items() if digest in used}
+    return {**said, _EARLIER: {"tasks": of_tasks, "recipes": recipes}}
+
+
+def _earlier(said: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a product of files said of earlier tasks, by their numbers."""
+    kept = said.get(_EARLIER, {"tasks": {}, "recipes": {}})
+    of_all = {"kind": said.get("kind"), "recipes": kept["recipes"]}
+    return {task: {**one, **of_all} for task, one in kept["tasks"].items()}
+
+
+def is_of_product(origin: Origin) -> bool:
+    """Tell whether an origin is what its product says; else it is one of its files that does."""
+    return "kind" in origin.said
 
 
 def _chosen(product: Product, where: Mapping[str, object]) -> str | None:
@@ -120,6 +205,6 @@ def _subtask(product: Product, item: str) -> int | None:
     place: int | None = None
     if order is not None:
         place = order.index(item) if item in order else None
-    elif product.kind is ProductKind.ARRAY and product.labels is not None:
-        place = product.labels.place(item)
+    elif product.kind is ProductKind.ARRAY and product.planned is not None:
+        place = product.planned.place(item)
     return None if place is None or size is None else int(place // size)

@@ -61,7 +61,7 @@ class StoredProduct:
     @property
     def origin(self) -> dict[str, Any]:
         """Where it comes from: instance, task, node, unit of work."""
-        hidden = ("kind", "dimension")
+        hidden = ("kind", "dimension", "earlier")
         return {k: v for k, v in self._product.attributes.items() if k not in hidden}
 
     @property
@@ -83,7 +83,9 @@ class StoredProduct:
         DatastoreError
             If there is no such item.
         """
-        return origin_in(self._product, where)
+        content = self._content
+        of_file = content.origin if isinstance(content, Files) else None
+        return origin_in(self._product, where, of_file)
 
     def open_made(self) -> Content:
         """Return its content as it was made, without the items that never were."""

@@ -14,6 +14,8 @@ from icechunk.session import ForkSession
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ziggy_dask.datastore.files import tasks_of_files
+from ziggy_dask.datastore.origin import with_earlier
 from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.definitions import ProductKind
 
@@ -138,4 +140,16 @@ def fill(session: icechunk.Session, products: Products) -> None:
         if fork is not None:
             session.merge(fork)
         group = zarr.open_group(session.store, path=one.path, mode="a")
-        group.attrs[ATTRIBUTE] = dict(one.attributes)
+        sign(session, group, one.attributes)
+
+
+def sign(
+    session: icechunk.Session, group: zarr.Group, attributes: Mapping[str, Any]
+) -> None:
+    """Let a product say where it comes from; one of files also where those before do."""
+    said: dict[str, Any] = dict(attributes)
+    if attributes["kind"] == ProductKind.FILE.value:
+        before: Any = group.attrs.get(ATTRIBUTE)
+        path = group.path
+        said = with_earlier(before, said, lambda: tasks_of_files(session, path))
+    group.attrs[ATTRIBUTE] = said

@@ -13,6 +13,7 @@ from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DatastoreError
 from ziggy_dask.interface.states_at import When, number_at
 from ziggy_dask.records.dependents import Dependent, Used, dependents
+from ziggy_dask.records.expiry import kept_state
 from ziggy_dask.records.lineage import (
     Edge,
     Lineage,
@@ -45,6 +46,7 @@ class DatastoreLooks:
 
     def __init__(self, site: OpenCluster) -> None:
         self._repository = site.repository
+        self._database = site.database
 
     def task_of(self, path: str, snapshot: str) -> int | None:
         """Return the task that a product says it is of."""
@@ -55,9 +57,15 @@ class DatastoreLooks:
         place = place_at(session, path)
         return None if place is None else place.task
 
-    def tasks_of_files(self, path: str, snapshot: str) -> Collection[int]:
-        """Return the tasks that the files of a product say they are of."""
-        return tasks_of_files(self._repository.session_of(path, snapshot), path)
+    def tasks_of_files(self, path: str, snapshot: str) -> Collection[int] | None:
+        """Return the tasks that the files of a product say they are of.
+
+        None: that version of the product has expired.
+        """
+        kept = kept_state(self._database, path, snapshot)
+        if kept is None:
+            return None
+        return tasks_of_files(self._repository.session_of(path, kept), path)
 
 
 def history_of(site: OpenCluster, path: str) -> list[Version]:
@@ -179,7 +187,8 @@ def _branches(lineage: Lineage, edges: list[Edge], prefix: str) -> list[_Branch]
 
 def _edge_text(edge: Edge, *, is_up: bool) -> str:
     if edge.relation is Relation.KEPT:
-        return "parts of " if is_up else "kept in part by "
+        perhaps = "" if edge.is_sure else "perhaps "
+        return perhaps + ("parts of " if is_up else "kept in part by ")
     if not edge.item:
         return ""
     return f"file {edge.item} of " if is_up else f"of file {edge.item}: "
@@ -219,6 +228,7 @@ def lineage_to_json(lineage: Lineage) -> dict[str, Any]:
                 "source": list(edge.source),
                 "relation": edge.relation,
                 "item": edge.item,
+                "is_sure": edge.is_sure,
             }
             for edge in lineage.edges
         ],

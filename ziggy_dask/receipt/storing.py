@@ -17,6 +17,7 @@ import zarr
 from ziggy_dask.datastore import Storage, unlike
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.items import write_dataset_item, write_file_item
+from ziggy_dask.datastore.publication import sign
 from ziggy_dask.datastore.readers.regular import Identity
 from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.datastore.tree import ATTRIBUTE
@@ -250,7 +251,7 @@ def _store_models(
                 )
             original = names[version.original]
             with delivered.as_item(original, version.stored) as item:
-                write_file_item(session, path, item)
+                write_file_item(session, path, item, origin)
         _sign_models(session, path, model_type, (*before, *versions), origin)
 
 
@@ -275,12 +276,13 @@ def _sign(
     session: icechunk.Session, path: str, data_type: DataType, origin: Mapping[str, Any]
 ) -> None:
     group = zarr.open_group(session.store, path=path, mode="a")
-    group.attrs[ATTRIBUTE] = {
+    said = {
         "kind": data_type.kind.value,
         "dimension": data_type.subtask if data_type.kind is ProductKind.ARRAY else "",
         "data_type": data_type.name,
         **origin,
     }
+    sign(session, group, said)
 
 
 def _storage(data_type: DataType) -> Storage:

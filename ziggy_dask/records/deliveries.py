@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select
 
 from ziggy_dask.records.database import Database, patiently
-from ziggy_dask.records.tables import DeliveredRow, DeliveryRow
+from ziggy_dask.records.tables import DeliveredRow, DeliveryRow, VersionRow
 
 SEVERAL = "*"
 """Stands for the items of a delivered file that brings labels of its own."""
@@ -29,6 +29,22 @@ class DeliveredFile:
     """Product that it went into."""
     item: str
     """Item that it became; empty: it is the whole product; `SEVERAL`: it brought some."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """A file of a delivery that brought an item of a product."""
+
+    file: str
+    """Path of the file relative to the delivery."""
+    sha256: str
+    """Its SHA-256."""
+    delivery: str
+    """Name of the manifest, or of the directory."""
+    dataset_id: int | None
+    """Id given by the sender; None: there was none."""
+    task: int
+    """Task that took the delivery in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,3 +164,57 @@ def delivered_as(database: Database, path: str, item: str) -> list[tuple[str, st
     )
     with database.reading() as connection:
         return [(row.name, row.delivery) for row in connection.execute(query)]
+
+
+@patiently
+def brought_by(
+    database: Database, path: str, item: str, upto: int | None
+) -> list[Brought]:
+    """Return the files that may have brought an item, the newest one first.
+
+    There are several only where files brought labels of their own, which are not on record.
+
+    Parameters
+    ----------
+    database
+        The records.
+    path
+        The product.
+    item
+        Label of the item.
+    upto
+        Number of the publication that is looked at; None: the newest one.
+    """
+    removed = select(func.max(VersionRow.publication)).where(
+        VersionRow.path == path, VersionRow.kind == ""
+    )
+    query = (
+        select(
+            DeliveredRow.name.label("file"),
+            DeliveredRow.item,
+            DeliveredRow.sha256,
+            DeliveryRow.name.label("delivery"),
+            DeliveryRow.dataset_id,
+            DeliveryRow.task_id.label("task"),
+        )
+        .join(DeliveryRow, DeliveryRow.id == DeliveredRow.delivery_id)
+        .join(
+            VersionRow,
+            (VersionRow.path == DeliveredRow.path)
+            & (VersionRow.task == DeliveryRow.task_id),
+        )
+        .where(DeliveredRow.path == path, DeliveredRow.item.in_([item, SEVERAL]))
+        .order_by(VersionRow.publication.desc(), DeliveredRow.id.desc())
+    )
+    if upto is not None:
+        removed = removed.where(VersionRow.publication <= upto)
+        query = query.where(VersionRow.publication <= upto)
+    found: list[Brought] = []
+    with database.reading() as connection:
+        last = connection.execute(removed).scalar_one() or 0
+        for row in connection.execute(query.where(VersionRow.publication > last)):
+            said = {k: v for k, v in row._mapping.items() if k != "item"}
+            found.append(Brought(**said))
+            if row.item != SEVERAL:
+                break
+    return found

@@ -72,6 +72,8 @@ class Edge:
     """In which way."""
     item: str = ""
     """The file that was read, if it was only one: a version of a model."""
+    is_sure: bool = True
+    """Whether that is so; else it may be: what tells of it has expired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +118,11 @@ class Looks(Protocol):
     def task_of(self, path: str, snapshot: str) -> int | None:
         """Return the task that a product says it is of."""
 
-    def tasks_of_files(self, path: str, snapshot: str) -> Collection[int]:
-        """Return the tasks that the files of a product say they are of."""
+    def tasks_of_files(self, path: str, snapshot: str) -> Collection[int] | None:
+        """Return the tasks that the files of a product say they are of.
+
+        None: that version of the product has expired, and can't be looked into.
+        """
 
 
 @patiently
@@ -220,7 +225,7 @@ class _Book(ABC):
         self._versions: dict[str, list[Version]] = {}
         self._reads: dict[int, dict[int, Mapping[str, str]]] = {}
         self._makers: dict[int, Any] = {}
-        self._files: dict[VersionKey, Collection[int]] = {}
+        self._files: dict[VersionKey, Collection[int] | None] = {}
         self._lost: dict[str, Mapping[int | None, int]] = {}
 
     @abstractmethod
@@ -286,18 +291,19 @@ class _Book(ABC):
         maker = self.makers([version.task])[version.task]
         return {} if maker is None else dict(maker.inputs)
 
-    def kept_in(self, version: Version) -> list[Version]:
-        """Return the earlier versions of which a version still has parts."""
+    def kept_in(self, version: Version) -> Iterator[tuple[Version, bool]]:
+        """Yield the earlier versions of which a version has parts, and whether that is sure."""
         earlier: list[Version] = []
         for one in self.completed_of(version.path):
             if one.number >= version.number:
                 break
             earlier = [] if one.is_removal else [*earlier, one]
         if version.is_removal or not any(one.task != version.task for one in earlier):
-            return []
+            return
         if version.path.startswith(MODELS):
-            return [self.completed(one) for one in earlier]
-        tasks: Collection[int | None] = ()
+            yield from ((self.completed(one), True) for one in earlier)
+            return
+        tasks: Collection[int | None] | None = ()
         if version.kind == ProductKind.FILE.value:
             tasks = self._tasks_of_files(version)
         elif version.is_delivered:
@@ -306,12 +312,12 @@ class _Book(ABC):
                 one.task for one in earlier if ends.get(one.task, _END) > version.number
             }
         found = {one.task: one for one in map(self.completed, earlier)}
-        return [
-            one for task, one in found.items() if task in tasks and task != version.task
-        ]
+        for task, one in found.items():
+            if task != version.task and (tasks is None or task in tasks):
+                yield one, tasks is not None
 
-    def keepers_of(self, version: Version) -> list[Version]:
-        """Return the later versions that still have parts of a version."""
+    def keepers_of(self, version: Version) -> list[tuple[Version, bool]]:
+        """Return the later versions that have parts of a version, and whether that is sure."""
         later: list[Version] = []
         for one in self.completed_of(version.path):
             if one.number > version.number:
@@ -319,22 +325,34 @@ class _Book(ABC):
                     break
                 later.append(one)
         if version.path.startswith(MODELS):
-            return later
+            return [(one, True) for one in later]
         if version.kind == ProductKind.FILE.value:
-            # What is replaced does not come back.
-            stop = bisect_left(
-                later,
-                True,
-                key=lambda one: version.task not in self._tasks_of_files(one),
-            )
-            return later[:stop]
+            return self._keepers_of_files(version, later)
         if not version.is_delivered:
             return []
         end = self._ends(version.path).get(version.task, _END)
         kept = takewhile(lambda one: one.is_delivered and one.number < end, later)
-        return list(kept)
+        return [(one, True) for one in kept]
 
-    def _tasks_of_files(self, version: Version) -> Collection[int]:
+    def _keepers_of_files(
+        self, version: Version, later: Sequence[Version]
+    ) -> list[tuple[Version, bool]]:
+        """Return those of some later versions that have files of a version."""
+
+        def lacks(one: Version) -> bool:
+            tasks = self._tasks_of_files(one)
+            return tasks is not None and version.task not in tasks
+
+        # What is replaced does not come back.
+        some = later[: bisect_left(later, True, key=lacks)]
+        if all(self._files.get(one.key, ()) is not None for one in later):
+            return [(one, True) for one in some]
+        kept = [one for one in some if not lacks(one)]
+        known = [n for n, one in enumerate(kept) if self._files[one.key] is not None]
+        last = known[-1] if known else -1
+        return [(one, number <= last) for number, one in enumerate(kept)]
+
+    def _tasks_of_files(self, version: Version) -> Collection[int] | None:
         if version.key not in self._files:
             found = self.looks.tasks_of_files(version.path, version.snapshot)
             self._files[version.key] = found
@@ -392,8 +410,8 @@ class _Sources(_Book):
                 item = path.rpartition("/")[2] if is_file else ""
                 edge = _edge(one, source, Relation.READ, item)
                 yield edge, Step(version=source, is_whole=not is_file)
-            for source in self.kept_in(one) if step.is_whole else ():
-                edge = _edge(one, source, Relation.KEPT)
+            for source, is_sure in self.kept_in(one) if step.is_whole else ():
+                edge = replace(_edge(one, source, Relation.KEPT), is_sure=is_sure)
                 yield edge, Step(version=source, is_whole=False)
 
 
@@ -422,8 +440,10 @@ class _Uses(_Book):
                     item = path.rpartition("/")[2] if is_file else ""
                     yield _edge(one, source, Relation.READ, item), Step(version=one)
         for step in steps:
-            for one in self.keepers_of(step.version) if step.is_whole else ():
+            keepers = self.keepers_of(step.version) if step.is_whole else ()
+            for one, is_sure in keepers:
                 edge = _edge(one, step.version, Relation.KEPT)
+                edge = replace(edge, is_sure=is_sure)
                 yield edge, Step(version=self.completed(one), is_whole=False)
 
     def _readers(self, paths: Collection[str]) -> set[int]:
