@@ -15,6 +15,12 @@ import numpy as np
 import xarray as xr
 
 from ziggy_dask.datastore.readers.fits_header import as_they_are, header_values
+from ziggy_dask.datastore.readers.fits_numbers import (
+    is_other_sign,
+    meant,
+    native,
+    scales_of,
+)
 from ziggy_dask.datastore.readers.fits_table import read_column
 from ziggy_dask.datastore.readers.opening import Reading
 from ziggy_dask.datastore.readers.parts import not_read
@@ -100,7 +106,14 @@ def read_fits(
     made = _Made(path)
     with (
         hear_warnings(heard),
-        fits.open(path, memmap=False, lazy_load_hdus=False, checksum=True) as units,
+        fits.open(
+            path,
+            memmap=False,
+            lazy_load_hdus=False,
+            checksum=True,
+            do_not_scale_image_data=True,
+            logical_as_bytes=True,
+        ) as units,
     ):
         warnings = _refuse_damaged(path, units, heard)
         edited = _edited(path) if any(_EDITED in one for one in heard) else []
@@ -266,34 +279,48 @@ class _Made:
         self._images += 1
         plain = "image" if self._images == 1 else f"image_{self._images}"
         name = self._free(_name(unit.name) if unit.header.get("EXTNAME") else plain)
-        self._refuse_rounded(unit)
-        values = native(unit.data)
+        values = self._pixels(unit)
         dims = self._dims(name, _axes(values.ndim), values.shape)
         attrs = self._header(unit)
         if unit.header.get("BUNIT"):
             attrs["unit"] = unit.header["BUNIT"]
         self._variables[name] = xr.Variable(dims, values, attrs)
 
-    def _refuse_rounded(self, unit: Any) -> None:
-        if unit.header.get("BLANK") is not None and unit.header.get("BITPIX") == 64:
+    def _pixels(self, unit: Any) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return what the numbers of an image mean; those for no data are NaN."""
+        header = unit.header
+        scale, zero = header.get("BSCALE", 1), header.get("BZERO", 0)
+        blank = header.get("BLANK")
+        stored = native(unit.data)
+        if blank is None or stored.dtype.kind not in "iu":
+            where = f"{self._path}: the image {unit.name!r}"
+            return meant(stored, scale, zero, None, where, is_image=True)
+        if header["BITPIX"] == 64 and not is_other_sign(stored, scale, zero):
             raise DeliveryError(
                 f"{self._path}: the image {unit.name!r} has 64-bit numbers with a value "
                 "for no data, which would be rounded; write it without BLANK"
             )
+        missing = np.asarray(stored == blank)
+        where = f"{self._path}: the image {unit.name!r}"
+        values = meant(stored, scale, zero, missing, where, is_image=True)
+        if values.dtype.kind in "iu" and not is_other_sign(stored, scale, zero):
+            return values.astype("f4" if values.dtype.itemsize <= 2 else "f8")
+        return values
 
     def add_table(self, unit: Any) -> None:
         """Add a table (7.2, 7.3)."""
+        from astropy.io import fits
+
+        is_binary = isinstance(unit, fits.BinTableHDU)
+        scales = scales_of(unit.header) if is_binary else {}
         self._tables += 1
         front = self._front(unit)
         has_time = any(_name(one) == "time" for one in unit.columns.names)
         row = f"{front}{'time' if has_time else 'row'}"
         for number, column in enumerate(unit.columns):
             name = self._free(f"{front}{_name(column.name)}")
-            read = read_column(self._path, unit, number)
-            said = {
-                "unit": column.unit,
-                "null": column.null if read.keeps_null else None,
-            }
+            read = read_column(self._path, unit, number, scales.get(number, (1, 0)))
+            said = {"unit": column.unit, "null": read.null}
             attrs = {key: one for key, one in said.items() if one is not None}
             if read.lengths is not None:
                 lengths = self._free(f"{name}_length")
@@ -382,9 +409,3 @@ def _axes(count: int) -> tuple[str, ...]:
         return ("element",)[:count]
     more = ("plane", *(f"axis_{n}" for n in range(4, count + 1)))[: count - 2]
     return (*reversed(more), "y", "x")
-
-
-def native(values: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return values in the byte order of this machine; FITS has the other one (5)."""
-    plain = np.asarray(values)
-    return np.ascontiguousarray(plain, dtype=plain.dtype.newbyteorder("="))

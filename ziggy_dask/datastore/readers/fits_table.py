@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ziggy_dask.datastore.readers.fits_header import decoded
+from ziggy_dask.datastore.readers.fits_numbers import is_other_sign, meant, native
 from ziggy_dask.errors import DeliveryError
 
 Values = np.ndarray[Any, np.dtype[Any]]
-_EXACT = 2**53
+_FALSE, _TRUE = b"F", b"T"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,38 +24,75 @@ class Column:
     """Values by row; if lengths differ, all elements one after another."""
     lengths: Values | None = None
     """Number of elements in each row, if they differ."""
-    keeps_null: bool = True
-    """Whether the number for no value may still stand in it."""
+    null: Any = None
+    """What stands for no value where that may still stand in it; None: nothing does."""
 
 
-def read_column(path: Path, unit: Any, number: int) -> Column:
+def read_column(
+    path: Path, unit: Any, number: int, scale: tuple[float, float] = (1, 0)
+) -> Column:
     """Read a column of a table; null values are missing (4.4.2, 7.2.2, 7.3.2).
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    unit
+        The table, without scales in its header, and with logical values as bytes.
+    number
+        Number of the column, from 0.
+    scale
+        Its TSCAL and TZERO.
 
     Raises
     ------
     DeliveryError
-        If it has null values, and numbers that would be rounded among them.
+        If it has numbers that would be rounded, or what no Dataset can hold.
     """
     column = unit.columns[number]
+    where = f"{path}: column {column.name!r} of {unit.name or 'a table'}"
     raw = _raw(unit, column.name)
     if raw is not None and raw.dtype.kind == "S" and "A" in str(column.format):
         return Column(values=_texts(raw, unit.data.field(number)))
     values = np.asarray(unit.data.field(number))
     if values.dtype == object:
-        return _ragged(path, unit, column, values)
-    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+        return _ragged(where, column, values, scale)
+    if values.dtype.kind == "S":
+        return Column(values=_logical(values, where))
+    values = native(values)
     missing = _nulls(column, raw, values)
     if missing is None or not missing.any():
-        return Column(values=values)
-    if values.dtype.kind in "iu":
-        present = values[~missing]
-        if ((present > _EXACT) | (present < -_EXACT)).any():
-            raise DeliveryError(
-                f"{path}: column {column.name!r} of {unit.name or 'a table'} has null "
-                "values among whole numbers beyond 2**53, which would be rounded"
-            )
-        values = values.astype("f8")
-    return Column(values=np.where(missing, np.nan, values), keeps_null=False)
+        null = _null(column, values, scale)
+        return Column(values=meant(values, *scale, None, where), null=null)
+    return Column(values=meant(values, *scale, missing, where))
+
+
+def _null(column: Any, stored: Values, scale: tuple[float, float]) -> Any:
+    """Return what stands for no value among what stored numbers mean."""
+    if column.null is None or not is_other_sign(stored, *scale):
+        return column.null
+    return int(column.null) + int(scale[1])
+
+
+def _logical(values: Values, where: str) -> Values:
+    """Return logical values; 1, 0 and NaN, if a zero byte stands for none (7.3.3.1).
+
+    Raises
+    ------
+    DeliveryError
+        If there is anything else.
+    """
+    missing = values == b""
+    wrong = values[~missing & (values != _TRUE) & (values != _FALSE)]
+    if wrong.size:
+        first = wrong.ravel()[0].decode("latin-1")
+        raise DeliveryError(
+            f"{where} has the logical value {first!r}; it can only be T, F or a zero "
+            "byte, for none"
+        )
+    if not missing.any():
+        return np.asarray(values == _TRUE)
+    return np.where(missing, np.nan, values == _TRUE)
 
 
 def _raw(unit: Any, name: str) -> Values | None:
@@ -91,11 +129,12 @@ def _nulls(column: Any, raw: Values | None, values: Values) -> Values | None:
     return None
 
 
-def _ragged(path: Path, unit: Any, column: Any, rows: Values) -> Column:
+def _ragged(
+    where: str, column: Any, rows: Values, scale: tuple[float, float]
+) -> Column:
     """Return arrays of different lengths one after another (7.3.5)."""
     parts = [np.asarray(row) for row in rows]
-    where = f"{path}: column {column.name!r} of {unit.name or 'a table'}"
-    if any(part.dtype.kind in "SU" for part in parts):
+    if "A" in str(column.format).partition("(")[0]:
         texts = [
             "".join(part.ravel().astype(str).tolist()) if part.ndim else str(part)
             for part in parts
@@ -108,5 +147,13 @@ def _ragged(path: Path, unit: Any, column: Any, rows: Values) -> Column:
         )
     lengths = np.array([len(part) for part in parts], dtype="i8")
     joined = np.concatenate(parts) if parts else np.empty(0, dtype="f8")
-    values = np.ascontiguousarray(joined, dtype=joined.dtype.newbyteorder("="))
-    return Column(values=values, lengths=lengths)
+    if joined.dtype.kind == "S":
+        return Column(values=_logical(joined, where), lengths=lengths)
+    stored = native(joined)
+    is_scaled = any(one != other for one, other in zip(scale, (1, 0), strict=True))
+    missing = None
+    if is_scaled and column.null is not None and stored.dtype.kind in "iu":
+        missing = np.asarray(stored == int(column.null))
+    values = meant(stored, *scale, missing, where)
+    null = None if values.dtype.kind == "f" else _null(column, stored, scale)
+    return Column(values=values, lengths=lengths, null=null)

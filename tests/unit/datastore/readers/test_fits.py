@@ -60,6 +60,111 @@ def test_scaled_and_unsigned_images_come_as_what_they_mean(tmp_path, compressed)
     np.testing.assert_array_equal(found["sci"].values, pixels)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(
+    ("stored", "cards", "meant"),
+    [
+        # float32 tells these apart no more.
+        (
+            np.array([[1, 2]], "i2"),
+            {"BSCALE": 0.001, "BZERO": 1e6},
+            [1e6 + 1e-3, 1e6 + 2e-3],
+        ),
+        (np.array([[1, 2]], "i2"), {"BZERO": 1e8}, [1e8 + 1, 1e8 + 2]),
+        (np.array([[1, 2]], "u1"), {"BZERO": 1e8}, [1e8 + 1, 1e8 + 2]),
+        # No data among numbers that have another sign.
+        (np.array([[7, 9]], "i2"), {"BZERO": 32768, "BLANK": 7}, [np.nan, 32777]),
+        (np.array([[7, 9]], "i4"), {"BZERO": 2**31, "BLANK": 7}, [np.nan, 2**31 + 9]),
+        (np.array([[7, 9]], "u1"), {"BZERO": -128, "BLANK": 7}, [np.nan, -119]),
+        (np.array([[7, 9]], "i2"), {"BZERO": 32768, "BLANK": 8}, [32775, 32777]),
+    ],
+)
+def test_stored_pixels_stay_apart_and_those_for_no_data_are_missing(
+    tmp_path, stored, cards, meant, compressed
+):
+    kind = fits.CompImageHDU if compressed else fits.ImageHDU
+    unit = kind(stored, name="SCI", do_not_scale_image_data=True)
+    unit.header.update(cards)
+    found = written(tmp_path / "a.fits", unit)["sci"].values
+    np.testing.assert_array_equal(found.astype("f8"), [meant])
+
+
+@pytest.mark.parametrize("cards", [{"BZERO": 1.0}, {"BSCALE": 2.0}])
+def test_large_pixels_that_scaling_would_round_are_refused(tmp_path, cards):
+    unit = fits.ImageHDU(np.array([[2**60 + 1]]), do_not_scale_image_data=True)
+    unit.header.update(cards)
+    with pytest.raises(DeliveryError, match="has scaled 64-bit whole numbers beyond"):
+        written(tmp_path / "a.fits", unit)
+
+
+def scaled(path, column, **cards):
+    """Read a table whose header says more of a column than astropy knows of it."""
+    table(column).writeto(path)
+    raw = path.read_bytes()
+    place = raw.index(b"END".ljust(80), raw.index(b"XTENSION"))
+    more = b"".join(str(fits.Card(*card)).encode().ljust(80) for card in cards.items())
+    end = place + 80 + len(more)
+    path.write_bytes(raw[:place] + more + b"END".ljust(80) + raw[end:])
+    return read_file("fits", path)
+
+
+SHORTS = np.array([np.array([1, 2], "i2"), np.array([3], "i2")], object)
+
+
+@pytest.mark.parametrize(
+    ("column", "cards", "meant"),
+    [
+        (
+            {"format": "PI()", "array": SHORTS},
+            {"TSCAL1": 0.5, "TZERO1": 10},
+            [10.5, 11, 11.5],
+        ),
+        ({"format": "PI()", "array": SHORTS}, {"TZERO1": 32768}, [32769, 32770, 32771]),
+        (
+            {"format": "PI()", "array": SHORTS},
+            {"TZERO1": 0.5, "TNULL1": 2},
+            [1.5, np.nan, 3.5],
+        ),
+        ({"format": "K", "array": [1, 2]}, {"TZERO1": 5.0}, [6, 7]),
+        ({"format": "C", "array": np.array([1 + 1j])}, {"TSCAL1": 2}, [2 + 2j]),
+        ({"format": "I", "array": [1, 2]}, {"TZERO1": 1e8}, [1e8 + 1, 1e8 + 2]),
+    ],
+)
+def test_columns_mean_what_their_scales_say(tmp_path, column, cards, meant):
+    found = scaled(tmp_path / "a.fits", {"name": "N", **column}, **cards)["n"].values
+    np.testing.assert_array_equal(found, meant)
+
+
+def test_large_numbers_that_scaling_would_round_are_refused(tmp_path):
+    column = {"name": "N", "format": "K", "array": [2**60 + 1]}
+    with pytest.raises(DeliveryError, match="'N' of a table has scaled 64-bit whole"):
+        scaled(tmp_path / "a.fits", column, TZERO1=5.0)
+
+
+def with_logical(path, values, letter):
+    """Write a table of logical values, of which each '?' is replaced by another byte."""
+    flags = {"name": "OK", "format": "L", "array": [one == "T" for one in values]}
+    table(flags).writeto(path)
+    raw = path.read_bytes()
+    plain = values.replace("?", "F").encode()
+    place = raw.index(plain.ljust(2880, b"\0"))
+    changed = values.encode().replace(b"?", letter)
+    path.write_bytes(raw[:place] + changed + raw[place + len(plain) :])
+    return read_file("fits", path)
+
+
+def test_logical_values_that_are_missing_are_not_false(tmp_path):
+    found = with_logical(tmp_path / "a.fits", "TF?", b"\0")["ok"].values
+    np.testing.assert_array_equal(found, [1, 0, np.nan])
+    found = with_logical(tmp_path / "b.fits", "TFF", b"")["ok"]
+    assert found.dtype == bool
+    assert found.values.tolist() == [True, False, False]
+    with pytest.raises(
+        DeliveryError, match="'OK' of a table has the logical value 'Y'"
+    ):
+        with_logical(tmp_path / "c.fits", "TF?", b"Y")
+
+
 def test_images_of_other_shapes_have_dimensions_of_their_own(tmp_path):
     found = written(
         tmp_path / "a.fits",
