@@ -118,6 +118,7 @@ def open_client(
         raise ClusterError(
             f"{scratch}: the workers' directory can't be made: {error.strerror}"
         ) from error
+    _require_locks(scratch / "dask-scratch-space")
     with (
         certificates(scratch / "certificates") as security,
         _started(
@@ -125,6 +126,13 @@ def open_client(
         ) as client,
     ):
         yield client
+
+
+def _require_locks(directory: Path) -> None:
+    """Refuse what is in the place of Dask's locks and no file; a pipe is waited for for ever."""
+    for path in sorted(directory.glob("*.lock")):
+        if path.exists() and not path.is_file():
+            raise ClusterError(f"{path}: is not a regular file; remove it")
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from ziggy_dask.datastore.change_sets import (
 from ziggy_dask.datastore.digests import Digests, digests_of
 from ziggy_dask.datastore.durable import sync_file_system
 from ziggy_dask.datastore.history import BEFORE, PLACES, ancestry
+from ziggy_dask.datastore.irregular import require_regular_files
 from ziggy_dask.datastore.joined import JoinedSession
 from ziggy_dask.datastore.owner import Owner, is_of_owner, owner_among
 from ziggy_dask.datastore.panics import panics_as_errors
@@ -926,6 +927,7 @@ def create_repository(url: str) -> Repository:
     if urlsplit(url).scheme == MEMORY:
         url = memory_directory(url)
     try:
+        require_regular_files(url, CHUNKS)
         storage = storage_at(url, create=True)
         repository = Repository(
             url, icechunk.Repository.open_or_create(storage, settings_at(url))
@@ -954,6 +956,7 @@ def open_repository(url: str) -> Repository:
     if not urlsplit(url).scheme and not (Path(url) / "snapshots").exists():
         raise missing
     try:
+        require_regular_files(url, CHUNKS)
         storage = storage_at(url, create=False)
         if not icechunk.Repository.exists(storage):
             raise missing

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ziggy_dask.datastore.digests import CHANGED, LOST, Digests, digest_of
+from ziggy_dask.datastore.irregular import irregular_files
 from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.repository import MANIFESTS, SNAPSHOTS, Repository
 
@@ -41,7 +42,7 @@ def check_files(repository: Repository, known: Digests) -> CheckedFiles:
 
     The history is walked to its beginning. On a local disk every file of snapshots and
     manifests must be whole and what it was when its digest was taken, and the manifests of
-    the newest snapshot must be there. Chunks are not read.
+    the newest snapshot must be there. Chunks are not read, but each is to be a regular file.
 
     Parameters
     ----------
@@ -75,6 +76,7 @@ def check_files(repository: Repository, known: Digests) -> CheckedFiles:
             undigested += name not in known
             if fault := _fault_of(content, known.get(name)):
                 faults.append(f"{file}: {fault}")
+    faults += [f"{one}: is not a regular file" for one in irregular_files(Path(url))]
     faults += [f"{Path(url) / one}: {LOST}" for one in sorted(known.keys() - there)]
     faults += _lost_by_newest(repository, there | known.keys())
     return CheckedFiles(

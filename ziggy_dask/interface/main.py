@@ -33,6 +33,7 @@ from ziggy_dask.interface.output import choose_colours, colours
 from ziggy_dask.interface.outside import harmless, told
 from ziggy_dask.interface.streams import open_missing_streams, write_any_character
 from ziggy_dask.interface.swallowed import insisted
+from ziggy_dask.interface.unheard import ended_if_unheard
 
 _SECTIONS = {
     "Begin": {
@@ -192,7 +193,7 @@ def main() -> NoReturn:
     process just ends.
     """
     try:
-        with insisted() as insist:
+        with insisted() as insist, ended_if_unheard():
             _leave_when_told(insist)
             code = exit_code()
     except Exception:  # noqa: BLE001 -- shown as Python would

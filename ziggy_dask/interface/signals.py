@@ -15,16 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import psutil
 
+from ziggy_dask.interface import unheard
 from ziggy_dask.interface.swallowed import insisted, poke
 
-ENDING_S = 25.0
+ENDING_S = unheard.ENDING_S
 """Time that a command has for its end after a signal, in seconds."""
-HURRY_S = 5.0
+HURRY_S = unheard.HURRY_S
 """Time that is left after a second signal, in seconds."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = unheard.SIGNALS
 
 
 class Told:
@@ -83,7 +85,7 @@ class Told:
             if self._deadline is None and self._is_stopping():
                 self._deadline = time.monotonic() + ENDING_S
             if self._deadline is not None and time.monotonic() > self._deadline:
-                self._end_at_once("did not end in time")
+                end_at_once("did not end in time", self.exit_code)
 
     def finish(self) -> None:
         """Listen no more: all has ended."""
@@ -95,18 +97,19 @@ class Told:
             self.number = number
         self._stop()
         if self._count >= 3:
-            self._end_at_once("was told three times")
+            end_at_once("was told three times", self.exit_code)
         limit = ENDING_S if self._count == 1 else HURRY_S
         until = time.monotonic() + limit
         self._deadline = min(until, self._deadline or until)
 
-    def _end_at_once(self, why: str) -> None:
-        """End this process and all that it started; nothing recorded is lost."""
-        say(f"ziggy: {why}, so it is ended; what is recorded is kept")
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                child.kill()
-        os._exit(self.exit_code)
+
+def end_at_once(why: str, exit_code: int) -> NoReturn:
+    """End this process and all that it started; nothing recorded is lost."""
+    say(f"ziggy: {why}, so it is ended; what is recorded is kept")
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
+    os._exit(exit_code)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
@@ -20,6 +21,8 @@ _AGAIN_S = 0.05
 """Time between two tries, in seconds."""
 _POKE = signal.SIGURG
 """A signal that nobody else heeds."""
+_answered_s = 0.0
+"""When the main thread was poked last and heard it, on the monotonic clock."""
 
 
 def poke() -> None:
@@ -27,6 +30,20 @@ def poke() -> None:
     main = threading.main_thread().ident
     assert main is not None
     signal.pthread_kill(main, _POKE)
+
+
+def is_awake(limit_s: float) -> bool:
+    """Tell whether the main thread runs Python code, within a time limit in seconds.
+
+    It does so in between if it waits for input or a lock. Only within `insisted`.
+    """
+    began = time.monotonic()
+    poke()
+    while _answered_s < began:
+        if time.monotonic() > began + limit_s:
+            return False
+        time.sleep(_AGAIN_S / 10)
+    return True
 
 
 @contextmanager
@@ -52,6 +69,8 @@ def insisted() -> Iterator[Callable[[BaseException], NoReturn]]:
             poke()
 
     def poked(_number: int, frame: FrameType | None) -> None:
+        global _answered_s
+        _answered_s = time.monotonic()
         if _is_within(hook.__code__, frame):
             return  # what is raised there is lost; the next poke comes soon
         if is_swallowed.is_set() and raised is not None:

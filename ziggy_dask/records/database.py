@@ -285,7 +285,10 @@ def open_database(url: str, password_file: Path | None = None) -> Database:
     """
     engine = make_engine(url, password_file)
     name = shown(engine.url)
-    if is_sqlite(engine) and not Path(engine.url.database or "").exists():
+    file = Path(engine.url.database or "")
+    if is_sqlite(engine) and file.parent.exists() and not file.parent.is_dir():
+        raise RecordsError(f"database {name}: {file.parent} is not a directory")
+    if is_sqlite(engine) and not file.exists():
         raise RecordsError(
             f"database {name}: there is none; make it with: ziggy cluster init FILE"
         )

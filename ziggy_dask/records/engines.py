@@ -38,7 +38,8 @@ def make_engine(url: str, password_file: Path | None = None) -> Engine:
     Raises
     ------
     RecordsError
-        If the URL makes no sense, or the password can't be read.
+        If the URL makes no sense, the password can't be read, or something that is no file
+        is in the place of one of SQLite's.
     """
     try:
         parts = _parts(url)
@@ -62,6 +63,7 @@ def make_engine(url: str, password_file: Path | None = None) -> Engine:
             f"database {shown(parts)}: {error}{_advice(error)}"
         ) from error
     if is_sqlite(engine):
+        _require_regular_files(engine.url)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -72,6 +74,20 @@ def _parts(url: str) -> URL:
     if url.startswith(_FILE):
         return URL.create("sqlite", database=url.removeprefix(_FILE))
     return make_url(url)
+
+
+def _require_regular_files(url: URL) -> None:
+    """Refuse what SQLite would wait for, or take for an empty file.
+
+    Without the file of what was written last, a database may look new.
+    """
+    for end in ("", "-wal", "-shm", "-journal"):
+        file = Path(f"{url.database}{end}")
+        if url.database and file.exists() and not file.is_file():
+            raise RecordsError(
+                f"database {shown(url)}: {file} is not a regular file; put it away, and "
+                "the file back where it was"
+            )
 
 
 def _only_to_look(url: URL) -> dict[str, Any]:

@@ -7,8 +7,10 @@ process group would end the supervisor. Jobs of batch systems have logs and grou
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -37,19 +39,41 @@ def dask_setup(worker: Worker) -> None:
     with suppress(PermissionError):  # it leads a group already
         os.setsid()
     path = worker_log(Path(directory), str(worker.name))
-    with suppress(OSError):  # then it goes where it went before
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > _LARGEST_BYTES:
-            path.replace(path.with_suffix(".log.1"))
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
+    try:
+        file = _opened(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        told = f"{path}: can't be written, so it goes here: {reason}\n"
+        with suppress(OSError):
+            os.write(2, told.encode(errors="backslashreplace"))
+        return
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
+    _has_log = True
+    _stamp(f"process {os.getpid()} of worker {worker.name} begins")
+
+
+def _opened(path: Path) -> int:
+    """Open a log to write at its end; put aside one that is large.
+
+    Raises
+    ------
+    OSError
+        If that can't be done, or it is no file: nobody may read a pipe.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > _LARGEST_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    file = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace", line_buffering=True)
-        _has_log = True
-        _stamp(f"process {os.getpid()} of worker {worker.name} begins")
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return file
 
 
 def worker_log(directory: Path, name: str) -> Path:

@@ -1,12 +1,19 @@
 """What a disk may lose of a datastore is told by name, and never taken for emptiness."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
 import zarr
 
 import ziggy_dask as z
-from ziggy_dask.datastore import Datastore, create_repository, open_repository
+from ziggy_dask.datastore import (
+    Datastore,
+    create_repository,
+    irregular,
+    open_repository,
+)
 from ziggy_dask.datastore.soundness import check_files
 
 
@@ -52,3 +59,38 @@ def test_a_datastore_without_its_newest_snapshot_is_not_empty(place, length):
         file.write_bytes(whole[:length])
     with pytest.raises(z.DatastoreError, match=f"can't read snapshot .{file.name}"):
         list(Datastore(open_repository(str(place))))
+
+
+def pipe(file):
+    os.mkfifo(file)
+
+
+def device(file):
+    file.symlink_to("/dev/zero")
+
+
+def listening(file):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(os.path.relpath(file))  # a whole path may be too long for a socket
+
+
+@pytest.mark.parametrize("make", [pipe, device, listening])
+def test_nobody_waits_for_what_is_no_file(place, make, monkeypatch):
+    monkeypatch.chdir(place)
+    for file in [one for one in sorted(place.rglob("*")) if one.is_file()]:
+        whole = file.read_bytes()
+        file.unlink()
+        make(file)
+        for opened in (open_repository, create_repository):
+            with pytest.raises(z.DatastoreError, match=f"{file} is not a regular file"):
+                opened(str(place))
+        file.unlink()
+        file.write_bytes(whole)
+    assert faults(place) == []
+
+
+def test_a_chunk_that_is_no_file_is_found_among_many(place, monkeypatch):
+    monkeypatch.setattr(irregular, "_QUICK_BYTES", 0)
+    (place / "chunks").mkdir()
+    os.mkfifo(place / "chunks" / "pipe")
+    assert faults(place) == [f"{place}/chunks/pipe: is not a regular file"]

@@ -278,3 +278,83 @@ def test_a_short_command_without_a_terminal_goes_on():
         process.terminate()
         process.wait()
     assert process.returncode == 128 + signal.SIGTERM
+
+
+HANGING = """
+    import os, sys, threading
+    import icechunk
+    from ziggy_dask.interface import main, unheard
+
+    unheard.ENDING_S = 1.0
+    icechunk.set_logs_filter("off")
+    storage = icechunk.local_filesystem_storage(sys.argv[1])
+    icechunk.Repository.create(storage).save_config()
+    place = f"{sys.argv[1]}/config.yaml"
+    os.unlink(place)
+    os.mkfifo(place)
+
+    def exit_code():
+        turn = threading.Lock()
+        turn.acquire()
+        tell = lambda: turn.acquire() and print("began", flush=True)
+        threading.Thread(target=tell, daemon=True).start()
+        sys.setswitchinterval(1e6)  # the other thread's turn comes in compiled code
+        turn.release()
+        icechunk.Repository.open(storage)
+
+    main.exit_code = exit_code
+    main.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.usefixtures("plain")
+def test_a_short_command_that_waits_in_compiled_code_is_ended(number, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", dedent(HANGING), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "began\n"
+        process.send_signal(number)
+        _, said = process.communicate()
+    assert process.returncode == 128 + number
+    assert (
+        said == "ziggy: did not end in time, so it is ended; what is recorded is kept\n"
+    )
+
+
+AWAKE = """
+    import signal, sys
+    from ziggy_dask.interface import main
+
+    def exit_code():
+        signal.signal(signal.SIGINT, lambda *_: print("heard", flush=True))
+        print("began", flush=True)
+        for line in sys.stdin:
+            print(line, end="", flush=True)
+        return 7
+
+    main.exit_code = exit_code
+    main.main()
+"""
+
+
+@pytest.mark.usefixtures("plain")
+def test_who_hears_of_a_signal_and_goes_on_is_not_ended():
+    with subprocess.Popen(
+        [sys.executable, "-c", dedent(AWAKE)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "began\n"
+        for number in range(5):
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "heard\n"
+            process.stdin.write(f"{number}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == f"{number}\n"
+        process.stdin.close()
+    assert process.returncode == 7

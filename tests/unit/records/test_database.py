@@ -178,6 +178,24 @@ def test_a_database_that_is_not_there_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
+def test_what_is_no_file_is_not_taken_for_an_empty_one(tmp_path, end):
+    url = f"sqlite:///{tmp_path}/ziggy.db"
+    create_database(url).close()
+    file = tmp_path / f"ziggy.db{end}"
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+    for opened in (open_database, create_database):
+        with pytest.raises(RecordsError, match=f"{file} is not a regular file"):
+            opened(url)
+
+
+def test_a_home_that_is_no_directory_is_told(tmp_path):
+    (tmp_path / "home").touch()
+    with pytest.raises(RecordsError, match=f"{tmp_path}/home is not a directory"):
+        open_database(f"sqlite:///{tmp_path}/home/ziggy.db")
+
+
 @pytest.mark.parametrize(
     ("version", "fix"),
     [("9999", "install a newer ziggy-dask"), ("0001", "upgrade with: ziggy cluster")],

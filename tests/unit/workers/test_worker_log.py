@@ -1,6 +1,7 @@
 """The log of a worker process that runs several subtasks at a time."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -56,3 +57,33 @@ def test_what_nobody_can_tell_apart_is_in_the_log_with_the_times(tmp_path):
         end = re.search(f"{STAMP}task 3, subtask {number} ends\n", text)
         assert begin.end() <= text.index(f"put by {number}\n") < end.start()
     assert text.endswith("outside\n")
+
+
+PLAIN = """
+import os, sys
+from types import SimpleNamespace
+from ziggy_dask.workers import worker_log
+
+os.environ[worker_log.VARIABLE] = sys.argv[1]
+worker_log.dask_setup(SimpleNamespace(name="0"))
+print("printed")
+"""
+
+
+def test_a_log_that_is_no_file_is_told_and_not_waited_for(tmp_path):
+    log = tmp_path / "worker-0.log"
+    os.mkfifo(log)
+    reader = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+    for _ in range(2):  # with somebody who reads the pipe, and without
+        done = subprocess.run(
+            [sys.executable, "-c", PLAIN, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+        assert done.stdout == "printed\n"
+        assert done.stderr.startswith(f"{log}: can't be written, so it goes here: ")
+        if reader is not None:
+            os.close(reader)
+            reader = None
