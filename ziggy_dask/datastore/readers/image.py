@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ziggy_dask.datastore.readers.opening import Reading
-from ziggy_dask.datastore.readers.parts import not_read
+from ziggy_dask.datastore.readers.parts import REFUSE, not_read
 from ziggy_dask.errors import DeliveryError
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ def read_image(
         start = stream.read(4)
     if start in _TIFF:
         pages, bands, attrs, warnings = _read_tiff(path, page)
+        warnings += _told(
+            path,
+            _sub_images(path),
+            "images within pages",
+            other_parts or REFUSE,
+            "write them as pages",
+        )
     else:
         pages, bands, attrs = _read_pillow(path, page)
         warnings = []
@@ -120,6 +127,8 @@ def _read_pillow(
     _require_no_program(path)
     with Image.open(path) as image:
         _require_depth(path, image)
+        steps = _stretched(image)
+        _require_transparency(path, image, steps)
         attrs: dict[str, Any] = {}
         orientation = image.getexif().get(_ORIENTATION, 1)
         if orientation != 1:
@@ -130,6 +139,8 @@ def _read_pillow(
         )
         looked_up = list(_with_colours(frames))
         pages = [_native(np.asarray(one)) for one in looked_up]
+        if steps is not None:
+            pages = [_as_stored(one, *steps) for one in pages]
         bands = list(looked_up[0].getbands())
     return pages, bands, attrs
 
@@ -179,6 +190,40 @@ def _require_depth(path: Path, image: ImageFile) -> None:
         )
 
 
+def _stretched(image: ImageFile) -> tuple[int, int] | None:
+    """Return the largest value that Pillow gives, and what it stands for in the file.
+
+    Pillow stretches grey levels of 2 or 4 bits, and those of a PGM or PPM with a largest
+    value of its own, to 8 or 16 bits. None: they are as in the file.
+    """
+    for one in image.tile:
+        codec, told = one[0], one[3]
+        if codec in ("ppm", "ppm_plain") and isinstance(told, tuple):
+            return (65535 if image.mode == "I" else 255), int(told[1])
+        if told in ("L;2", "L;4"):
+            return 255, 2 ** int(str(told)[-1]) - 1
+    return None
+
+
+def _as_stored(values: Values, largest: int, stored: int) -> Values:
+    """Return values as they were before Pillow stretched them; this undoes it exactly."""
+    found = np.rint(values.astype("f8") * stored / largest).astype(values.dtype)
+    return np.ascontiguousarray(found)
+
+
+def _require_transparency(
+    path: Path, image: ImageFile, steps: tuple[int, int] | None
+) -> None:
+    """Refuse a grey level that stands for no colour where Pillow does not heed it."""
+    if "transparency" not in image.info or image.mode not in ("L", "1", "I", "I;16"):
+        return
+    if image.mode != "L" or steps is not None:
+        raise DeliveryError(
+            f"{path}: has a clear grey level ({image.info['transparency']}), which is read "
+            "from grey images of 8 bits alone; write it with an alpha channel"
+        )
+
+
 def _jpeg2000_depth(path: Path) -> int:
     """Return the bits of a channel; see ISO/IEC 15444-1, A.5.1."""
     with path.open("rb") as stream:
@@ -218,6 +263,20 @@ def _read_tiff(
         colours = _photometric(first) == "RGB" and first.samplesperpixel in (3, 4)
         bands = list("RGBA"[: first.samplesperpixel]) if colours else []
     return pages, bands, attrs, warnings
+
+
+def _sub_images(path: Path) -> list[str]:
+    """Return the images that pages have within them (SubIFDs), but for smaller copies."""
+    from tifffile import TiffFile
+
+    with TiffFile(path) as file:
+        pages: list[Any] = list(file.pages)
+        return [
+            f"{place} of page {number}"
+            for number, page in enumerate(pages)
+            for place, one in enumerate(page.pages or ())
+            if not one.is_reduced
+        ]
 
 
 def _full_pages(file: TiffFile) -> list[Any]:

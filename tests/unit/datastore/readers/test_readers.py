@@ -1,7 +1,9 @@
 import os
 import shutil
+import struct
 import threading
 import warnings
+import zlib
 
 import h5py
 import numpy as np
@@ -104,6 +106,71 @@ def test_a_tiff_keeps_the_type_that_is_in_it(tmp_path, kind):
     found = read_file("image", tmp_path / "a.tif")["pixels"]
     assert found.dtype == pixels.dtype.newbyteorder("=")
     np.testing.assert_array_equal(found.values, pixels)
+
+
+def png(depth, row, *chunks, width):
+    """Return a PNG file of one row of grey pixels of few bits; Pillow writes none."""
+
+    def chunk(kind, data):
+        rest = kind + data
+        return struct.pack(">I", len(data)) + rest + struct.pack(">I", zlib.crc32(rest))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, 0, 0, 0, 0))
+    inner = b"".join(chunk(kind, data) for kind, data in chunks)
+    body = chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + inner + body
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "pixels"),
+    [
+        ("a.png", png(4, b"\x01\x2f", width=4), [0, 1, 2, 15]),
+        ("a.png", png(2, bytes([0b00011011]), width=4), [0, 1, 2, 3]),
+        ("a.pgm", b"P5 4 1 1023\n" + struct.pack(">4H", 0, 1, 500, 1023), None),
+        ("a.pgm", b"P5 4 1 100\n" + bytes([0, 1, 50, 100]), [0, 1, 50, 100]),
+        ("a.pgm", b"P2 4 1 4095\n0 1 500 4095\n", [0, 1, 500, 4095]),
+        ("a.pgm", b"P5 4 1 65535\n" + struct.pack(">4H", 0, 1, 500, 65535), None),
+        ("a.ppm", b"P6 1 1 100\n" + bytes([1, 50, 100]), [1, 50, 100]),
+    ],
+)
+def test_grey_levels_are_those_in_the_file(tmp_path, name, content, pixels):
+    (tmp_path / name).write_bytes(content)
+    expected = pixels or [0, 1, 500, 65535 if b"65535" in content else 1023]
+    assert (
+        read_file("image", tmp_path / name)["pixels"].values.ravel().tolist()
+        == expected
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(16, b"\0\x05\xff\xff", (b"tRNS", b"\0\x05"), width=2),
+        png(4, b"\x56", (b"tRNS", b"\0\x05"), width=2),
+        png(1, b"\x40", (b"tRNS", b"\0\x01"), width=2),
+    ],
+)
+def test_a_clear_grey_level_that_would_be_dropped_is_refused(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DeliveryError, match=r"a\.png: has a clear grey level"):
+        read_file("image", tmp_path / "a.png")
+
+
+def test_images_within_a_page_are_refused_or_told_of_and_smaller_copies_are_not(
+    tmp_path,
+):
+    pixels = np.arange(12, dtype="u2").reshape(3, 4)
+    for name, options in (("a.tif", {}), ("b.tif", {"subfiletype": 1})):
+        with tifffile.TiffWriter(tmp_path / name) as file:
+            file.write(pixels, subifds=1, photometric="minisblack")
+            file.write(pixels[::2, ::2], photometric="minisblack", **options)
+    with pytest.raises(DeliveryError, match="images within pages .*: 0 of page 0"):
+        read_file("image", tmp_path / "a.tif")
+    with open_file("image", tmp_path / "a.tif", {"other_parts": "warn"}) as reading:
+        assert reading.warnings == ("images within pages not read: 0 of page 0",)
+        np.testing.assert_array_equal(reading.content["pixels"].values, pixels)
+    with open_file("image", tmp_path / "b.tif") as reading:
+        assert reading.warnings == ()
 
 
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
