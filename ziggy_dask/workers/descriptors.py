@@ -22,6 +22,7 @@ from pathlib import Path
 KEPT_BYTES = 64 * 1024 - 64  # and a note on what is missing
 """Bytes of output that are kept per subtask, from its end."""
 
+_NAME = "ziggy-output-"
 _LARGEST_BYTES = 8 * 1024 * 1024
 _LOOK_S = 0.2
 _BLOCK_BYTES = 4096
@@ -43,6 +44,8 @@ class ProcessOutput:
         """Directory of the file."""
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         self._usual = {fd: _socket(fd) for fd in (1, 2)}
         self._before: list[tuple[int, int]] = []
         self._at_work = threading.Event()
@@ -104,7 +107,22 @@ class ProcessOutput:
 def output_path(scratch: Path, nanny: str) -> Path:
     """Return the file for the output of the worker that a nanny looks after."""
     digest = hashlib.sha256(nanny.encode()).hexdigest()[:16]
-    return scratch / f"ziggy-output-{digest}"
+    return scratch / f"{_NAME}{digest}"
+
+
+def remove_ownerless(scratch: Path) -> None:
+    """Remove files for output that no process has: its nanny was killed before it could.
+
+    Where a file system knows no locks, nobody can tell, and they stay.
+    """
+    for path in scratch.glob(f"{_NAME}*"):
+        with suppress(OSError):  # somebody has it, or another nanny was faster
+            file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(file)
 
 
 def left_behind(path: Path) -> tuple[str, str]:

@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 from distributed import rpc
 from distributed.diagnostics.plugin import NannyPlugin, SchedulerPlugin
 
-from ziggy_dask.workers.descriptors import left_behind, output_path
+from ziggy_dask.workers.descriptors import (
+    left_behind,
+    output_path,
+    remove_ownerless,
+)
 
 if TYPE_CHECKING:
     from distributed import Client, Nanny, Scheduler
@@ -74,8 +78,12 @@ class OnNannies(NannyPlugin):
     idempotent = True
 
     def setup(self, nanny: Nanny) -> None:
-        """Hear of the end of the nanny's process before the nanny itself does."""
+        """Hear of the end of the nanny's process before the nanny itself does.
+
+        What nannies before this one could not remove is removed.
+        """
         go_on = nanny._on_worker_exit_sync
+        remove_ownerless(Path(nanny.local_directory))
         path = output_path(Path(nanny.local_directory), nanny.address)
 
         def ended(exit_code: int) -> None:

@@ -1,10 +1,17 @@
 """Output of a process of its own, on the level of file descriptors."""
 
 import ast
+import os
 import subprocess
 import sys
 
-from ziggy_dask.workers.descriptors import KEPT_BYTES, left_behind
+import psutil
+
+from ziggy_dask.workers.descriptors import (
+    KEPT_BYTES,
+    left_behind,
+    remove_ownerless,
+)
 
 PROGRAM = """
 import ctypes, os, subprocess, sys, threading
@@ -66,6 +73,45 @@ def test_all_that_a_process_writes_is_kept_and_outlives_it(tmp_path):
     assert much.startswith(f"[{20_000 * 12 - KEPT_BYTES} bytes left out]\n")
     assert left_behind(file) == ("last 7", "dying\nin a buffer\n")
     assert left_behind(tmp_path / "nothing") == ("", "")
+
+
+KILLED = """
+import subprocess, sys
+from pathlib import Path
+from ziggy_dask.workers.descriptors import ProcessOutput, output_path
+
+output = ProcessOutput(output_path(Path(sys.argv[1]), "tls://nanny"))
+output.begin("task 3, subtask 7")
+sys.stdout = sys.__stdout__
+child = subprocess.Popen(["sleep", "7777"])
+output.end(is_told=False)
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_nobody_could_remove_is_removed_when_nobody_has_it(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        child = psutil.Process(int(process.stdout.readline()))
+        remove_ownerless(tmp_path)
+        (file,) = tmp_path.iterdir()
+        process.kill()
+    remove_ownerless(tmp_path)
+    assert list(tmp_path.iterdir()) == [file]
+    child.kill()
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        pass
+    remove_ownerless(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    file.write_text("of an earlier version, which took no lock")
+    os.mkfifo(f"{file}-pipe")
+    remove_ownerless(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 CLOSING = """
