@@ -14,6 +14,7 @@ from click.testing import CliRunner
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, states, store
 from ziggy_dask.definitions import Retry, parameter_from_value
+from ziggy_dask.engine.launch import launch
 from ziggy_dask.interface.main import ziggy
 from ziggy_dask.records import requests
 from ziggy_dask.records.lease import take_lease
@@ -193,6 +194,24 @@ def test_what_waits_in_an_instance_that_has_ended_is_halted_and_restarted(
     assert said.count("halted by an operator") == 2
     (done,) = mission.restart(instance=1, client=client)
     assert done.state.value == "COMPLETED"
+    assert_products(mission, expected)
+
+
+def test_who_goes_on_hears_of_all_that_waits(mission, expected):
+    with in_charge(mission._site):  # which is then killed
+        for _ in range(3):
+            launch(mission._site, Request(pipeline="test"))
+    done = command(mission, "run", "--continue")
+    assert done.exit_code == 0, done.output
+    told = [one for one in done.output.splitlines() if "has not ended" in one]
+    assert told == [
+        f"instance {number} has not ended either; resume it with: "
+        f"ziggy run --continue --instance {number}"
+        for number in (1, 2)
+    ]
+    for number in (1, 2):
+        done = command(mission, "run", "--continue", "--instance", number)
+        assert "has not ended" not in done.output
     assert_products(mission, expected)
 
 

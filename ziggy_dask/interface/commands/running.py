@@ -209,7 +209,21 @@ def run(
             done = cluster.resume(instance, listen=listen)
         else:
             done = cluster.run(pipeline or "", **asked, listen=listen)
-    ctx.exit(show_ended([done], as_json=as_json))
+    code = show_ended([done], as_json=as_json)
+    if continues and instance is None:
+        _say_what_else_waits(cluster)
+    ctx.exit(code)
+
+
+def _say_what_else_waits(cluster: Cluster) -> None:
+    """Name the instances that have not ended either: only the newest was gone on with."""
+    for one in cluster.instance_records:
+        if not one.state.is_final:
+            click.echo(
+                f"instance {one.id} has not ended either; resume it with: "
+                f"ziggy run --continue --instance {one.id}",
+                err=True,
+            )
 
 
 @contextmanager
