@@ -1,5 +1,6 @@
 """Who made an item, where its product was made in several steps: asked item by item."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -171,3 +172,32 @@ def test_a_subtask_is_counted_with_those_before_it_that_failed(cluster, code, cl
         assert cluster.why("set-1/L1", item=item).origin.subtask == subtask
     with pytest.raises(z.DatastoreError, match="has no item 'i1'"):
         cluster.why("set-1/L1", item="i1")
+
+
+def test_items_with_names_of_their_own_are_of_their_subtasks(cluster, code, client):
+    """Also without records: the code was edited before a restart."""
+    text = """
+        GAIN = {gain}
+
+        def work(raw, context):
+            if context.labels == ["i1"] and GAIN == 1:
+                raise ValueError("not yet")
+            name = f"of-{{context.labels[0]}}"
+            return {{name: raw.assign_attrs(gain=GAIN, subtask=context.subtask)}}
+        """
+    root = code(text.format(gain=1))
+    store(cluster, {"set-1/L0": images(4)})
+    usual = work_pipeline(root)
+    out = replace(usual.types["out"], kind=z.ProductKind.COLLECTION, subtask="")
+    cluster.register(replace(usual, data_types=(usual.types["raw"], out)))
+    cluster.run("test", client=client)
+    code(text.format(gain=2))
+    cluster.restart(instance=1, code="new", client=client)
+    assert cluster.instance(1).state.value == "COMPLETED"
+    product = cluster.datastore.product("set-1/L1")
+    for name, item in cluster.datastore["set-1/L1"].children.items():
+        why = cluster.why("set-1/L1", item=name)
+        assert why.origin.subtask == item.attrs["subtask"]
+        source = cluster.recorded_code(why.code).files[0].content.decode()
+        assert f"GAIN = {item.attrs['gain']}\n" in source
+        assert product.why(item=name) == why.origin

@@ -200,6 +200,9 @@ def _chosen(product: Product, where: Mapping[str, object]) -> str | None:
 
 def _subtask(product: Product, item: str) -> int | None:
     """Return the subtask that made an item, if the product tells."""
+    named = product.attributes.get("named", {})
+    if item in named:
+        return int(named[item])
     order = product.attributes.get("items")
     size = product.attributes.get("items_per_subtask")
     place: int | None = None

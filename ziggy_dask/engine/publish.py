@@ -111,6 +111,8 @@ def _publications(
     given = outcomes.subtasks_with_output(database, numbers)
     change_sets = outcomes.change_sets(database, numbers)
     origins = origins_of(database, {one.number: one.plan for one in finished})
+    mixed = [number for number in numbers if len(origins[number].get("made", ())) > 1]
+    named = outcomes.named_items(database, mixed)
     return [
         _publication(
             context,
@@ -118,7 +120,7 @@ def _publications(
             target,
             given=given[one.number].get(target.path, set()),
             change_sets=change_sets.get((one.number, target.path), []),
-            origin=origins[one.number],
+            origin=origins[one.number] | _named(target.path, named.get(one.number, {})),
         )
         for one in finished
         for target in {target.path: target for target in one.plan.targets}.values()
@@ -149,6 +151,18 @@ def _publication(
         is_absent=data_type.kind is not ProductKind.FILE and not given,
         is_files=data_type.kind is ProductKind.FILE,
     )
+
+
+def _named(
+    path: str, named: Mapping[int, Mapping[str, Sequence[str]]]
+) -> dict[str, Any]:
+    """Return the attribute that says which subtasks made items with names of their own."""
+    found = {
+        name: number
+        for number, by_path in named.items()
+        for name in by_path.get(path, ())
+    }
+    return {"named": found} if found else {}
 
 
 def _message(context: InstanceContext, finished: Sequence[Finished]) -> str:

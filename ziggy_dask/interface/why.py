@@ -21,6 +21,7 @@ from ziggy_dask.records.code import Kind
 from ziggy_dask.records.deliveries import Brought, brought_by
 from ziggy_dask.records.instances import TaskRecord
 from ziggy_dask.records.lineage import MODELS, Relation, lineage_up
+from ziggy_dask.records.outcomes import subtask_of_item
 from ziggy_dask.records.recipes import find_recipes, recipe_of_subtask
 from ziggy_dask.records.versions import Version, as_of, versions_of
 
@@ -263,11 +264,10 @@ def _with_subtask(site: OpenCluster, origin: Origin) -> Origin:
     assert origin.instance is not None
     if origin.item is None or origin.subtask is not None:
         return origin
-    content = instances.task_plans(site.database, origin.instance).get(origin.task)
-    plan = task_from_json(content, {}) if content else None
-    if plan is None or plan.labels is None or origin.item not in plan.labels.texts():
+    subtask = subtask_of_item(site.database, origin.task, origin.path, origin.item)
+    if subtask is None:
         return origin
-    return replace(origin, subtask=plan.labels.texts().index(origin.item) // plan.chunk)
+    return origin_said(origin.path, origin.item, origin.said, subtask)
 
 
 def _with_outcome(site: OpenCluster, why: Why, task: int, number: int) -> Why:

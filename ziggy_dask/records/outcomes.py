@@ -264,6 +264,17 @@ def named_items(
     return found
 
 
+def subtask_of_item(database: Database, task: int, path: str, item: str) -> int | None:
+    """Return the subtask that made an item of a product; None: that is not on record."""
+    named = named_items(database, [task])[task]
+    for number, by_path in named.items():
+        if item in by_path.get(path, ()):
+            return number
+    with database.reading() as connection:
+        items = items_of_tasks(connection, [task]).get(task, TaskItems())
+    return items.names.index(item) // items.chunk if item in items.names else None
+
+
 @patiently
 def without_output(
     database: Database, tasks: Collection[int]
