@@ -1,6 +1,9 @@
 """Removing, keeping and expiring: what stays is whole, what goes is told beforehand."""
 
 import json
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -180,6 +183,45 @@ def test_rules_that_can_not_be_are_refused(place, rules, words):
     with pytest.raises(z.ZiggyError) as caught:
         opened(place, rules).expire(dry_run=True)
     assert words in str(caught.value)
+
+
+KILLED = """
+import os, signal, sys
+from datetime import timedelta
+from ziggy_dask.datastore import Repository
+from ziggy_dask.interface.cluster import open_cluster
+from ziggy_dask.records import expiry
+
+owner = {"Repository": Repository, "records": expiry}[sys.argv[2]]
+step = getattr(owner, sys.argv[3])
+
+def last(*args, **kwargs):
+    step(*args, **kwargs)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(owner, sys.argv[3], last)
+open_cluster(sys.argv[1]).expire(margin=timedelta(0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"), [("records", "note_expired"), ("Repository", "expire")]
+)
+def test_one_that_is_killed_leaves_no_false_alarm_and_the_next_one_ends_it(
+    place, owner, step
+):
+    cluster = opened(place, RULES)
+    newest = contents(cluster)
+    file = str(cluster._site.cluster.path)
+    command = [sys.executable, "-c", KILLED, file, owner, step]
+    killed = subprocess.run(command, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    require_sound(opened(place, RULES))
+    cluster = opened(place, RULES)
+    cluster.expire(margin=NO_MARGIN)
+    require_sound(cluster)
+    assert cluster.verify_history().undigested == 0
+    assert same(contents(cluster), newest)
 
 
 def test_results_that_wait_are_not_touched(place, client):

@@ -154,6 +154,7 @@ def expire(site: OpenCluster, margin: timedelta = MARGIN) -> Expiry:
     """
     with site.writing:
         catch_up(site.database, site.repository)
+        _note_rewritten(site, expiry.unsettled(site.database))  # it was interrupted
         plan = plan_expiry(site, margin)
         kept = [one.number for one in plan.kept]
         held = expiry.snapshots_of(site.database, kept)
@@ -169,17 +170,21 @@ def expire(site: OpenCluster, margin: timedelta = MARGIN) -> Expiry:
         manifests = _manifests(site, held)
         known = _undamaged(site, held)
         numbers = [one.number for one in plan.expired]
-        expiry.note_expired(site.database, numbers, manifests, held.keys())
+        rewritten = {f"{SNAPSHOTS}/{one}": held[one] for one in known}
+        expiry.note_expired(site.database, numbers, manifests, held.keys(), rewritten)
         others = held.keys() - {site.repository.tip()}
         others |= _unknown(site) | site.repository.put_aside()
         freed = site.repository.expire(others, plan.cutoff)
         _require_chunks(site, manifests)
-        url = site.repository.url
-        expiry.note_rewritten(
-            site.database,
-            [(held[one], digests_of(url, [f"{SNAPSHOTS}/{one}"])) for one in known],
-        )
+        _note_rewritten(site, rewritten)
     return replace(plan, freed=freed)
+
+
+def _note_rewritten(site: OpenCluster, names: Mapping[str, int]) -> None:
+    """Note the digests of files that were written anew, with their publications."""
+    url = site.repository.url
+    digests = [(number, digests_of(url, [name])) for name, number in names.items()]
+    expiry.note_rewritten(site.database, digests)
 
 
 def _manifests(site: OpenCluster, snapshots: Iterable[str]) -> set[str]:

@@ -19,7 +19,7 @@ from ziggy_dask.datastore.digests import Digests, root_of
 from ziggy_dask.datastore.tree import CLOSED
 from ziggy_dask.datastore.trees import Parts, above
 from ziggy_dask.records.database import Database, patiently, pieces
-from ziggy_dask.records.expiry import expired_at
+from ziggy_dask.records.expiry import UNSETTLED, expired_at
 from ziggy_dask.records.states import TaskStep
 from ziggy_dask.records.tables import (
     InstanceRow,
@@ -137,7 +137,7 @@ def stored_digests(
         Names of the files; None: all.
     """
     table = StoredFileRow.__table__
-    query = select(table.c.name, table.c.digest)
+    query = select(table.c.name, table.c.digest).where(table.c.digest != UNSETTLED)
     queries = (
         [query]
         if names is None

@@ -27,6 +27,8 @@ from ziggy_dask.records.tables import (
     VersionRow,
 )
 
+UNSETTLED = b""
+"""Digest of a file that is about to be written anew."""
 REMOVED = "removed"
 """Name under which a publication says which products an operator removed."""
 
@@ -238,8 +240,12 @@ def note_expired(
     numbers: Sequence[int],
     files: Collection[str],
     snapshots: Collection[str],
+    rewritten: Mapping[str, int],
 ) -> None:
     """Note that publications are given up, before any file of theirs goes.
+
+    If what follows is interrupted, `unsettled` tells of which files the digests are to be
+    taken again.
 
     Parameters
     ----------
@@ -251,6 +257,8 @@ def note_expired(
         Manifests that stay as they are.
     snapshots
         Snapshots that stay, with what is in their trees.
+    rewritten
+        Names of the files that are written anew, and publications that have them.
     """
     now = datetime.now(UTC)
     with database.writing() as connection:
@@ -270,6 +278,28 @@ def note_expired(
             connection.execute(
                 delete(StoredFileRow).where(StoredFileRow.name.in_(names))
             )
+        rows = [
+            {"name": name, "publication": number, "digest": UNSETTLED}
+            for name, number in rewritten.items()
+        ]
+        if rows:
+            connection.execute(insert(StoredFileRow), rows)
+        for some in pieces(sorted(set(rewritten.values()))):
+            connection.execute(
+                update(PublicationRow)
+                .where(PublicationRow.number.in_(some))
+                .values(root="")
+            )
+
+
+@patiently
+def unsettled(database: Database) -> dict[str, int]:
+    """Return the files of which the digests are to be taken again, with publications."""
+    query = select(StoredFileRow.name, StoredFileRow.publication).where(
+        StoredFileRow.digest == UNSETTLED
+    )
+    with database.reading() as connection:
+        return {row.name: row.publication for row in connection.execute(query)}
 
 
 @patiently
@@ -283,9 +313,13 @@ def note_rewritten(database: Database, digests: Sequence[tuple[int, Digests]]) -
             ]
             if not rows:
                 continue
+            for names in pieces(sorted(some)):
+                connection.execute(
+                    delete(StoredFileRow).where(StoredFileRow.name.in_(names))
+                )
             connection.execute(insert(StoredFileRow), rows)
             query = select(StoredFileRow.name, StoredFileRow.digest).where(
-                StoredFileRow.publication == number
+                StoredFileRow.publication == number, StoredFileRow.digest != UNSETTLED
             )
             all_ = {row.name: row.digest for row in connection.execute(query)}
             connection.execute(
