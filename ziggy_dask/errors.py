@@ -24,6 +24,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+NO_HOME = (
+    "it is not known where this user's home directory is; set $HOME to a directory that "
+    "this user may write"
+)
+"""What users hear of whom the system has no entry, as in containers."""
+
 
 class ZiggyError(Exception):
     """Root of all errors that this package raises on purpose."""

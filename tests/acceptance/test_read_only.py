@@ -166,3 +166,17 @@ def test_a_home_directory_that_is_not_known_is_told(mission):
     assert done.returncode == 3
     assert "set $HOME" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_workers_and_page_want_a_home_directory_and_say_so(mission):
+    file = f"{mission}/cluster.yaml"
+    shutil.chown(mission, UNKNOWN)
+    for one in mission.rglob("*"):
+        shutil.chown(one, UNKNOWN)
+    for words in ("run test --process all", "console"):
+        line = ["-m", "ziggy_dask", "--cluster", file, *words.split()]
+        done = as_user(UNKNOWN, *line)
+        assert done.returncode == 4, words
+        (said,) = done.stderr.splitlines()
+        assert "home directory" in said
+        assert "set $HOME" in said

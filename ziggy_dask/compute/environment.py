@@ -22,7 +22,7 @@ from ziggy_dask.definitions import (
     LocalCompute,
 )
 from ziggy_dask.definitions.compute import EVERYWHERE
-from ziggy_dask.errors import ClusterError
+from ziggy_dask.errors import NO_HOME, ClusterError
 from ziggy_dask.workers import worker_log
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def open_client(
             f"{scratch}: the workers' directory can't be made: {error.strerror}"
         ) from error
     _require_locks(scratch / "dask-scratch-space")
+    _require_home()
     with (
         certificates(scratch / "certificates") as security,
         _started(
@@ -133,6 +134,14 @@ def _require_locks(directory: Path) -> None:
     for path in sorted(directory.glob("*.lock")):
         if path.exists() and not path.is_file():
             raise ClusterError(f"{path}: is not a regular file; remove it")
+
+
+def _require_home() -> None:
+    """Require that a home directory is known, where Bokeh looks for its settings."""
+    try:
+        Path.home()
+    except RuntimeError as error:
+        raise ClusterError(f"'compute: local' can't be started: {NO_HOME}") from error
 
 
 @contextmanager

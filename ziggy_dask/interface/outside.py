@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ziggy_dask.errors import (
+    NO_HOME,
     ClusterError,
     DatastoreError,
     DefinitionError,
@@ -15,6 +16,10 @@ from ziggy_dask.errors import (
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 """Control characters but tab and newline, and those that turn the direction of text."""
+
+
+_NO_HOME = "Could not determine home directory."
+"""What Python's own library says of that."""
 
 
 def told(error: Exception) -> ZiggyError | None:
@@ -33,6 +38,8 @@ def told(error: Exception) -> ZiggyError | None:
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return ClusterError(f"{place}{error.strerror}")
+    if isinstance(error, RuntimeError) and reason == _NO_HOME:
+        return ClusterError(NO_HOME)
     if isinstance(error, MemoryError):
         return ClusterError("there is not enough memory for this")
     if isinstance(error, UnicodeError) and package == "builtins":
