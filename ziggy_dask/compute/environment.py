@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ _MALLOC = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 between file and array, and small pages, each faulted in, would cost more than that."""
 
 
+_RESERVED_BYTES = 3_000_000_000
+"""Addresses that a process reserves for threads and buffers, on a machine of two cores."""
 _CLOSING_S = 15.0
 """Time limit for the end of workers, in seconds; after it they are killed."""
 
@@ -120,6 +123,7 @@ def open_client(
         ) from error
     _require_locks(scratch / "dask-scratch-space")
     _require_home()
+    _require_address_space()
     with (
         certificates(scratch / "certificates") as security,
         _started(
@@ -142,6 +146,21 @@ def _require_home() -> None:
         Path.home()
     except RuntimeError as error:
         raise ClusterError(f"'compute: local' can't be started: {NO_HOME}") from error
+
+
+def _require_address_space() -> None:
+    """Require what a supervisor and a worker reserve at least, whatever they use of it.
+
+    Compiled code that gets no more of it ends its process with a few words or none.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _RESERVED_BYTES:
+        raise ClusterError(
+            f"'compute: local' can't be started: processes may reserve {limit / 1e9:.1f} GB "
+            f"of addresses (ulimit -v), but need {_RESERVED_BYTES / 1e9:.0f} GB, however "
+            "little memory they use; set it with: ulimit -v unlimited; what limits memory "
+            "is 'memory' below 'compute' in the cluster file"
+        )
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from ziggy_dask.datastore.digests import CHANGED, LOST, Digests, digest_of
 from ziggy_dask.datastore.irregular import irregular_files
 from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.repository import MANIFESTS, SNAPSHOTS, Repository
+from ziggy_dask.datastore.shortage import shortage
+from ziggy_dask.errors import DatastoreError
 
 _MAGIC = "ICE🧊CHUNK".encode()
 _HEADER_BYTES = 39
@@ -128,4 +130,13 @@ def _fault_of(content: bytes, digest: bytes | None) -> str:
 
 
 def _said(error: Exception) -> str:
+    """Return the first line of what an error says.
+
+    Raises
+    ------
+    DatastoreError
+        If the error says nothing of the files: this process lacks something.
+    """
+    if lack := shortage(error):
+        raise DatastoreError(f"the datastore can't be checked: {lack}") from error
     return str(error).strip().split("\n")[0].strip(" x")

@@ -13,6 +13,7 @@ from xarray.core import indexing
 from zarr.core.buffer import default_buffer_prototype
 
 from ziggy_dask.datastore.forms import Form, Values
+from ziggy_dask.datastore.shortage import shortage
 from ziggy_dask.errors import DatastoreError
 
 
@@ -73,12 +74,20 @@ def read_region(array: zarr.Array[Any], key: tuple[Any, ...]) -> Values:
 
 @contextmanager
 def damage_told(path: str, items: str = "") -> Iterator[None]:
-    """Name the product, the variable and the items if a chunk can't be decoded."""
+    """Name the product, the variable and the items if a chunk can't be decoded.
+
+    That this process has no more threads is no damage.
+    """
     try:
         yield
     except (RuntimeError, ValueError) as error:
         product, _, variable = path.rpartition("/")
         where = f" ({items})" if items else ""
+        if lack := shortage(error):
+            raise DatastoreError(
+                f"'{product}' in the datastore: variable {variable!r}{where} can't be "
+                f"read: {lack}"
+            ) from error
         raise DatastoreError(
             f"'{product}' in the datastore is damaged: variable {variable!r}{where} "
             f"can't be read: {error}; restore it from a copy, or make it anew"

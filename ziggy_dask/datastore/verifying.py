@@ -24,6 +24,7 @@ from ziggy_dask.datastore.encoding import stored_name
 from ziggy_dask.datastore.index import Product, dimension_labels, read_product
 from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.repository import Repository
+from ziggy_dask.datastore.shortage import shortage
 from ziggy_dask.datastore.spelling import unspelled
 from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.definitions import ProductKind
@@ -335,11 +336,18 @@ def _items(
 
 
 def _said(error: Exception) -> str:
-    """Return the first line of what an error says."""
+    """Return the first line of what an error says.
+
+    Raises
+    ------
+    DatastoreError
+        If the error says nothing of what is stored: this process lacks something.
+    """
+    if lack := shortage(error):
+        raise DatastoreError(f"the datastore can't be verified: {lack}") from error
     if isinstance(error, DatastoreError):
         return str(error)
     text = str(error).strip().split("\n")[0].strip(" x") or type(error).__name__
-    kind = (
-        "can't be read" if isinstance(error, icechunk.IcechunkError) else "is damaged"
-    )
+    is_unread = isinstance(error, icechunk.IcechunkError | OSError)
+    kind = "can't be read" if is_unread else "is damaged"
     return f"{kind}: {text}"

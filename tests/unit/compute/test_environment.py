@@ -1,6 +1,8 @@
 """What a start of workers on this machine would wait for."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -18,3 +20,31 @@ def test_a_lock_that_is_no_file_is_refused_by_name(tmp_path):
         open_client(LocalCompute(workers=1), tmp_path),
     ):
         pass
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from ziggy_dask.compute import open_client
+from ziggy_dask.definitions import LocalCompute
+from ziggy_dask.errors import ClusterError
+
+resource.setrlimit(resource.RLIMIT_AS, (2_500_000_000, resource.RLIM_INFINITY))
+try:
+    with open_client(LocalCompute(workers=1), Path(sys.argv[1])):
+        pass
+except ClusterError as error:
+    print(error)
+"""
+
+
+def test_too_few_addresses_are_told_before_something_ends_without_words(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (said,) = done.stdout.splitlines()
+    assert "may reserve 2.5 GB of addresses (ulimit -v), but need 3 GB" in said
+    assert done.stderr == ""

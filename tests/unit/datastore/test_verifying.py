@@ -2,6 +2,8 @@
 
 import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ziggy_dask.datastore.digests import root_of
 from ziggy_dask.datastore.items import FileItem, write_dataset_item, write_file_item
 from ziggy_dask.datastore.panics import panics_as_errors
 from ziggy_dask.datastore.soundness import check_files
+from ziggy_dask.datastore.stored_array import damage_told
 from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.datastore.verifying import products_at, verify_product
 from ziggy_dask.errors import DatastoreError
@@ -236,3 +239,45 @@ def test_a_lost_manifest_is_named(place):
         assert bad, file.name
         assert all(one.path.startswith("set-1/") for one in bad)
         file.write_bytes(whole)
+
+
+SHORT = """
+import os, resource, sys
+from ziggy_dask.datastore import open_repository
+from ziggy_dask.datastore.verifying import verify_product
+from ziggy_dask.errors import DatastoreError
+
+repository = open_repository(sys.argv[1])
+tip = repository.tip()
+assert verify_product(repository, "set-1/array", tip).is_sound
+few = len(os.listdir("/proc/self/fd")) - 1  # that of the list itself is closed again
+resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
+try:
+    print(verify_product(repository, "set-1/array", tip).damages)
+except DatastoreError as error:
+    print(error)
+"""
+
+
+def test_that_a_process_lacks_something_is_no_damage(place):
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT, str(place)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        "the datastore can't be verified: this process may have no more open files "
+        "(see: ulimit -n)\n"
+    )
+
+
+def test_that_there_are_no_more_threads_is_no_damage():
+    lack = "can't be read: this process may have no more threads"
+    with pytest.raises(DatastoreError, match=lack), damage_told("set-1/array/pixels"):
+        raise RuntimeError("can't start new thread")
+    with (
+        pytest.raises(DatastoreError, match="is damaged"),
+        damage_told("set-1/array/pixels"),
+    ):
+        raise RuntimeError("error during blosc decompression: -1")
