@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote
 
 import icechunk
 import numpy as np
@@ -30,6 +29,7 @@ from ziggy_dask.datastore.content import (
     opened,
     write_to,
 )
+from ziggy_dask.datastore.encoding import ENCODING
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.room import SMALLER, require_room
 from ziggy_dask.datastore.spelling import spelled, unspelled
@@ -38,6 +38,8 @@ from ziggy_dask.errors import DatastoreError, MissingError
 
 _AT_ONCE_BYTES = 1024 * 1024
 """Stored files that are smaller are read when they are looked up."""
+_GROUPS = "groups"
+"""Where the group of a tree says in which order those below it come."""
 _OF_CONTENT = ("file_name", "media_type", "sha256")
 """What a stored file says of its content; the rest is where it comes from."""
 
@@ -214,6 +216,10 @@ def write_dataset_item(
         parts = [spelled(part) for part in below.split("/") if part != "."]
         place = "/".join([path, spelled(name), *parts])
         write_whole(session, place, node.to_dataset(inherit=False), storage)
+        if len(node.children) > 1:
+            group = zarr.open_group(session.store, path=place, mode="a")
+            told: Any = group.attrs[ENCODING]
+            group.attrs[ENCODING] = {**told, _GROUPS: list(map(spelled, node.children))}
 
 
 def open_dataset_item(
@@ -223,12 +229,29 @@ def open_dataset_item(
     place = f"{path}/{spelled(name)}"
     top = open_dataset(session, place)
     group = zarr.open_group(session.store, path=place, mode="r")
-    below = [key for key, one in group.members(None) if isinstance(one, zarr.Group)]
-    if not below:
+    groups = {
+        key: one for key, one in group.members(None) if isinstance(one, zarr.Group)
+    }
+    if not groups:
         return top
     nodes = {"/": top}
-    nodes |= {unquote(key): open_dataset(session, f"{place}/{key}") for key in below}
+    for key in _in_order({"": group, **groups}):
+        name = "/".join(map(unspelled, key.split("/")))
+        nodes[name] = open_dataset(session, f"{place}/{key}")
     return xr.DataTree.from_dict(nodes)
+
+
+def _in_order(groups: Mapping[str, zarr.Group], above: str = "") -> Iterator[str]:
+    """Yield the paths of groups below one, outer ones first, as they were when written."""
+    below = [key for key in groups if key and key.rpartition("/")[0] == above]
+    told: Any = groups[above].attrs.get(ENCODING, {})
+    order: Sequence[str] = told.get(_GROUPS, ())  # earlier versions did not tell
+    known = {name: place for place, name in enumerate(order)}
+    names = sorted(key.rpartition("/")[2] for key in below)
+    for name in sorted(names, key=lambda name: known.get(name, len(known))):
+        key = f"{above}/{name}".strip("/")
+        yield key
+        yield from _in_order(groups, key)
 
 
 def read_dataset_item(

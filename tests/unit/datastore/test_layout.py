@@ -16,6 +16,7 @@ from ziggy_dask.datastore import (
     read_slice,
     write_slice,
 )
+from ziggy_dask.datastore.items import open_dataset_item, write_dataset_item
 
 COUNT = 6
 
@@ -186,3 +187,24 @@ def test_what_is_said_of_some_items_is_read_with_them(
             found = read_slice(layout, reading, slice(n, n + 1))
             assert found.attrs["telescope"] == said.get(n, "Kepler")
         session = repository._repo.writable_session("main")
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["/b", "/a", "/c/z", "/c/y"],
+        ["/a%2fb", "/a%e2", "/a%2Fb", "/50%", "/%00%"],
+        ["/c", "/C", "/\u00e9", "/e\u0301", "/zarr.json", "/.."],
+    ],
+)
+def test_groups_of_a_tree_keep_their_names_and_their_order(tmp_path, paths):
+    session = create_repository(str(tmp_path / "store")).writing().newest().session
+    storage = Storage(dimension="", chunk=1, chunks=(), compression="zstd")
+    nodes = {
+        path: xr.Dataset({"v": ("x", [number, 2])}) for number, path in enumerate(paths)
+    }
+    tree = xr.DataTree.from_dict(nodes)
+    write_dataset_item(session, "p", "one", tree, storage)
+    found = open_dataset_item(session, "p", "one")
+    assert [node.path for node in found.subtree] == [node.path for node in tree.subtree]
+    xr.testing.assert_identical(found, tree)

@@ -53,6 +53,41 @@ def groups_of(path: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name, holds in found.items() if holds))
 
 
+def hidden_attributes(path: Path, group: str) -> dict[str, dict[str, Any]]:
+    """Return attributes that h5netcdf takes for marks of dimensions, where they are none.
+
+    Parameters
+    ----------
+    path
+        The file.
+    group
+        A group of it.
+
+    Returns
+    -------
+    dict
+        Attributes by name of variable; those of the group itself by an empty name.
+    """
+    with h5py.File(path, "r") as file:
+        top = file[group]
+        places = {"": top}
+        for key in top:
+            if isinstance(member := top.get(key), h5py.Dataset):
+                places[key] = member
+        found = {name: dict(_hidden_in(one.attrs)) for name, one in places.items()}
+    return {name: attrs for name, attrs in found.items() if attrs}
+
+
+def _hidden_in(attrs: Any) -> Iterator[tuple[str, Any]]:
+    if attrs.get("CLASS") in (b"DIMENSION_SCALE", "DIMENSION_SCALE"):
+        return
+    for name in ("CLASS", "NAME"):
+        if name in attrs:
+            value = attrs[name]
+            is_text = isinstance(value, bytes) and value.isascii()
+            yield name, value.decode("ascii") if is_text else value
+
+
 def _members(
     group: Any, above: str, seen: set[Any], faults: list[str]
 ) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,8 @@ import xarray as xr
 
 from ziggy_dask.datastore.netcdf import open_exported
 from ziggy_dask.datastore.readers.exact import as_names, require_exact
-from ziggy_dask.datastore.readers.hdf5 import groups_of, is_hdf5
+from ziggy_dask.datastore.readers.grouped import as_tree
+from ziggy_dask.datastore.readers.hdf5 import groups_of, hidden_attributes, is_hdf5
 from ziggy_dask.datastore.readers.opening import Reading
 from ziggy_dask.datastore.readers.parts import listed, not_read
 from ziggy_dask.errors import DeliveryError
@@ -123,7 +124,7 @@ def _tree(
             )
             for place in places
         }
-        tree = xr.DataTree.from_dict(parts)
+        tree = as_tree(path, parts)
         tree.set_close(opened.pop_all().close)
     return tree
 
@@ -141,6 +142,10 @@ def _opened(
             path, **backend, mask_and_scale=False, decode_times=False
         ) as raw:
             require_exact(path, "netcdf", dataset, raw)
+        if backend["engine"] == "h5netcdf":
+            for name, attrs in hidden_attributes(path, backend["group"]).items():
+                place = dataset.variables[name] if name else dataset
+                place.attrs.update(attrs)
     except BaseException:
         dataset.close()
         raise

@@ -14,6 +14,7 @@ from zarr.storage import LocalStore, ZipStore
 
 from ziggy_dask.datastore.netcdf import as_it_was, is_noted
 from ziggy_dask.datastore.readers.exact import as_names, require_exact
+from ziggy_dask.datastore.readers.grouped import as_tree
 from ziggy_dask.datastore.readers.opening import Reading
 from ziggy_dask.datastore.readers.parts import listed, not_read
 from ziggy_dask.errors import DeliveryError
@@ -72,21 +73,13 @@ def read_zarr(
             raise DeliveryError(
                 f"{path}: the option 'groups' is {groups!r}; it can only be '{ALL}'"
             )
-        raw_tree = xr.open_datatree(
-            store,  # type: ignore[arg-type]
-            engine="zarr",
-            group=root or "/",
-            consolidated=False,
-            chunks=None,
-            decode_cf=False,
-        )
         parts = {
-            node.path: _decoded(
-                path, node.to_dataset(inherit=False), as_names(unmasked)
+            name: _decoded(
+                path, _raw(store, f"{root}{name}".strip("/")), as_names(unmasked)
             )
-            for node in raw_tree.subtree
+            for name, _ in _all_groups(top)
         }
-        return Reading(content=xr.DataTree.from_dict(parts))
+        return Reading(content=as_tree(path, parts))
     wanted = f"/{group.strip('/')}"
     if wanted not in there and wanted != "/":
         raise DeliveryError(
@@ -136,17 +129,21 @@ def _decoded(path: Path, raw: xr.Dataset, unmasked: Sequence[str]) -> xr.Dataset
 
 def _groups(top: zarr.Group) -> tuple[str, ...]:
     """Return the groups that hold arrays or attributes; the root is ``/``."""
-    found = []
-    members = [("/", top)]
-    members += [
+    return tuple(
+        name
+        for name, group in _all_groups(top)
+        if len(group.attrs) or any(True for _ in group.array_keys())
+    )
+
+
+def _all_groups(top: zarr.Group) -> list[tuple[str, zarr.Group]]:
+    """Return a group and all below it, by path and in the order of paths."""
+    below = [
         (f"/{name}", member)
         for name, member in top.members(max_depth=None)
         if isinstance(member, zarr.Group)
     ]
-    for name, member in members:
-        if len(member.attrs) or any(True for _ in member.array_keys()):
-            found.append(name)
-    return tuple(sorted(found))
+    return sorted([("/", top), *below], key=lambda pair: pair[0])
 
 
 def _root(path: Path) -> str:

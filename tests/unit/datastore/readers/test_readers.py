@@ -609,3 +609,83 @@ def test_columns_of_an_ecsv_table_that_are_more_than_numbers_are_refused(tmp_pat
     Table({"when": Time([1.5, 2.5], format="mjd")}).write(tmp_path / "a.ecsv")
     with pytest.raises(DeliveryError, match="column 'when' is a Time of astropy"):
         read_file("ecsv", tmp_path / "a.ecsv")
+
+
+PACKED = {"scale_factor": np.float32(0.01), "add_offset": np.float32(1e6)}
+
+
+@pytest.mark.parametrize(
+    ("stored", "attrs"),
+    [
+        (np.array([1, 2], "i2"), PACKED),
+        (np.array([2**24 + 1, 2**24 + 2], "i4"), {"scale_factor": np.float32(1)}),
+        (np.array([2**60 + 1, 2**60 + 2]), {"add_offset": 1.0}),
+    ],
+)
+def test_packed_numbers_that_unpacking_would_merge_are_refused(tmp_path, stored, attrs):
+    packed = xr.Dataset({"v": ("x", stored, attrs)})
+    packed.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(
+        DeliveryError, match=r"a\.nc: v: packed numbers .*unmasked: \[v\]"
+    ):
+        read_file("netcdf", tmp_path / "a.nc")
+    found = read_file("netcdf", tmp_path / "a.nc", {"unmasked": "v"})["v"]
+    assert found.values.tolist() == stored.tolist()
+
+
+@pytest.mark.filterwarnings("ignore:variable 'v' has multiple fill values")
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"scale_factor": np.float32(0.01), "add_offset": np.float32(273.15)},
+        {**PACKED, "_FillValue": np.int16(1), "missing_value": np.array([2, 3], "i2")},
+    ],
+)
+def test_packed_numbers_that_stay_apart_are_unpacked(tmp_path, attrs):
+    packed = xr.Dataset({"v": ("x", np.array([1, 2, 3, 7], "i2"), attrs)})
+    packed.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    found = read_file("netcdf", tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as expected:
+        xr.testing.assert_identical(found, expected)
+
+
+def test_attributes_that_hdf5_uses_for_dimensions_are_kept_where_they_are_none(
+    tmp_path,
+):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["NAME"] = "plate 7"
+        image = file.create_dataset("plate", data=np.zeros((2, 3)))
+        image.attrs["CLASS"] = np.bytes_("IMAGE")
+        image.attrs["NAME"] = "left"
+        file.create_dataset("x", data=np.arange(3)).make_scale("across")
+    found = read_file("netcdf", tmp_path / "a.h5")
+    assert found.attrs == {"NAME": "plate 7"}
+    assert found["plate"].attrs == {"CLASS": "IMAGE", "NAME": "left"}
+    assert found["x"].attrs == {}
+
+
+@pytest.mark.parametrize("reader", ["netcdf", "zarr"])
+@pytest.mark.parametrize(
+    ("own", "is_kept"),
+    [
+        (("x", [1, 2], {"units": "m"}), True),
+        (("x", [3, 4], {"units": "m"}), False),
+        (("x", [1, 2], {"units": "km"}), False),
+        (("x", np.array([1, 2], "i2"), {"units": "m"}), False),
+    ],
+)
+def test_a_group_keeps_its_coordinates_or_is_refused(tmp_path, reader, own, is_kept):
+    path = tmp_path / "a"
+    top = xr.Dataset(coords={"x": ("x", [1, 2], {"units": "m"})})
+    below = xr.Dataset({"v": ("x", [1.0, 2.0])}, {"x": own})
+    for group, part in (("/", top), ("/g", below)):
+        if reader == "zarr":
+            part.to_zarr(path, group=group, mode="a", consolidated=False)
+        else:
+            part.to_netcdf(path, group=group, mode="a", engine="h5netcdf")
+    if is_kept:
+        found = read_file(reader, path, {"groups": "all"})["g"].to_dataset()
+        xr.testing.assert_identical(found, below)
+        return
+    with pytest.raises(DeliveryError, match=r"(coordinate 'x' of the )?group '/g'"):
+        read_file(reader, path, {"groups": "all"})
