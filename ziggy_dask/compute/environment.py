@@ -43,6 +43,10 @@ between file and array, and small pages, each faulted in, would cost more than t
 
 _RESERVED_BYTES = 3_000_000_000
 """Addresses that a process reserves for threads and buffers, on a machine of two cores."""
+_FILES = 64
+"""A supervisor without workers has at most half as many files and connections open."""
+_FILES_PER_WORKER = 16
+"""So many more it has for each worker on its machine; 13 were measured."""
 _CLOSING_S = 15.0
 """Time limit for the end of workers, in seconds; after it they are killed."""
 
@@ -124,6 +128,7 @@ def open_client(
     _require_locks(scratch / "dask-scratch-space")
     _require_home()
     _require_address_space()
+    _require_open_files(compute.workers or os.cpu_count() or 1)
     with (
         certificates(scratch / "certificates") as security,
         _started(
@@ -161,6 +166,24 @@ def _require_address_space() -> None:
             "little memory they use; set it with: ulimit -v unlimited; what limits memory "
             "is 'memory' below 'compute' in the cluster file"
         )
+
+
+def _require_open_files(workers: int) -> None:
+    """Require that this process may have as many open files as workers on it take.
+
+    Where there are too few, its servers fail to accept a connection, again and again.
+    """
+    wanted = _FILES + workers * _FILES_PER_WORKER
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise ClusterError(
+            f"'compute: local' can't be started: this process may have {hard} open files "
+            f"(ulimit -n), but needs {wanted} for {workers} workers; raise the limit, or "
+            "give fewer 'workers' in the cluster file"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager
