@@ -1,9 +1,10 @@
 """The code of a pipeline as a value: what its files hold, and what tells it from other code.
 
 What belongs to it are the files below the pipeline's directory that decide what algorithms do:
-Python files, extension modules, everything in ``bin``, and small programs wherever they are. Data
-do not belong to it, nor do definitions, virtual environments and hidden directories. They are
-reached through links where a tree is checked out.
+Python files, extension modules, everything in ``bin``, and small programs wherever they are, also
+in directories with modules that are linked to. Data do not belong to it, nor do definitions,
+virtual environments and hidden directories. They are reached through links where a tree is
+checked out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from ziggy_dask.errors import DefinitionError
 SMALL_BYTES = 1024 * 1024
 """Size up to which a program outside ``bin`` belongs to the code, in bytes."""
 _PROGRAMS = "bin"
+_DIRTY = "-dirty"
 _MODULES = (".py", *EXTENSION_SUFFIXES)
 
 
@@ -102,7 +104,7 @@ def read_code(root: Path) -> CodeTree:
         raise DefinitionError(
             f"{error.filename}: can't be read: {error.strerror}"
         ) from error
-    return CodeTree(files, _git_describe(root))
+    return CodeTree(files, _git_describe(root, files))
 
 
 def is_visible(directory: Path) -> bool:
@@ -214,8 +216,13 @@ def _files(root: Path) -> Iterator[CodeFile]:
                 yield _file(root, path, path.read_bytes())
 
 
-def _directories(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield directories that may hold code, with the names of their files."""
+def _directories(
+    root: Path, above: frozenset[Path] = frozenset()
+) -> Iterator[tuple[Path, list[str]]]:
+    """Yield directories that may hold code, with the names of their files.
+
+    Links to directories are followed where modules lie in them; others lead to data.
+    """
     for place, directories, names in os.walk(root):
         directories[:] = sorted(
             name
@@ -226,6 +233,19 @@ def _directories(root: Path) -> Iterator[tuple[Path, list[str]]]:
             and not _is_store(Path(place, name))
         )
         yield Path(place), sorted(names)
+        around = above | {Path(place).resolve(), *Path(place).resolve().parents}
+        for name in directories:
+            linked = Path(place, name)
+            is_new = linked.is_symlink() and linked.resolve() not in around
+            if is_new and _has_modules(linked):
+                yield from _directories(linked, around)
+
+
+def _has_modules(directory: Path) -> bool:
+    """Tell whether modules lie directly in a directory that can be listed."""
+    return is_visible(directory) and any(
+        one.name.endswith(_MODULES) for one in directory.iterdir()
+    )
 
 
 def _is_store(directory: Path) -> bool:
@@ -246,12 +266,35 @@ def _file(root: Path, path: Path, content: bytes) -> CodeFile:
     return CodeFile(path.relative_to(root).as_posix(), content, is_executable)
 
 
-def _git_describe(root: Path) -> str:
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--tags"]
+def _git_describe(root: Path, files: Sequence[CodeFile]) -> str:
+    """Return what git says of the code: its commit, and whether it differs from that.
+
+    Git itself does not count files that it was never told of. Where all are such, the code
+    is in no repository, but only below one.
+    """
+    described = _git(root, "describe", "--always", "--dirty", "--tags").strip()
+    if not described or not files:
+        return described
+    tracked = set(_git(root, "ls-files", "-z", "--recurse-submodules").split("\0"))
+    known = [file.path in tracked for file in files]
+    if not any(known):
+        return ""
+    is_dirty = described.endswith(_DIRTY) or not all(known)
+    return described.removesuffix(_DIRTY) + (_DIRTY if is_dirty else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    """Return what git answers in a directory; empty: nothing."""
+    # A hook of git that starts this has variables that lead to its own repository.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", str(root), *words],
+            capture_output=True,
+            timeout=10,
+            check=False,
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return os.fsdecode(done.stdout) if done.returncode == 0 else ""
