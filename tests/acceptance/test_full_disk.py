@@ -107,12 +107,12 @@ def test_what_is_stored_is_tried_again_while_the_disk_is_full(monkeypatch):
             raise left.pop()
         return "stored"
 
-    assert patient(store, "it", stops=lambda: False) == "stored"
+    assert patient(store, "it", again=store, stops=lambda: False) == "stored"
     left.append(DatastoreError("can't be written: No space left on device"))
     with pytest.raises(DatastoreError):
-        patient(store, "it", stops=lambda: True)
+        patient(store, "it", again=store, stops=lambda: True)
     left.append(DatastoreError("something else"))
     with pytest.raises(DatastoreError):
-        patient(store, "it", stops=lambda: False)
+        patient(store, "it", again=store, stops=lambda: False)
     assert is_full(OSError(28, "x"))
     assert not is_full(OSError(2, "x"))

@@ -829,9 +829,9 @@ class Repository:
         if not is_of_tree_of_tip:  # nothing may lead to it any more
             (tree,) = (n for n, one in self.trees(tip).items() if one == tip)
             set_branch(self._repo, f"{_TREE}{tree}", tip)
-        self._to_disk()
+        self.to_disk()
         self._repo.reset_branch(MAIN, commit.snapshot, from_snapshot_id=tip)
-        self._to_disk()
+        self.to_disk()
         self._placings.published(tip, commit)
         if commit.parts.others or not is_of_tree_of_tip:
             others = {one.tree for one in commit.parts.others}
@@ -868,7 +868,7 @@ class Repository:
             return False
         return bool(self._repo.lookup_branch(name) == snapshot)
 
-    def _to_disk(self) -> None:
+    def to_disk(self) -> None:
         """Have the disk take what was written so far, where the datastore is on one.
 
         Icechunk leaves that to the kernel. Done before `main` names a snapshot, and

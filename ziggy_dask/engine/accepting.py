@@ -39,7 +39,9 @@ class Accepted:
     delivery: Delivery
     """The delivery."""
     manifest: Manifest
-    """Its manifest, or one made of what is there."""
+    """Its manifest, or one made of what is there; of it, the files that are taken in."""
+    digest: str
+    """What tells the delivery from all others: the digest of its whole manifest."""
     path: Path | None
     """The manifest's file; None: there is none."""
     identities: Mapping[str, Identity] | None = None
@@ -95,7 +97,7 @@ def accept(
     if not needs_manifest:
         require_own_files(delivery.directory)
         manifest = generate_manifest(delivery.directory, 0, ChecksumType.SHA256)
-        return Accepted(delivery=delivery, manifest=manifest, path=None)
+        return listed(delivery, manifest, None)
     path = manifest_path(delivery.directory)
     if path is None:
         raise DeliveryError(f"{delivery.directory}: has no manifest")
@@ -119,12 +121,20 @@ def accept(
     accepted = Accepted(
         delivery=delivery,
         manifest=manifest,
+        digest=manifest.digest,
         path=path,
         identities=identities,
         sha256={file.name: file.sha256 for file in acknowledgement.files},
     )
     unlisted = dict.fromkeys(extra, f"is not listed in {path.name}")
     return accepted.without({**_invalid(acknowledgement), **unlisted})
+
+
+def listed(delivery: Delivery, manifest: Manifest, path: Path | None) -> Accepted:
+    """Return a delivery as its manifest says, which nobody checked."""
+    return Accepted(
+        delivery=delivery, manifest=manifest, digest=manifest.digest, path=path
+    )
 
 
 def _require_new(site: OpenCluster, path: Path, manifest: Manifest) -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from ziggy_dask.engine.accepting import Accepted
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.quarantining import quarantine_of
@@ -23,13 +24,14 @@ from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.instances import TaskRecord
 
 
-def clear_away(site: OpenCluster, task: TaskRecord, delivery: Delivery) -> None:
+def clear_away(site: OpenCluster, task: TaskRecord, accepted: Accepted) -> None:
     """Keep manifest and acknowledgement, and remove what was taken in.
 
     It is stored, whatever becomes of this; what can't be removed is for operators.
     """
+    delivery = accepted.delivery
     try:
-        quarantine = read_quarantine(quarantine_of(site, task))
+        quarantine = read_quarantine(quarantine_of(site, task, accepted.digest))
         if quarantine is not None:
             move_in(delivery.directory, quarantine)
         _keep_and_remove(site.cluster.home / "log" / "manifests", delivery)

@@ -43,28 +43,38 @@ def is_full(error: BaseException) -> bool:
     return False
 
 
-def patient(store: Callable[[], T], what: str, *, stops: Callable[[], bool]) -> T:
+def patient(
+    store: Callable[[], T],
+    what: str,
+    *,
+    again: Callable[[], T],
+    stops: Callable[[], bool],
+) -> T:
     """Return what storing something returns; as long as the disk is full, try again.
 
     Parameters
     ----------
     store
-        Stores it, all or nothing.
+        Stores it.
     what
         What is stored, for the log.
+    again
+        Does the same after a try that failed, of which everything may be stored.
     stops
         Tells whether the supervisor is to stop: then nothing is tried again.
     """
     is_told = False
+    attempt = store
     while True:
         try:
-            return store()
+            return attempt()
         except Exception as error:
             if not is_full(error) or stops():
                 raise
             if not is_told:
                 logger.error("the disk is full, %s waits for space: %s", what, error)
             is_told = True
+            attempt = again
         time.sleep(_LOOK_S)
 
 

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ziggy_dask.definitions import DataReceiptStep, Pipeline
-from ziggy_dask.engine.accepting import Accepted, accept, named, quarantines, sorted_out
+from ziggy_dask.engine.accepting import (
+    Accepted,
+    accept,
+    listed,
+    named,
+    quarantines,
+    sorted_out,
+)
 from ziggy_dask.engine.alerts import alert
 from ziggy_dask.engine.clearing import clear_away, remove_empty
 from ziggy_dask.engine.delivery_record import delivered_files, delivery_record
@@ -25,21 +32,30 @@ from ziggy_dask.engine.events import (
 )
 from ziggy_dask.engine.launch import Request
 from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.publish import commit_of
 from ziggy_dask.engine.quarantining import (
     let_out_taken,
     note,
     quarantine_of,
     warn_of_bad,
 )
-from ziggy_dask.errors import ClusterError, DeliveryError, RecordsError, ZiggyError
+from ziggy_dask.errors import (
+    ClusterError,
+    DatastoreError,
+    DeliveryError,
+    RecordsError,
+    ZiggyError,
+)
 from ziggy_dask.planning import Holding, selected_nodes
 from ziggy_dask.receipt import (
+    ChecksumType,
     Delivery,
     acknowledge_refusal,
     acknowledgement_name,
     delivery_called,
     expected_labels,
     find_deliveries,
+    generate_manifest,
     manifest_path,
     read_acknowledgement,
     read_manifest,
@@ -57,6 +73,8 @@ from ziggy_dask.workers import BatchResult, Outcome, SubtaskState
 logger = logging.getLogger(__name__)
 
 _MOST_TOLD = 20
+_TAKEN = "taken"
+"""Key under which a commit says which deliveries it has: digests of manifests by task."""
 
 
 def receive_deliveries(
@@ -187,10 +205,8 @@ def _receive(
     if task.is_error:
         return False
     if task.step is TaskStep.COMPLETE:
-        if delivery is not None and needs_manifest:
-            _record_late(site, pipeline, task, delivery)
-            clear_away(site, task, delivery)
-        elif needs_manifest:
+        _complete(site, pipeline, task, delivery, needs_manifest)
+        if delivery is None and needs_manifest:
             remove_empty(place / task.unit.strip("[]"))
         listen(Progressed(node=task.node, complete=1, failed=0))
         return True
@@ -204,11 +220,7 @@ def _receive(
         accepted = accept(
             site, delivery, needs_manifest, lets_good_in=quarantines(pipeline)
         )
-        taken = patient(
-            lambda: _store(site, pipeline, task, accepted, began),
-            f"the delivery {task.unit}",
-            stops=site.stop.is_set,
-        )
+        taken = _stored(site, pipeline, task, accepted, began)
     except (RecordsError, ClusterError):
         raise
     except ZiggyError as error:
@@ -217,10 +229,7 @@ def _receive(
         logger.exception("the delivery %s can't be taken in", task.unit)
         message = f"the delivery can't be taken in: {type(error).__name__}: {error}"
         return _refuse(site, task, delivery, listen, message, error)
-    if needs_manifest:
-        clear_away(site, task, delivery)
-    else:
-        let_out_taken(site, taken)
+    _clear(site, task, taken)
     listen(Progressed(node=task.node, complete=1, failed=0))
     _tell(listen, task, "")
     return True
@@ -270,6 +279,56 @@ def _acknowledge_refusal(
         )
 
 
+def _stored(
+    site: OpenCluster,
+    pipeline: Pipeline,
+    task: TaskRecord,
+    accepted: Accepted,
+    began: float,
+) -> Accepted:
+    """Store a delivery once, whatever fails on the way; return what was taken in."""
+
+    def again() -> Accepted:
+        """Complete the records if the try before came as far as the commit."""
+        instance = instances.instance(site.database, task.instance)
+        snapshot = commit_of(site.repository, instance, {task.id: task.attempt})
+        if snapshot is None:
+            return _store(site, pipeline, task, accepted, began)
+        site.repository.to_disk()
+        catch_up(site.database, site.repository)
+        outcomes.publish(site.database, snapshot, {task.id: {}})
+        return _record_late(site, pipeline, task, accepted)
+
+    try:
+        return patient(
+            lambda: _store(site, pipeline, task, accepted, began),
+            f"the delivery {task.unit}",
+            again=again,
+            stops=site.stop.is_set,
+        )
+    except (DatastoreError, OSError) as error:
+        instance = instances.instance(site.database, task.instance)
+        if commit_of(site.repository, instance, {task.id: task.attempt}) is None:
+            raise
+        alert(
+            site,
+            Severity.ERROR,
+            f"the delivery {task.unit} is stored, but then: {error}",
+            source="receipt",
+            instance=task.instance,
+            task=task.id,
+        )
+        return again()
+
+
+def _clear(site: OpenCluster, task: TaskRecord, taken: Accepted) -> None:
+    """Take away what was taken in."""
+    if taken.path is not None:
+        clear_away(site, task, taken)
+    else:
+        let_out_taken(site, taken)
+
+
 def _store(
     site: OpenCluster,
     pipeline: Pipeline,
@@ -304,8 +363,7 @@ def _store(
         if not bad or not quarantines(pipeline):
             raise
         return _store(site, pipeline, task, accepted.without(bad), began)
-    if accepted.faults:
-        note(site, task, accepted)
+    note(site, task, accepted)
     contents = delivered_files(pipeline, accepted, delivery, writing.session)
     record = delivery_record(task, accepted, contents)
     snapshot = site.repository.finish_writing(
@@ -315,6 +373,7 @@ def _store(
             "instance": task.instance,
             "inputs": {str(task.id): {}},
             "attempts": {str(task.id): task.attempt},
+            _TAKEN: {str(task.id): accepted.digest},
         },
     )
     catch_up(site.database, site.repository)
@@ -352,22 +411,95 @@ def _warn(site: OpenCluster, task: TaskRecord, told: Sequence[str]) -> None:
     )
 
 
-def _record_late(
-    site: OpenCluster, pipeline: Pipeline, task: TaskRecord, delivery: Delivery
+def _complete(
+    site: OpenCluster,
+    pipeline: Pipeline,
+    task: TaskRecord,
+    delivery: Delivery | None,
+    needs_manifest: bool,
 ) -> None:
-    """Record a delivery whose commit was made just before the supervisor died."""
-    path = manifest_path(delivery.directory)
-    if path is None or deliveries.is_task_recorded(site.database, task.id):
+    """Do what an interrupted run left undone of a delivery that is stored.
+
+    Another delivery may have come into its place since: that stays, for the next receipt.
+    """
+    is_recorded = deliveries.is_task_recorded(site.database, task.id)
+    if is_recorded and not (delivery is not None and needs_manifest):
         return
-    accepted = Accepted(delivery=delivery, manifest=read_manifest(path), path=path)
-    quarantine = read_quarantine(quarantine_of(site, task))
-    if quarantine is not None:
+    accepted = None if delivery is None else _unchecked(delivery, needs_manifest)
+    if accepted is not None and accepted.digest == _digest_taken(
+        site, task, accepted.digest
+    ):
+        _clear(site, task, _record_late(site, pipeline, task, accepted))
+        return
+    what = []
+    if delivery is not None:
+        what.append(f"{delivery.directory} has another one by now, which waits")
+    if not is_recorded:
+        what.append("its files could not be put on record any more")
+    alert(
+        site,
+        Severity.WARNING,
+        f"the delivery {task.unit} was stored by task {task.id}; {', and '.join(what)}",
+        source="receipt",
+        instance=task.instance,
+        task=task.id,
+    )
+
+
+def _unchecked(delivery: Delivery, needs_manifest: bool) -> Accepted | None:
+    """Return a delivery as its manifest says; None: that can't be read."""
+    try:
+        if not needs_manifest:
+            manifest = generate_manifest(delivery.directory, 0, ChecksumType.SHA256)
+            return listed(delivery, manifest, None)
+        path = manifest_path(delivery.directory)
+        return None if path is None else listed(delivery, read_manifest(path), path)
+    except DeliveryError:
+        return None
+
+
+def _digest_taken(site: OpenCluster, task: TaskRecord, default: str) -> str:
+    """Return the digest of the delivery that a task took in; of old ones, a default."""
+    instance = instances.instance(site.database, task.instance)
+    for commit in site.repository.history(instance.base_snapshot, instance.id):
+        if found := commit.metadata.get(_TAKEN, {}).get(str(task.id)):
+            return str(found)
+    return default
+
+
+def _record_late(
+    site: OpenCluster, pipeline: Pipeline, task: TaskRecord, accepted: Accepted
+) -> Accepted:
+    """Record a delivery whose commit was made just before something failed.
+
+    Returns
+    -------
+    Accepted
+        What was taken in of it.
+    """
+    quarantine = read_quarantine(quarantine_of(site, task, accepted.digest))
+    if quarantine is not None and accepted.path is not None:
         accepted = accepted.without(quarantine.faults)
-    if task.complete == 0:
+    if deliveries.is_task_recorded(site.database, task.id):
+        return accepted
+    if accepted.path is None and quarantines(pipeline):
+        alert(
+            site,
+            Severity.WARNING,
+            f"the delivery {task.unit} is stored, but which of its files are good is not "
+            "known any more; they are not on record",
+            source="receipt",
+            instance=task.instance,
+            task=task.id,
+        )
+        return accepted
+    if not outcomes.subtasks(site.database, task.id):
         _record_outcome(site, task, time.time())
     files = sort_files(pipeline, [one.name for one in accepted.manifest.files])
     contents = delivered_files(pipeline, accepted, files, site.repository.session_of)
     deliveries.record_delivery(site.database, delivery_record(task, accepted, contents))
+    warn_of_bad(site, task, accepted)
+    return accepted
 
 
 def _record_outcome(site: OpenCluster, task: TaskRecord, began: float) -> None:
@@ -413,11 +545,11 @@ def expected_products(
         path = manifest_path(delivery.directory)
         if path is None:
             continue
-        accepted = Accepted(delivery=delivery, manifest=read_manifest(path), path=path)
+        accepted = listed(delivery, read_manifest(path), path)
         if quarantines(pipeline):
             accepted = sorted_out(pipeline, accepted)
-        listed = [one.name for one in accepted.manifest.files]
-        for (name, place), files in sort_files(pipeline, listed).products.items():
+        there = [one.name for one in accepted.manifest.files]
+        for (name, place), files in sort_files(pipeline, there).products.items():
             data_type = pipeline.types[name]
             holding = Holding(
                 path=place,

@@ -34,7 +34,7 @@ from ziggy_dask.engine.made import name_clashes, outdated_plans, reopen_plans
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.placement import Placement
 from ziggy_dask.engine.progress import RANK_BITS, Progress, first_rank
-from ziggy_dask.engine.publish import Finished, publish
+from ziggy_dask.engine.publish import Finished, publish, publish_again
 from ziggy_dask.engine.telling import Telling
 from ziggy_dask.engine.work_orders import input_snapshots, located, work_of, work_token
 from ziggy_dask.errors import ClusterError, DatastoreError, MissingError
@@ -255,6 +255,9 @@ class Performer:
                     self._site.repository, database, self._context, finished
                 ),
                 f"instance {self._context.number}",
+                again=lambda: publish_again(
+                    self._site.repository, database, self._context, finished
+                ),
                 stops=self._site.stop.is_set,
             )
         for one in finished:

@@ -59,6 +59,48 @@ def publish(
     return snapshot
 
 
+def publish_again(
+    repository: Repository,
+    database: Database,
+    context: InstanceContext,
+    finished: Sequence[Finished],
+) -> str:
+    """Do the same after a try that failed, unless that came as far as the commit."""
+    attempts = {one.number: one.attempt for one in finished}
+    snapshot = commit_of(repository, context.record, attempts)
+    if snapshot is None:
+        return publish(repository, database, context, finished)
+    repository.to_disk()
+    catch_up(database, repository)
+    outcomes.publish(database, snapshot, {one.number: one.inputs for one in finished})
+    return snapshot
+
+
+def commit_of(
+    repository: Repository, instance: InstanceRecord, attempts: Mapping[int, int]
+) -> str | None:
+    """Return the snapshot of the commit that names tasks of an instance; None: none does.
+
+    Parameters
+    ----------
+    repository
+        The datastore.
+    instance
+        The instance.
+    attempts
+        Which attempts of its tasks, by number; they are published in one commit.
+    """
+    for commit in repository.history(instance.base_snapshot, instance.id):
+        named = commit.metadata["inputs"].keys()
+        of_attempts = commit.metadata.get("attempts", {})
+        if all(
+            str(number) in named and of_attempts.get(str(number), 0) == attempt
+            for number, attempt in attempts.items()
+        ):
+            return commit.snapshot
+    return None
+
+
 def reconcile(
     repository: Repository, database: Database, instance: InstanceRecord
 ) -> list[int]:

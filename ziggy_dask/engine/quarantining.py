@@ -13,7 +13,13 @@ from ziggy_dask.receipt import (
     read_acknowledgement,
     write_acknowledgement,
 )
-from ziggy_dask.receipt.quarantine import let_out, read_quarantine, write_note
+from ziggy_dask.receipt.quarantine import (
+    forget_note,
+    let_out,
+    place_of,
+    read_quarantine,
+    write_note,
+)
 from ziggy_dask.records.alerts import Severity
 from ziggy_dask.records.instances import TaskRecord
 
@@ -21,18 +27,22 @@ _MOST_TOLD = 20
 
 
 def note(site: OpenCluster, task: TaskRecord, accepted: Accepted) -> None:
-    """Write down what is not taken in, before the rest is published."""
+    """Write down what is not taken in, if anything is not, before the rest is published."""
     if accepted.path is None:
         return
-    write_note(quarantine_of(site, task), task.unit, accepted.faults)
+    place = quarantine_of(site, task, accepted.digest)
+    if not accepted.faults:
+        forget_note(place)
+        return
+    write_note(place, task.unit, accepted.faults, accepted.digest)
     name = accepted.path.with_name(acknowledgement_name(accepted.path.name))
     found = read_acknowledgement(name)
     write_acknowledgement(acknowledge_refusal(found, accepted.faults), name)
 
 
-def quarantine_of(site: OpenCluster, task: TaskRecord) -> Path:
-    """Return where files are kept that a task did not take in."""
-    return site.cluster.quarantine / str(task.id)
+def quarantine_of(site: OpenCluster, task: TaskRecord, delivery: str) -> Path:
+    """Return where files of a delivery are kept that a task did not take in."""
+    return place_of(site.cluster.quarantine, task.id, task.unit, delivery)
 
 
 def warn_of_bad(site: OpenCluster, task: TaskRecord, accepted: Accepted) -> None:
@@ -42,7 +52,7 @@ def warn_of_bad(site: OpenCluster, task: TaskRecord, accepted: Accepted) -> None
         return
     place = accepted.delivery.directory
     if accepted.path is not None:
-        place = quarantine_of(site, task)
+        place = quarantine_of(site, task, accepted.digest)
     shown = "\n".join(
         f"  {name!r}: {faults[name]}" for name in list(faults)[:_MOST_TOLD]
     )
@@ -69,5 +79,5 @@ def let_out_taken(site: OpenCluster, taken: Accepted) -> None:
     quarantine = read_quarantine(place)
     if quarantine is not None:
         if taken.faults:
-            write_note(place, quarantine.unit, taken.faults)
+            write_note(place, quarantine.unit, taken.faults, quarantine.delivery)
         let_out(quarantine, [one.name for one in taken.manifest.files])

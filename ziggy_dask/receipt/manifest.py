@@ -101,6 +101,11 @@ class Manifest:
         """Number of files."""
         return len(self.files)
 
+    @property
+    def digest(self) -> str:
+        """What tells it from all others: the SHA-256 of what it says."""
+        return hashlib.sha256(manifest_to_xml(self).encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcknowledgedFile:

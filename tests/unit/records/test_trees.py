@@ -252,8 +252,8 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     ("step", "count", "is_published"),
     [
-        ("_to_disk", 1, False),
-        ("_to_disk", 2, True),
+        ("to_disk", 1, False),
+        ("to_disk", 2, True),
         ("_name_trees", 1, True),
     ],
 )
