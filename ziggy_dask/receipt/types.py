@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,8 @@ def holds(wanted: Dtype, dtype: Dtype) -> bool:
     >>> holds(np.dtype("f8"), np.dtype("i4")), holds(np.dtype("f8"), np.dtype("i8"))
     (True, False)
     """
+    if not _are_numpy([wanted, dtype]):
+        return bool(wanted == dtype)  # of pandas; nothing is converted to or from these
     kinds = {wanted.kind, dtype.kind}
     if wanted == dtype or kinds <= _TEXT or kinds <= _BYTES:
         return True
@@ -112,12 +114,21 @@ def _same_times(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
 def _common(dtypes: set[Dtype]) -> Dtype | None:
     """Return the smallest type that holds all values of all of these; None: none does."""
     kinds = {dtype.kind for dtype in dtypes}
-    if len(dtypes) == 1 or kinds <= _TEXT or kinds <= _BYTES:
+    if len(dtypes) == 1:
+        return next(iter(dtypes))
+    if not _are_numpy(dtypes):
+        return None
+    if kinds <= _TEXT or kinds <= _BYTES:
         return next(iter(dtypes))
     if not (kinds <= set("iufc") or kinds == {"M"}):
         return None
     wanted: Dtype = np.result_type(*dtypes)
     return wanted if all(holds(wanted, dtype) for dtype in dtypes) else None
+
+
+def _are_numpy(dtypes: Iterable[Any]) -> bool:
+    """Tell whether types are of NumPy; some are of pandas."""
+    return all(isinstance(dtype, np.dtype) for dtype in dtypes)
 
 
 def _example(by_file: Mapping[str, Dtype], dtype: Dtype) -> str:

@@ -6,6 +6,7 @@ import os
 
 import icechunk
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 import zarr
@@ -491,3 +492,49 @@ def test_what_is_changed_after_the_check_is_not_stored(tmp_path, session, act, k
             today=datetime.date(2026, 1, 1),
             identities={file.name: file.identity for file in found.files},
         )
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([1, 2], [0.5, 1.5]),
+        (pd.to_datetime(["2026", "2027"]), pd.to_datetime(["2026", "2027"], utc=True)),
+        (
+            pd.to_datetime(["2026", "2027"]).tz_localize("Asia/Tokyo"),
+            pd.to_datetime(["2026", "2027"], utc=True),
+        ),
+        (pd.Categorical(["a", "b"]), pd.Categorical(["b", "c"])),
+        (pd.array([True, None], "boolean"), [1, 0]),
+    ],
+)
+def test_types_of_pandas_that_differ_between_files_are_refused_by_name(
+    tmp_path, session, together, one, other
+):
+    definition = pipeline(files=r".+\.parquet", reader="parquet", subtask="time")
+    places = [tmp_path / ("a" if together else name) / "p" for name in "ab"]
+    for place, values, years in zip(places, (one, other), (2026, 2028), strict=True):
+        place.mkdir(parents=True, exist_ok=True)
+        time = pd.to_datetime([f"{years}", f"{years + 1}"]).rename("time")
+        table = pd.DataFrame({"v": values}, index=time)
+        table.to_parquet(place / f"{years}.parquet")
+    if not together:
+        deliver(session, definition, tmp_path / "a")
+    with pytest.raises(DeliveryError, match="variable 'v'") as caught:
+        deliver(session, definition, places[1].parent)
+    assert "p/2028.parquet" in caught.value.faults
+
+
+def test_a_series_of_tables_of_pandas_types_is_stored_as_it_is(tmp_path, session):
+    (tmp_path / "p").mkdir()
+    definition = pipeline(files=r".+\.parquet", reader="parquet", subtask="time")
+    values = pd.array([1, None, 3, 2**60 + 1], "Int64")
+    time = pd.to_datetime(["2026", "2027", "2028", "2029"]).rename("time")
+    whole = pd.DataFrame({"v": values}, index=time)
+    whole[:2].to_parquet(tmp_path / "p" / "a.parquet")
+    whole[2:].to_parquet(tmp_path / "p" / "b.parquet")
+    deliver(session, definition, tmp_path)
+    found = stored(session, "time")["v"]
+    assert str(found.dtype) == "Int64"
+    told = [None if value is pd.NA else value for value in found.values.tolist()]
+    assert told == [1, None, 3, 2**60 + 1]

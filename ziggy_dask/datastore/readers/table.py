@@ -54,8 +54,8 @@ def read_csv(path: Path) -> xr.Dataset:
     xarray.Dataset
         Variables of dimension ``time``, with coordinate ``time``: float64 for numbers,
         an empty field being NaN; int64 or uint64 where whole numbers are beyond 2**53;
-        datetime64 for times, UTC, in nanoseconds, or in seconds for times that these
-        don't reach.
+        datetime64 for times, UTC, in nanoseconds, or in microseconds for times that
+        these don't reach.
 
     Raises
     ------
@@ -123,6 +123,7 @@ def read_parquet(path: Path) -> xr.Dataset:
         raise DeliveryError(
             f"{path}: several columns are called {twice[0]!r}; names must differ"
         )
+    _require_one_missing(path, parquet, schema)
     table = pd.read_parquet(path, engine="pyarrow", dtype_backend="numpy_nullable")
     along = [str(name) for name in table.index.names if name is not None]
     if len(along) > 1:  # to_xarray would make a dimension of each, with holes
@@ -140,6 +141,34 @@ def read_parquet(path: Path) -> xr.Dataset:
         if field.name in dataset.variables:
             dataset[field.name].attrs = _said_in(field.metadata)
     return dataset
+
+
+def _require_one_missing(path: Path, parquet: Any, schema: Any) -> None:
+    """Refuse columns with nulls and NaN, which would be the same.
+
+    Raises
+    ------
+    DeliveryError
+        With the first such column.
+    """
+    from pyarrow import compute, types
+
+    floats = [field.name for field in schema if types.is_floating(field.type)]
+    if not floats:
+        return
+    with parquet.ParquetFile(path) as file:
+        has_null, has_nan = set(), set()
+        for batch in file.iter_batches(columns=floats):
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                has_null |= {name} if column.null_count else set()
+                is_nan = compute.any(compute.is_nan(column)).as_py()
+                has_nan |= {name} if is_nan else set()
+    both = sorted(has_null & has_nan)
+    if both:
+        raise DeliveryError(
+            f"{path}: column {both[0]!r} has nulls and NaN, which would be the same; "
+            "write one of the two, or what is null as a column of its own"
+        )
 
 
 def _said_in(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
@@ -239,7 +268,7 @@ def _values(
     if texts and all(
         _TIME.fullmatch(text) and not _WHOLE.fullmatch(text) for text in texts
     ):
-        return _times([text for _, text in fields])
+        return _times(path, name, fields)
     for line, text in fields:
         if text and not _NUMBER.fullmatch(text):
             raise DeliveryError(
@@ -264,12 +293,22 @@ def _values(
     return numbers
 
 
-def _times(texts: Sequence[str]) -> np.ndarray[Any, Any]:
-    plain = [text.removesuffix("Z").replace(" ", "T") or "NaT" for text in texts]
+def _times(
+    path: Path, name: str, fields: Sequence[tuple[int, str]]
+) -> np.ndarray[Any, Any]:
+    """Return times in nanoseconds, or in microseconds where these don't reach."""
+    plain = [text.removesuffix("Z").replace(" ", "T") or "NaT" for _, text in fields]
     whole = np.array(plain, dtype="M8[s]")
     years = whole[~np.isnat(whole)].astype("M8[Y]").astype(int) + 1970
-    reach = bool(((years > 1677) & (years < 2262)).all())
-    return np.array(plain, dtype="M8[ns]") if reach else np.array(plain, dtype="M8[us]")
+    if ((years > 1677) & (years < 2262)).all():
+        return np.array(plain, dtype="M8[ns]")
+    for line, text in fields:
+        if text.removesuffix("Z").partition(".")[2][6:].strip("0"):
+            raise DeliveryError(
+                f"{path}:{line}: column {name!r}: {text} has nanoseconds, which are kept "
+                "from 1678 to 2261 alone, and the column has other years"
+            )
+    return np.array(plain, dtype="M8[us]")
 
 
 def _whole(

@@ -689,3 +689,28 @@ def test_a_group_keeps_its_coordinates_or_is_refused(tmp_path, reader, own, is_k
         return
     with pytest.raises(DeliveryError, match=r"(coordinate 'x' of the )?group '/g'"):
         read_file(reader, path, {"groups": "all"})
+
+
+def test_nanoseconds_of_years_that_they_do_not_reach_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("time,v\n2300-01-01T00:00:00.123456000,1\n")
+    found = read_file("csv", tmp_path / "a.csv")["time"]
+    assert found.values.astype(str).tolist() == ["2300-01-01T00:00:00.123456"]
+    (tmp_path / "b.csv").write_text(
+        "time,v\n2020-01-01,1\n2300-01-01T00:00:00.123456789,1\n"
+    )
+    with pytest.raises(
+        DeliveryError, match=r"b\.csv:3: column 'time': .* has nanoseconds"
+    ):
+        read_file("csv", tmp_path / "b.csv")
+
+
+@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64()])
+def test_a_parquet_column_with_nulls_and_nan_is_refused(tmp_path, kind):
+    one, two = [1.0, None], [1.0, float("nan")]
+    pair = pa.table({"one": pa.array(one, kind), "two": pa.array(two, kind)})
+    parquet.write_table(pair, tmp_path / "a.parquet")
+    assert read_file("parquet", tmp_path / "a.parquet").sizes["index"] == 2
+    both = pa.table({"v": pa.array([*one, *two], kind)})
+    parquet.write_table(both, tmp_path / "b.parquet")
+    with pytest.raises(DeliveryError, match="column 'v' has nulls and NaN"):
+        read_file("parquet", tmp_path / "b.parquet")
