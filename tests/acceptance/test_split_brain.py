@@ -9,7 +9,7 @@ from sqlalchemy import update
 import ziggy_dask as z
 from tests.conftest import data_type, images, node, pipeline, store
 from ziggy_dask.errors import LeaseError
-from ziggy_dask.records.lease import LEASE_S
+from ziggy_dask.records.lease import LEASE_S, take_lease
 from ziggy_dask.records.tables import LeaseRow
 from ziggy_dask.supervisor import open_site
 from ziggy_dask.supervisor.supervise import in_charge
@@ -115,3 +115,20 @@ def test_the_next_one_publishes_what_was_left(mission, client, take_over, monkey
     assert published(site) == ["1"]
     runs = (mission.root / "runs.txt").read_text().split()
     assert sorted(runs) == ["0", "1", "2"]
+
+
+def test_what_is_left_of_a_supervisor_stays_bound_to_its_lease(mission, take_over):
+    """It was told to stop, and hangs: who follows waits, and then it can write no more."""
+    site = mission._site
+    with in_charge(site):
+        writing = site.repository.writing()
+        site.is_hung.set()
+    other = open_site(site.cluster)
+    with pytest.raises(LeaseError, match="another supervisor is in charge"):
+        take_lease(other.database)
+    take_over()
+    with pytest.raises((LeaseError, z.DatastoreError)):
+        site.repository.finish_writing(writing, "late", {"instance": 1, "inputs": {}})
+    with pytest.raises(LeaseError), site.database.writing() as connection:
+        connection.execute(update(LeaseRow).values(host="here"))
+    take_over.end()

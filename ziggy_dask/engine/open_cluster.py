@@ -47,6 +47,8 @@ class OpenCluster:
     one instance is about to process, the next one leaves to it. Taken before `writing`."""
     stop: threading.Event = field(default_factory=threading.Event)
     """Set: whoever supervises here stops, as after an interrupt."""
+    is_hung: threading.Event = field(default_factory=threading.Event)
+    """Set when something that was told to stop did not: it may still write."""
     is_short: threading.Event = field(default_factory=threading.Event)
     """Set while a disk has too little space for new work."""
     show: Callable[[OpenCluster, Client], str] = unshown

@@ -127,10 +127,16 @@ def is_expired(holder: Lease, now: datetime) -> bool:
 
 
 def _is_dead(holder: Lease) -> bool:
-    """Tell whether a holder is known to be gone for good."""
-    return holder.host == socket.gethostname() and (
-        _process_started(holder.pid) != holder.process_started
+    """Tell whether a holder is known to be gone for good.
+
+    Of processes of another machine or container of the same name, or from before this one was
+    started anew, that can't be seen.
+    """
+    is_of_here = (
+        holder.host == socket.gethostname()
+        and holder.process_started.partition(" ")[0] == _here()
     )
+    return is_of_here and _process_started(holder.pid) != holder.process_started
 
 
 def _holder(connection: Connection) -> Lease | None:
@@ -161,7 +167,7 @@ def _values(lease: Lease) -> dict[str, object]:
 
 
 def _process_started(pid: int) -> str:
-    """Return when a process began, or an empty string if there is none.
+    """Return where and when a process began, or an empty string if there is none.
 
     In ticks since the machine started, so that it stays the same when the clock is
     set: proc(5), field 22 of ``/proc/PID/stat``.
@@ -171,8 +177,16 @@ def _process_started(pid: int) -> str:
     try:
         if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return ""
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
     except (psutil.Error, OSError):
         return ""
-    return f"{boot} {after_name.split()[19]}"
+    return f"{_here()} {after_name.split()[19]}"
+
+
+def _here() -> str:
+    """Return what tells the processes that can be seen from all others: boot and namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""

@@ -102,6 +102,7 @@ def serve(site: OpenCluster, *, standby: bool = False) -> None:
         finally:
             site.stop.set()
             if not crew.end(_ENDING_S):
+                site.is_hung.set()
                 logger.warning("what hangs is left, and ends with this process")
             logger.info("no longer in charge")
 

@@ -289,7 +289,10 @@ def in_charge(site: OpenCluster) -> Iterator[Lease]:
         ended.set()
         beat.join()
         try:
-            give_back_lease(site.database, lease)
+            if (
+                not site.is_hung.is_set()
+            ):  # else it is held to the lease until that runs out
+                give_back_lease(site.database, lease)
         except ConnectionLostError as error:
             logger.warning("the lease is left to run out: %s", error)
 

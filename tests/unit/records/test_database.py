@@ -425,6 +425,29 @@ def test_the_lease_of_a_dead_process_is_free_at_once(database, url):
     give_back_lease(database, take_lease(database))
 
 
+@pytest.mark.parametrize(
+    "place", ["7c0f-9d/pid:[4026531836]", "{boot}/pid:[1]", "{boot}"]
+)
+def test_a_process_that_can_not_be_seen_from_here_is_not_taken_for_dead(
+    database, url, place
+):
+    """Of another machine or container of this name, or an earlier version's."""
+    lease = take_lease(database)
+    boot = lease.process_started.partition("/")[0]
+    with database.writing() as connection:
+        connection.execute(
+            update(LeaseRow).values(process_started=f"{place.format(boot=boot)} 55")
+        )
+    other = open_database(url)
+    with pytest.raises(LeaseError, match="another supervisor is in charge"):
+        take_lease(other)
+    late = datetime.now(UTC) - timedelta(seconds=LEASE_S + 1)
+    with database.writing() as connection:
+        connection.execute(update(LeaseRow).values(heartbeat=late))
+    assert take_lease(other).follows_silent
+    other.close()
+
+
 def test_setting_the_clock_does_not_end_the_lease_of_a_living_process(database):
     """Its age counts from the start of the machine, which setting the clock moves."""
     take_lease(database)
