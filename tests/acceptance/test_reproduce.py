@@ -75,6 +75,21 @@ def test_other_packages_than_then_are_told_before_anything_runs(past, monkeypatc
     assert "same" in rest[-1]
 
 
+def test_all_that_differs_around_a_worker_is_told(monkeypatch):
+    now = json.loads(surroundings())[""]
+    here = {**now, "container": False, "variables": {"A": "1", "B": "2", "C": "3"}}
+    then = {**now, "container": True, "variables": {"A": "1", "B": "4", "D": "5"}}
+    other = json.dumps({"": here}).encode()
+    monkeypatch.setattr(reproduce, "surroundings", lambda: other)
+    assert list(reproduce._other_surroundings(then)) == [
+        "it ran in a container",
+        "variable B '4' is '2' here",
+        "variable C - is '3' here",
+        "variable D '5' is - here",
+    ]
+    assert list(reproduce._other_surroundings(here)) == []
+
+
 def test_code_that_is_not_on_record_any_more_is_told(place):
     cluster = open_cluster(place / "cluster.yaml")
     with cluster._site.database.writing() as connection:

@@ -201,3 +201,7 @@ def test_items_with_names_of_their_own_are_of_their_subtasks(cluster, code, clie
         source = cluster.recorded_code(why.code).files[0].content.decode()
         assert f"GAIN = {item.attrs['gain']}\n" in source
         assert product.why(item=name) == why.origin
+        assert why.node["name"] == "work"
+    whole = cluster.why("set-1/L1")
+    assert (len(whole.origin.code), whole.code) == (2, "")
+    assert (whole.environments, whole.node["name"]) == (1, "work")

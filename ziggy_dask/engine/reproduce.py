@@ -251,9 +251,16 @@ def _other_surroundings(then: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(was.keys() | here.keys()):
         if was.get(name) != here.get(name):
             yield f"package {name} {was.get(name, '-')} is {here.get(name, '-')} here"
-    for name, value in sorted(then.get("variables", {}).items()):
-        if now["variables"].get(name) != value:
-            yield f"variable {name} was {value!r}"
+    if "container" in then and then["container"] != now["container"]:
+        yield f"it ran {'in' if then['container'] else 'outside'} a container"
+    had, has = then.get("variables", {}), now["variables"]
+    for name in sorted(had.keys() | has.keys()):
+        if had.get(name) != has.get(name):
+            yield f"variable {name} {_value(had, name)} is {_value(has, name)} here"
+
+
+def _value(variables: Mapping[str, str], name: str) -> str:
+    return repr(variables[name]) if name in variables else "-"
 
 
 def _work(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -48,9 +49,11 @@ class Why:
     node: Mapping[str, Any] = field(default_factory=dict)
     """Definition of the node as it was."""
     environment: Mapping[str, Any] = field(default_factory=dict)
-    """Python, packages and threads of the worker."""
+    """Python, packages and threads of the worker; empty: not known, or several."""
+    environments: int = 0
+    """From how many different environments the parts come."""
     code: str = ""
-    """Digest of the code that ran; see ``ziggy code``."""
+    """Digest of the code that ran; see ``ziggy code``. Empty: not known, or several."""
     brought: tuple[Brought, ...] = ()
     """Files of deliveries, of which one brought the item."""
     parts: tuple[Version, ...] = ()
@@ -94,6 +97,8 @@ class Why:
                 "python",
                 f"{self.environment.get('python')}, {count} packages on record",
             )
+        if self.environments > 1:
+            yield "python", f"{self.environments} environments; ask for one item"
         if origin.published:
             yield "published", origin.published
         for one in self.brought:
@@ -287,15 +292,25 @@ def _with_outcome(site: OpenCluster, why: Why, task: int, number: int) -> Why:
 
 
 def _with_recipe(site: OpenCluster, why: Why) -> Why:
+    """Add what the recipes say, as far as all of them say the same."""
     recipes = find_recipes(site.database, why.origin.recipes)
+    found: dict[Kind, dict[str, Any]] = defaultdict(dict)
     for kind, _, digest, content in [one for some in recipes.values() for one in some]:
-        if kind is Kind.NODE:
-            why = replace(why, node=content)
-        elif kind is Kind.ENVIRONMENT:
-            why = replace(why, environment=content or {})
-        elif kind is Kind.CODE:
-            why = replace(why, code=digest)
-    return why
+        found[kind][digest] = content
+    nodes, environments = found[Kind.NODE], found[Kind.ENVIRONMENT]
+    codes = found[Kind.CODE]
+    return replace(
+        why,
+        node=_only(nodes) or {},
+        environment=_only(environments) or {},
+        code=next(iter(codes)) if len(codes) == 1 else "",
+        environments=len(environments),
+    )
+
+
+def _only(contents: Mapping[str, Any]) -> Any:
+    """Return the content that there is, if it is one alone."""
+    return next(iter(contents.values())) if len(contents) == 1 else None
 
 
 def _maker(origin: Origin) -> str:
