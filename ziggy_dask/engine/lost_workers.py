@@ -6,8 +6,9 @@ If it died with its job, the batch system knows more: that counts.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ziggy_dask.compute.placing import job_name
@@ -30,6 +31,10 @@ _JOB_NEWS_S = 12.0
 """The same of the end of its job."""
 _LOOK_S = 0.2
 """Time between two looks for that, in seconds."""
+_TAKEN_AWAY = (JobCause.CANCELLED, JobCause.NODE_FAILED, JobCause.PREEMPTED)
+"""Causes of the ends of jobs that are not the doing of what ran in them."""
+_MOST_SPARED = 5
+"""So often a subtask is let run again that was given up with jobs that were taken away."""
 _CAUSES = {
     JobCause.OUT_OF_MEMORY: Cause.OUT_OF_MEMORY,
     JobCause.TIME_LIMIT: Cause.TIME_LIMIT,
@@ -41,17 +46,28 @@ _ADVICE = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """Subtasks, by task and number, that were let run once more though Dask gave them up."""
+
+    deaths: dict[tuple[int, int], int] = field(default_factory=dict)
+    """How many workers had died when one was."""
+    jobs: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """How often one was because its job was taken away."""
+
+
 def with_last_words(
     client: Client,
     ended: Mapping[Key, Ended],
     token_of: Callable[[int], str],
-    spared: dict[tuple[int, int], int],
+    spared: Spared,
     job_of: Callable[[str], JobRecord | None],
 ) -> dict[Key, Ended]:
     """Return how batches ended, of which those that were lost with their workers say why.
 
     Dask blames whatever a dying worker was about to run, too. What the workers' last words
-    do not blame as often is let run once more; and again, if more workers died since.
+    do not blame as often is let run once more; and again, if more workers died since. So is,
+    some times, what was lost as the batch system took the node away or the job back.
 
     Parameters
     ----------
@@ -62,8 +78,7 @@ def with_last_words(
     token_of
         Returns the token of a task's work, by its index.
     spared
-        How many workers had died when a subtask, by task and number, was let run once
-        more; is added to.
+        What was let run once more; is added to.
     job_of
         Returns the record of the job of a worker; None: it is of none.
     """
@@ -72,8 +87,12 @@ def with_last_words(
     jobs_until = time.monotonic() + _JOB_NEWS_S
     for key, one in ended.items():
         if one.result and one.is_lost:
-            result = _explained(client, one, one.result, token_of, spared, until)
+            result, is_blamed = _explained(
+                client, one, one.result, token_of, spared, until
+            )
             job = _job_end(one.worker, job_of, jobs_until)
+            if job is not None and not is_blamed and _is_taken_away(job):
+                result = _spared(result, spared)
             if job is not None and job.cause is not JobCause.NONE:
                 result = replace(
                     result, outcomes=tuple(_by_job(o, job) for o in result.outcomes)
@@ -88,26 +107,44 @@ def _explained(
     ended: Ended,
     result: BatchResult,
     token_of: Callable[[int], str],
-    spared: dict[tuple[int, int], int],
+    spared: Spared,
     until: float,
-) -> BatchResult:
+) -> tuple[BatchResult, bool]:
+    """Return a result with last words, and whether all deaths are put down to it."""
     if not any(one.cause in _LOST for one in result.outcomes):
-        return result
+        return result, True
     token = token_of(result.index)
     about = {f"{token} {one.subtask}": one.subtask for one in result.outcomes}
     with asking():
         words = last_words_of(client, list(about), token, ended.deaths, until)
     known = {about[text]: said for text, said in words.of_these.items()}
     if words.blamed < ended.deaths:
-        pairs = {(result.index, one.subtask) for one in result.outcomes}
-        if any(spared.get(pair, 0) < words.deaths for pair in pairs):
-            spared.update(dict.fromkeys(pairs, words.deaths))
-            blocked = SubtaskState.BLOCKED
-            outcomes = [replace(one, state=blocked) for one in result.outcomes]
-            return replace(result, outcomes=tuple(outcomes))
-    if not known:
+        pairs = _pairs(result)
+        if any(spared.deaths.get(pair, 0) < words.deaths for pair in pairs):
+            spared.deaths.update(dict.fromkeys(pairs, words.deaths))
+            return _to_run_again(result), False
+    if known:
+        outcomes = [_told(one, known) for one in result.outcomes]
+        result = replace(result, outcomes=tuple(outcomes))
+    return result, words.blamed >= ended.deaths
+
+
+def _spared(result: BatchResult, spared: Spared) -> BatchResult:
+    """Return a result that was lost with its job: to run again, if that is not too often."""
+    is_failed = any(one.state is SubtaskState.FAILED for one in result.outcomes)
+    pairs = _pairs(result)
+    if not is_failed or any(spared.jobs[pair] >= _MOST_SPARED for pair in pairs):
         return result
-    outcomes = [_told(one, known) for one in result.outcomes]
+    spared.jobs.update(pairs)
+    return _to_run_again(result)
+
+
+def _pairs(result: BatchResult) -> list[tuple[int, int]]:
+    return [(result.index, one.subtask) for one in result.outcomes]
+
+
+def _to_run_again(result: BatchResult) -> BatchResult:
+    outcomes = [replace(one, state=SubtaskState.BLOCKED) for one in result.outcomes]
     return replace(result, outcomes=tuple(outcomes))
 
 
@@ -124,14 +161,20 @@ def _told(one: Outcome, known: Mapping[int, LastWords]) -> Outcome:
 def _job_end(
     worker: str, job_of: Callable[[str], JobRecord | None], until: float
 ) -> JobRecord | None:
-    """Return the job of a worker, once it is known how it ended; None: that is not."""
+    """Return the job of a worker, after it ended or the time is over; None: it is of none."""
     while worker and (job := job_of(job_name(worker))) is not None:
-        if job.state.is_final:
+        if job.state.is_final or time.monotonic() > until:
             return job
-        if time.monotonic() > until:
-            break
         time.sleep(_LOOK_S)
     return None
+
+
+def _is_taken_away(job: JobRecord) -> bool:
+    """Tell whether a job lost its workers by no fault of theirs: one that goes on did, too.
+
+    It was requeued, or its node froze: what a subtask does to its own worker, a nanny tells.
+    """
+    return not job.state.is_final or job.cause in _TAKEN_AWAY
 
 
 def _by_job(one: Outcome, job: JobRecord) -> Outcome:

@@ -28,7 +28,7 @@ from ziggy_dask.engine.decide import Asked, NodeRules, Rules, decide
 from ziggy_dask.engine.events import Listener
 from ziggy_dask.engine.in_flight import Ended, InFlight
 from ziggy_dask.engine.loading import load_recorded, load_tasks, progress_of
-from ziggy_dask.engine.lost_workers import with_last_words
+from ziggy_dask.engine.lost_workers import Spared, with_last_words
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.perform import Performer
 from ziggy_dask.engine.placement import Placement
@@ -115,7 +115,7 @@ class InstanceRun:
         self._begun: deque[Key] = deque()
         self._asked = Asked()
         self._asked_at = 0.0
-        self._spared: dict[tuple[int, int], int] = {}
+        self._spared = Spared()
 
     def run(self) -> EndInstance | Retry | Leave:
         """Work until the core says that it is over, and return what it says.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -10,7 +11,7 @@ import pytest
 from ziggy_dask.definitions import JobCause, JobState
 from ziggy_dask.engine import lost_workers
 from ziggy_dask.engine.in_flight import Ended
-from ziggy_dask.engine.lost_workers import with_last_words
+from ziggy_dask.engine.lost_workers import Spared, with_last_words
 from ziggy_dask.records.jobs import JobRecord
 from ziggy_dask.workers import BatchResult, Cause, Outcome, SubtaskState
 from ziggy_dask.workers.last_words import Deaths, LastWords
@@ -58,7 +59,8 @@ def told(monkeypatch, one: Ended, records) -> BatchResult:
     """Return what is made of a loss of which no nanny has told anything."""
     monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: NOBODY)
     monkeypatch.setattr(lost_workers, "_LOOK_S", 0.0)
-    found = with_last_words(None, {"k": one}, str, {}, lambda name: next(records))
+    spared = Spared(jobs=Counter({(0, number): 5 for number in range(2)}))
+    found = with_last_words(None, {"k": one}, str, spared, lambda name: next(records))
     (ended,) = found.values()
     assert ended.result is not None
     return ended.result
@@ -94,7 +96,7 @@ def test_what_a_subtask_that_lacked_memory_needs_is_said(monkeypatch):
 
 def test_nothing_is_said_of_jobs_that_nobody_knows_or_that_do_not_end(monkeypatch):
     monkeypatch.setattr(lost_workers, "_JOB_NEWS_S", -1.0)
-    running = replace(JOB, state=JobState.RUNNING)
+    running = replace(JOB, state=JobState.RUNNING, cause=JobCause.NONE)
     for worker, records in (("", [JOB]), ("3", [None]), (JOB.name, [running])):
         one = lost(worker, SubtaskState.FAILED)
         (failed,) = told(monkeypatch, one, iter(records)).outcomes
@@ -104,7 +106,7 @@ def test_nothing_is_said_of_jobs_that_nobody_knows_or_that_do_not_end(monkeypatc
 @pytest.fixture
 def judged(monkeypatch):
     """Return how a subtask ends that Dask gave up after four deaths, by what is known then."""
-    spared: dict[tuple[int, int], int] = {}
+    spared = Spared()
 
     def state(blamed: int, deaths: int) -> SubtaskState:
         own = {"0 0": replace(DIED, times=blamed)} if blamed else {}
@@ -139,3 +141,43 @@ def test_a_subtask_that_all_its_workers_died_of_fails_at_once(judged):
 def test_deaths_that_nobody_told_of_are_not_waited_for_without_end(judged):
     assert judged(2, 2) is SubtaskState.BLOCKED
     assert judged(2, 2) is SubtaskState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "is_spared"),
+    [
+        (JobState.RUNNING, JobCause.NONE, True),  # it was requeued
+        (JobState.FAILED, JobCause.CANCELLED, True),
+        (JobState.FAILED, JobCause.NODE_FAILED, True),
+        (JobState.FAILED, JobCause.PREEMPTED, True),
+        (JobState.FAILED, JobCause.OUT_OF_MEMORY, False),
+        (JobState.FAILED, JobCause.TIME_LIMIT, False),
+        (JobState.FAILED, JobCause.KILLED, False),
+    ],
+)
+def test_a_subtask_outlives_jobs_that_are_taken_away_some_times(
+    monkeypatch, state, cause, is_spared
+):
+    monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: NOBODY)
+    monkeypatch.setattr(lost_workers, "_JOB_NEWS_S", -1.0)
+    spared, job = Spared(), replace(JOB, state=state, cause=cause)
+    states = []
+    for _ in range(7):
+        one = lost(f"{JOB.name}.2", SubtaskState.FAILED)
+        found = with_last_words(None, {"k": one}, str, spared, lambda name: job)
+        (outcome,) = found["k"].result.outcomes
+        states.append(outcome.state)
+    again = 5 if is_spared else 0
+    assert states == again * [SubtaskState.BLOCKED] + (7 - again) * [
+        SubtaskState.FAILED
+    ]
+
+
+def test_a_subtask_that_killed_its_workers_is_not_spared_with_its_job(monkeypatch):
+    words = Deaths(of_these={"0 0": replace(DIED, times=4)}, deaths=4)
+    monkeypatch.setattr(lost_workers, "last_words_of", lambda *given: words)
+    job = replace(JOB, cause=JobCause.CANCELLED)
+    one = replace(lost(JOB.name, SubtaskState.FAILED), deaths=4)
+    found = with_last_words(None, {"k": one}, str, Spared(), lambda name: job)
+    (outcome,) = found["k"].result.outcomes
+    assert outcome.state is SubtaskState.FAILED
