@@ -553,12 +553,18 @@ def _encode_calendar(form: Form, values: Any) -> Values:
                 f"has {value!r}, which is not a time of the calendar "
                 f"{detail['calendar']!r}; a missing time is None"
             )
-        stored[place] = cftime.date2num(
-            value,
-            "microseconds since 1970-01-01",
-            calendar=detail["calendar"],
-            has_year_zero=detail["has_year_zero"],
-        )
+        try:
+            stored[place] = cftime.date2num(
+                value,
+                "microseconds since 1970-01-01",
+                calendar=detail["calendar"],
+                has_year_zero=detail["has_year_zero"],
+            )
+        except OverflowError:
+            raise Unstorable(
+                f"has {value!r}, and times of cftime are counted in microseconds, which "
+                "reach 290,000 years; store the years as numbers"
+            ) from None
     return stored.reshape(array.shape)
 
 
@@ -644,7 +650,10 @@ def _decode_calendar(form: Form, stored: Values) -> Values:
             has_year_zero=detail["has_year_zero"],
         )
         if type(time) is not kind:
-            time = kind(*time.timetuple()[:6], time.microsecond)
+            told = {"has_year_zero": detail["has_year_zero"]}
+            if kind is cftime.datetime:  # whose calendar is not that of its class
+                told["calendar"] = detail["calendar"]
+            time = kind(*time.timetuple()[:6], time.microsecond, **told)
         values[place] = time
     return values.reshape(array.shape)
 

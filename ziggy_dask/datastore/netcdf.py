@@ -441,7 +441,8 @@ def _plain_value(value: Any) -> Any:
     """Return an attribute as NetCDF holds it; the value itself if it comes back the same."""
     if isinstance(value, str):
         is_same = value and _NUL not in value and readable(value) == value
-        return value if is_same else readable(value).replace(_NUL, _NUL_SIGN)
+        # h5netcdf takes no text of NumPy's.
+        return str(value) if is_same else readable(value).replace(_NUL, _NUL_SIGN)
     if isinstance(value, bool | np.bool_):
         return np.int8(value)
     if isinstance(value, int) and -(2**63) <= value < 2**63:

@@ -121,7 +121,8 @@ def _values_faults(place: str, variable: xr.Variable) -> list[Fault]:
     try:
         form = form_of(variable)
         is_text = form.stored_dtype.kind == "T" and form.dtype != "T"
-        if form.kind is Kind.NULLABLE or (is_text and variable._in_memory):
+        is_seen = form.kind in (Kind.NULLABLE, Kind.CALENDAR)
+        if is_seen or (is_text and variable._in_memory):
             form.encode(values_of(variable))
     except Unstorable as error:
         return [Fault(place, str(error))]

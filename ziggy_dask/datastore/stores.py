@@ -94,4 +94,13 @@ def _may_be_empty(metadata: Any, values: np.ndarray[Any, Any]) -> bool:
         return True
     firsts = values[tuple(slice(None, None, size) for size in metadata.chunks)]
     fill = metadata.fill_value
-    return bool(np.any((firsts == fill) | ((firsts != firsts) & (fill != fill))))
+    if not np.any((firsts == fill) | ((firsts != firsts) & (fill != fill))):
+        return False
+    return values.dtype.kind != "f" or fill == fill or _is_one_nan(values, fill)
+
+
+def _is_one_nan(values: np.ndarray[Any, Any], fill: Any) -> bool:
+    """Tell whether all that is no number is so in the same bits as the fill value."""
+    kind = f"u{values.dtype.itemsize}"
+    found = np.ascontiguousarray(values[values != values]).view(kind)
+    return bool((found == np.array(fill, values.dtype).view(kind)).all())

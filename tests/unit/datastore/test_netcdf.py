@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from tests.unit.datastore.exactness import differences
 from ziggy_dask.datastore.attributes import to_json
 from ziggy_dask.datastore.netcdf import open_exported, write_netcdf, write_zarr
 from ziggy_dask.datastore.readers import open_file
@@ -325,3 +326,12 @@ def test_a_line_of_history_is_added_and_taken_away_again(tmp_path, own):
     assert again.load().identical(dataset)
     assert list(again.attrs) == list(dataset.attrs)
     again.close()
+
+
+def test_text_of_numpy_among_attributes_is_exported_and_comes_back(tmp_path):
+    attrs = {"star": np.array(["Vega"])[0], "bands": [np.str_("u"), "g"]}
+    given = xr.Dataset({"v": ("x", [1.0], attrs)}, attrs=attrs)
+    write_netcdf(given, tmp_path / "a.nc")
+    found = open_exported(tmp_path / "a.nc")
+    assert differences(given, found.load()) == []
+    found.close()

@@ -1,5 +1,6 @@
 import re
 
+import cftime
 import dask.array as da
 import numpy as np
 import pytest
@@ -145,6 +146,56 @@ def test_what_holds_the_same_values_is_kept(session, dtype, block):
     write_whole(session, "made", lazily(block, dtype), STORAGE)
     found = open_dataset(session, "made")["v"].values
     assert found.tolist() == 3 * block.tolist()
+
+
+@pytest.mark.parametrize(
+    ("calendar", "has_year_zero"),
+    [
+        ("noleap", True),
+        ("360_day", True),
+        ("standard", True),
+        ("standard", False),
+        ("julian", False),
+    ],
+)
+def test_times_of_a_calendar_that_their_class_does_not_tell_keep_it(
+    session, calendar, has_year_zero
+):
+    made = {"calendar": calendar, "has_year_zero": has_year_zero}
+    time = cftime.datetime(2026, 2, 3, 4, 5, 6, 7, **made)
+    dataset = xr.Dataset({"when": ("x", np.array([time], dtype=object))})
+    write_whole(session, "made", dataset, STORAGE)
+    found = open_dataset(session, "made")["when"].values[0]
+    assert found == time
+    assert type(found) is cftime.datetime
+    assert (found.calendar, found.has_year_zero) == (calendar, has_year_zero)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (cftime.DatetimeNoLeap(400_000, 1, 1), "reach 290,000 years"),
+        (np.nan, "has nan, which is not a time of the calendar 'noleap'"),
+    ],
+)
+def test_times_of_a_calendar_that_can_not_be_kept_are_refused_at_once(value, words):
+    times = np.array([cftime.DatetimeNoLeap(2026, 1, 1), value], dtype=object)
+    (fault,) = faults_of(xr.Dataset({"when": ("x", times)}))
+    assert fault.place == "variable 'when'"
+    assert words in fault.problem
+
+
+@pytest.mark.parametrize("kind", ["2", "4", "8"])
+def test_what_is_no_number_keeps_its_bits(session, kind):
+    bits = np.full(4, np.array(np.nan, f"f{kind}").view(f"u{kind}")) + np.arange(
+        4, dtype="u1"
+    )
+    values = bits.astype(f"u{kind}").view(f"f{kind}")
+    dataset = xr.Dataset({"v": ("x", values), "w": ("x", -values)})
+    write_whole(session, "made", dataset, STORAGE)
+    found = open_dataset(session, "made")
+    assert found["v"].values.tobytes() == values.tobytes()
+    assert found["w"].values.tobytes() == (-values).tobytes()
 
 
 def test_blocks_of_unknown_length_are_refused_by_name(session):
