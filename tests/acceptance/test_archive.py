@@ -85,6 +85,19 @@ def test_prov_says_of_each_product_what_lineage_says(prov_of):
         assert made
 
 
+def test_prov_derives_a_product_from_those_of_which_it_has_files(prov_of):
+    cluster, written = prov_of(4)
+    first, second, _ = [v.number for v in cluster.history("night-1/notes")]
+    sources = {
+        one["prov:usedEntity"].partition("product/")[2]
+        for one in written["wasDerivedFrom"].values()
+        if one["prov:generatedEntity"].endswith(f"night-1/notes@{second}")
+    }
+    levels = cluster.why("night-1/notes", at=4).inputs["night-1/levels"]
+    [read] = [v for v in cluster.history("night-1/levels") if v.snapshot == levels]
+    assert sources == {f"night-1/notes@{first}", f"night-1/levels@{read.number}"}
+
+
 def test_prov_names_the_code_and_the_values_that_why_names(prov_of):
     cluster, written = prov_of(4)
     why = cluster.why("night-1/levels", at=4)

@@ -110,6 +110,20 @@ def test_actions_say_what_each_task_read_and_made(past, tmp_path):
     assert {row["state"] for row in rows} == {"COMPLETE"}
 
 
+def test_a_product_names_earlier_versions_of_which_it_has_files(past, tmp_path):
+    cluster = open_cluster(past / "cluster.yaml")
+    _, graph = exported(past, tmp_path)
+    [notes] = [
+        one
+        for key, one in graph.items()
+        if "night-1/notes@" in key and "isBasedOn" in one
+    ]
+    [earlier] = [graph[one["@id"]] for one in notes["isBasedOn"]]
+    first = cluster.history("night-1/notes")[0]
+    assert earlier["name"] == f"night-1/notes, version {first.number}"
+    assert not any("levels" in key and "isBasedOn" in one for key, one in graph.items())
+
+
 def test_a_task_that_failed_says_so(past, tmp_path, client):
     shutil.copytree(past, tmp_path / "copy")
     cluster = open_cluster(tmp_path / "copy" / "cluster.yaml")

@@ -111,6 +111,13 @@ def lineage_of(
     return lineage_down(site.database, looks, [Step(version=start)], depth)
 
 
+def parts_of(site: OpenCluster, version: Version) -> tuple[Version, ...]:
+    """Return the earlier versions of which a version of a product has parts."""
+    lineage = lineage_up(site.database, DatastoreLooks(site), version, 1)
+    kept = [one for one in lineage.edges if one.relation is Relation.KEPT]
+    return tuple(lineage.versions[one.source] for one in kept)
+
+
 def which_depend(site: OpenCluster, used: str, name: str) -> list[Dependent]:
     """Return the versions of products that depend on something; see `dependents`.
 

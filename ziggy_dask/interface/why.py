@@ -14,14 +14,14 @@ from ziggy_dask.datastore.origin import Origin, is_of_product, origin_said
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.origin import origins_of
 from ziggy_dask.errors import RecordsError
-from ziggy_dask.interface.lineage import DatastoreLooks, version_text
+from ziggy_dask.interface.lineage import parts_of, version_text
 from ziggy_dask.planning import task_from_json
 from ziggy_dask.records import instances, outcomes
 from ziggy_dask.records.catalogue import number_of
 from ziggy_dask.records.code import Kind
 from ziggy_dask.records.deliveries import Brought, brought_by
 from ziggy_dask.records.instances import TaskRecord
-from ziggy_dask.records.lineage import MODELS, Relation, lineage_up
+from ziggy_dask.records.lineage import MODELS
 from ziggy_dask.records.outcomes import subtask_of_item
 from ziggy_dask.records.recipes import find_recipes, recipe_of_subtask
 from ziggy_dask.records.versions import Version, as_of, versions_of
@@ -258,9 +258,7 @@ def _parts(
     start = as_of(found, number or 0)
     if start is None or start.is_removal:
         return ()
-    lineage = lineage_up(site.database, DatastoreLooks(site), start, 1)
-    kept = [one for one in lineage.edges if one.relation is Relation.KEPT]
-    return tuple(lineage.versions[one.source] for one in kept)
+    return parts_of(site, start)
 
 
 def _with_subtask(site: OpenCluster, origin: Origin) -> Origin:

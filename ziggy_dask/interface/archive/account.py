@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ziggy_dask.engine.loading import LoadedTasks, load_tasks
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import ClusterError
+from ziggy_dask.interface.lineage import parts_of
 from ziggy_dask.records.code import Kind
 from ziggy_dask.records.instances import InstanceRecord, TaskRecord
 from ziggy_dask.records.recipes import Extent, extents_of, read_recipes
@@ -31,6 +32,8 @@ class Handled:
     """Which version; None: it is not in the history any more."""
     data_type: str
     """Data type that it is of; empty: none, e.g. of a model."""
+    parts: tuple[Version, ...] = ()
+    """Of what was made: earlier versions of which it has parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +103,10 @@ def accounts(site: OpenCluster, tasks: LoadedTasks) -> Iterator[TaskAccount]:
                 for path, snapshot in sorted(record.inputs.items())
             ),
             outputs=tuple(
-                handled(one.path, one.number, types.get(one.path, ""))
+                replace(
+                    handled(one.path, one.number, types.get(one.path, "")),
+                    parts=parts_of(site, one),
+                )
                 for one in made
                 if one.task == record.id and not one.is_removal
             ),

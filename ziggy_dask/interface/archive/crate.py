@@ -371,6 +371,14 @@ class _Crate:
         side = "output" if way == "output" or one.data_type in inner else "input"
         if one.data_type:
             entity["exampleOfWork"] = {"@id": f"#{side}-{_safe(one.data_type)}"}
+        earlier = [
+            Handled(path=one.path, version=part, data_type=one.data_type)
+            for part in one.parts
+        ]
+        if earlier:
+            entity["isBasedOn"] = [
+                {"@id": self._product(part, way)} for part in earlier
+            ]
         self._found.setdefault(key, entity)
         return key
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -135,6 +136,9 @@ class _Document:
                     self._relate("wasGeneratedBy", entity=name, activity=activity)
             for source in inputs:
                 self._relate("wasDerivedFrom", generatedEntity=name, usedEntity=source)
+            for part in product.parts:
+                kept = self._product(replace(product, version=part, parts=()))
+                self._relate("wasDerivedFrom", generatedEntity=name, usedEntity=kept)
             if earlier := before.get(product.path):
                 self._relate("wasDerivedFrom", generatedEntity=name, usedEntity=earlier)
             before[product.path] = name
