@@ -9,10 +9,13 @@ from contextlib import suppress
 
 import pytest
 
+from tests.conftest import images, store
 from ziggy_dask.engine import disk_space
 from ziggy_dask.engine.disk_space import is_full, patient, shortage
-from ziggy_dask.errors import DatastoreError, DiskFullError
+from ziggy_dask.errors import ClusterError, DatastoreError, DiskFullError
+from ziggy_dask.interface import main
 from ziggy_dask.interface.cluster import create_cluster
+from ziggy_dask.interface.daemon import start_supervisor
 from ziggy_dask.records import alerts
 from ziggy_dask.records.alerts import Severity, raise_alert
 from ziggy_dask.records.lease import take_lease
@@ -116,3 +119,44 @@ def test_what_is_stored_is_tried_again_while_the_disk_is_full(monkeypatch):
         patient(store, "it", again=store, stops=lambda: False)
     assert is_full(OSError(28, "x"))
     assert not is_full(OSError(2, "x"))
+
+
+def test_no_half_of_a_file_is_left_on_a_full_disk(small, monkeypatch, capsys):
+    place = str(small._site.cluster.path)
+    kept = small.home / "manifested"
+    kept.mkdir()
+    (kept / "one.png").write_bytes(b"1")
+    old = kept / "old-manifest.xml"
+    old.write_text("of before")
+    before = {*small.home.rglob("*"), fill(small)}
+    for words, file in (
+        (f"backup {small.home}/new.db", f"{small.home}/.new.db.partial"),
+        (f"manifest {kept} --dataset-id 1", kept / "manifested-manifest.xml"),
+        (f"manifest {kept} --dataset-id 1 --name {old.name}", old),
+    ):
+        monkeypatch.setattr("sys.argv", ["ziggy", "--cluster", place, *words.split()])
+        assert main.exit_code() == 4, words
+        (said,) = capsys.readouterr().err.splitlines()
+        assert str(file) in said
+        assert set(small.home.rglob("*")) == before
+    assert old.read_text() == "of before"
+
+
+def test_a_supervisor_that_can_not_even_say_why_it_did_not_start_is_told_of(small):
+    fill(small)
+    with pytest.raises(ClusterError, match="exit code 4, and could not say why"):
+        start_supervisor(small._site.cluster.path)
+
+
+def test_an_export_to_a_full_disk_is_told_in_one_line(small, monkeypatch, capsys):
+    store(small, {"set-1/L0": images(2)})
+    out = small.home / "out"
+    (out / "set-1").mkdir(parents=True)
+    before = {*small.home.rglob("*"), fill(small)}
+    place = str(small._site.cluster.path)
+    words = ["datastore", "export", str(out), "set-1/L0"]
+    monkeypatch.setattr("sys.argv", ["ziggy", "--cluster", place, *words])
+    assert main.exit_code() == 4
+    _, said = capsys.readouterr().err.splitlines()
+    assert said == "ziggy:   'set-1/L0': No space left on device"
+    assert set(small.home.rglob("*")) == before

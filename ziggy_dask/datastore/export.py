@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,4 +114,7 @@ def _write(
 def _told(path: str, item: str, error: Exception) -> str:
     what = f"'{path}', item {item!r}" if item else f"'{path}'"
     told = isinstance(error, DatastoreError)
+    if isinstance(error, OSError) and error.errno:  # HDF5's own words fill many lines
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{what}: {where}{os.strerror(error.errno)}"
     return f"{what}: {error}" if told else f"{what}: {type(error).__name__}: {error}"

@@ -66,8 +66,9 @@ def start_supervisor(file: Path, *, standby: bool = False) -> tuple[int, Path]:
     deadline = time.monotonic() + _STARTING_S
     while not standby and not _is_in_charge(cluster, process.pid):
         if process.poll() is not None or time.monotonic() > deadline:
-            tail = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1]
-            raise ClusterError(f"the supervisor did not start: {tail}; see {log}")
+            raise ClusterError(
+                f"the supervisor did not start: {_last_words(log, process)}; see {log}"
+            )
         time.sleep(0.1)
     return process.pid, log
 
@@ -98,6 +99,16 @@ def _log_of(cluster: Cluster) -> logging.Handler:
         return logging.StreamHandler(sys.stderr)
     limits = cluster.log_limits
     return ServiceLog(_log_file(cluster), *limits)
+
+
+def _last_words(log: Path, process: subprocess.Popen[bytes]) -> str:
+    """Return what a supervisor said last; if it said nothing, how it ended."""
+    said = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1]
+    if said:
+        return said
+    code = process.poll()
+    ended = "it does not answer" if code is None else f"it ended with exit code {code}"
+    return f"{ended}, and could not say why; there may be no space for its log"
 
 
 def _log_file(cluster: Cluster) -> Path:

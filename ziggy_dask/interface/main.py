@@ -239,7 +239,8 @@ def exit_code() -> int:
             click.echo("interrupted; resume with: ziggy run --continue", err=True)
         return _code_of_signal(error.__cause__)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return error.exit_code
     except SystemExit as error:
         if error.code is None or isinstance(error.code, int):
@@ -265,9 +266,10 @@ def exit_code() -> int:
 
 
 def _refused(error: ZiggyError) -> int:
-    """Print an error of ours; return its exit code."""
-    for line in harmless(str(error)).splitlines():
-        click.secho(f"ziggy: {line}", fg="red", err=True, color=colours())
+    """Print an error of ours; return its exit code, which is all if nothing can be written."""
+    with suppress(OSError):
+        for line in harmless(str(error)).splitlines():
+            click.secho(f"ziggy: {line}", fg="red", err=True, color=colours())
     return error.exit_code
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ziggy_dask.errors import DefinitionError
+from ziggy_dask.interface.whole_files import file_written, write_file
 from ziggy_dask.planning import Key, Plan, TaskGraph, layout_graph
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def draw_plan(plan: Plan, path: Path) -> None:
         raise DefinitionError("there is nothing to draw: " + "; ".join(plan.warnings))
     picture = picture_of(plan)
     if path.suffix == ".dot":
-        path.write_text(_dot_text(picture), encoding="utf-8")
+        write_file(path, _dot_text(picture))
     else:
         _plot(picture, plan, path)
 
@@ -192,7 +193,8 @@ def _plot(picture: Picture, plan: Plan, path: Path) -> None:
     axes.set_xlim(-0.5, len(columns) - 0.3)
     axes.set_ylim(-tallest - 0.3, 1.4)
     axes.axis("off")
-    figure.savefig(path, dpi=150)
+    with file_written(path) as place:
+        figure.savefig(place, dpi=150, format=path.suffix[1:])
 
 
 def _draw(axes: Axes, picture: Picture, places: dict[str, tuple[float, float]]) -> None:

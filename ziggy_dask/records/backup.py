@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -102,8 +103,10 @@ def write_backup(
         raise RecordsError(f"{path}: is there already; a backup never replaces a file")
     partial = path.with_name(f".{path.name}.partial")
     partial.unlink(missing_ok=True)
-    target = create_database(f"sqlite:///{partial.resolve()}")
-    try:
+    with ExitStack() as opened:
+        opened.callback(_remove, partial)
+        target = create_database(f"sqlite:///{partial.resolve()}")
+        opened.callback(target.close)
         with database.reading() as source, target.writing() as connection:
             counts = _counts(source)  # from here on it sees one state of all tables
             made = datetime.now(UTC)
@@ -122,11 +125,13 @@ def write_backup(
             connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
         target.close()
         partial.replace(path)
-    finally:
-        target.close()
-        for left in path.parent.glob(f"{partial.name}*"):
-            left.unlink()
     return lost
+
+
+def _remove(partial: Path) -> None:
+    """Remove what is left of a backup that did not become one, and files of SQLite's."""
+    for end in ("", "-wal", "-shm", "-journal"):
+        partial.with_name(f"{partial.name}{end}").unlink(missing_ok=True)
 
 
 def _counts(connection: Connection) -> dict[str, int]:

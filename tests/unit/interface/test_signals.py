@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import psutil
@@ -358,3 +359,16 @@ def test_who_hears_of_a_signal_and_goes_on_is_not_ended():
             assert process.stdout.readline() == f"{number}\n"
         process.stdin.close()
     assert process.returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["--cluster", "/nowhere/cluster.yaml", "status"], 3), (["--nonsense"], 2)],
+)
+@pytest.mark.usefixtures("plain")
+def test_an_exit_code_is_that_of_the_error_also_where_nobody_can_be_told(words, code):
+    with Path("/dev/full").open("w", encoding="ascii") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ziggy_dask", *words], stderr=full, check=False
+        )
+    assert done.returncode == code

@@ -15,6 +15,7 @@ from ziggy_dask.definitions.access import owner_of
 from ziggy_dask.definitions.names import suggestion
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.mission import POINTER
+from ziggy_dask.interface.whole_files import write_file
 
 if TYPE_CHECKING:
     from ziggy_dask.interface.cluster import Cluster
@@ -104,7 +105,7 @@ def remember(file: Path) -> None:
     pointer = home / POINTER
     pointer.parent.mkdir(exist_ok=True)
     shown = found.relative_to(home) if found.is_relative_to(home) else found
-    pointer.write_text(f"{shown}\n", encoding="utf-8")
+    write_file(pointer, f"{shown}\n")
 
 
 class Commands(click.Group):

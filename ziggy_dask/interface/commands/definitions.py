@@ -15,6 +15,7 @@ from ziggy_dask.interface.commands.context import (
     opened_cluster,
     opened_records,
 )
+from ziggy_dask.interface.whole_files import write_file
 
 
 def _import_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,7 +112,7 @@ def export(ctx: click.Context, pipeline: str, form: str, output: Path | None) ->
     if output is None:
         click.echo(text, nl=False)
     else:
-        output.write_text(text, encoding="utf-8")
+        write_file(output, text)
 
 
 @click.command()
@@ -180,7 +181,7 @@ def parameters(
                 f"{one.change.value:<12}  {one.name} v{one.version}", err=as_json
             )
     if output is not None:
-        output.write_text(cluster.export_parameters(pipeline), encoding="utf-8")
+        write_file(output, cluster.export_parameters(pipeline))
         return
     rows = [
         {

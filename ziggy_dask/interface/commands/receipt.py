@@ -12,6 +12,7 @@ from ziggy_dask.interface.commands.context import (
     opened_records,
 )
 from ziggy_dask.interface.commands.watching import watchable
+from ziggy_dask.interface.whole_files import write_file
 
 
 @click.command()
@@ -42,7 +43,7 @@ def manifest(directory: Path, dataset_id: int, name: str, checksum: str) -> None
         )
     made = generate_manifest(directory, dataset_id, ChecksumType[checksum])
     path = directory / file_name
-    path.write_text(manifest_to_xml(made), encoding="utf-8")
+    write_file(path, manifest_to_xml(made))
     click.echo(f"{path}: {len(made.files)} files")
 
 

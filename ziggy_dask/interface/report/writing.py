@@ -7,6 +7,7 @@ from pathlib import Path
 from ziggy_dask.errors import DefinitionError
 from ziggy_dask.interface.objects import Instance
 from ziggy_dask.interface.report.page import report_html
+from ziggy_dask.interface.whole_files import write_file
 
 
 def write_report(instance: Instance, cluster: str, path: Path) -> None:
@@ -35,9 +36,9 @@ def write_report(instance: Instance, cluster: str, path: Path) -> None:
         raise DefinitionError(f"{path}: there is no directory {path.parent}")
     text = report_html(instance, cluster)
     if path.suffix == ".html":
-        path.write_text(text, encoding="utf-8")
+        write_file(path, text)
     else:
-        path.write_bytes(_as_pdf(text))
+        write_file(path, _as_pdf(text))
 
 
 def _as_pdf(text: str) -> bytes:
