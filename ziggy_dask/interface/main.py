@@ -192,6 +192,7 @@ def main() -> NoReturn:
     threads of ours are joined, exit handlers run and output is flushed, and then the
     process just ends.
     """
+    open_missing_streams()  # else what is opened first would be taken for one of them
     try:
         with insisted() as insist, ended_if_unheard():
             _leave_when_told(insist)

@@ -372,3 +372,27 @@ def test_an_exit_code_is_that_of_the_error_also_where_nobody_can_be_told(words, 
             [sys.executable, "-m", "ziggy_dask", *words], stderr=full, check=False
         )
     assert done.returncode == code
+
+
+WITHOUT = """
+    import os, sys
+    from ziggy_dask.interface import main
+
+    def exit_code():
+        print("told to nobody" * 1000, flush=True)
+        os.write(1, b"likewise")
+        return 7
+
+    main.exit_code = exit_code
+    main.main()
+"""
+
+
+def test_without_standard_output_nothing_else_is_taken_for_it():
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(WITHOUT)],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: os.close(1),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (7, b"")
