@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,18 @@ import xarray as xr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
+from ziggy_dask.datastore.attributes import differing, from_json
 from ziggy_dask.datastore.blocks import block_shape
 from ziggy_dask.datastore.files import files_of_task
 from ziggy_dask.datastore.index import Product, read_product
 from ziggy_dask.datastore.items import open_dataset_item, read_file_item
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import open_dataset
+from ziggy_dask.datastore.storable import ITEM_ATTRS
 from ziggy_dask.definitions import ProductKind
+
+_MOST_SHOWN = 5
+_LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +49,7 @@ class Difference:
     where: str = ""
     """Where the largest difference is, or the first one of values that are not numbers."""
     note: str = ""
-    """What differs besides values: items, shape, type, kind."""
+    """What differs besides values: items, shape, type, kind, attributes, coordinates."""
 
 
 def compare(
@@ -52,7 +58,7 @@ def compare(
     """Yield what differs between two states of a product that is in both.
 
     Items are compared by their labels, block by block, so that no more than a few blocks are
-    in memory.
+    in memory. Attributes count, but for those that say where a product comes from.
     """
     first, second = read_product(one, path), read_product(other, path)
     if first.kind is not second.kind or first.dimension != second.dimension:
@@ -77,7 +83,9 @@ def compare(
                 _chosen(datasets[0], first.dimension, common),
                 _chosen(datasets[1], first.dimension, common),
             )
-        yield from _datasets(path, "", *datasets)
+            yield from _datasets(path, "", *datasets, first.dimension)
+        else:
+            yield from _datasets(path, "", *datasets)
 
 
 def same_bytes(one: icechunk.Session, other: icechunk.Session, path: str) -> bool:
@@ -178,13 +186,21 @@ def _trees(
     for name in sorted(first.keys() ^ second.keys()):
         yield Difference(path=path, item=f"{item}{name}", note="in only one of them")
     for name in sorted(first.keys() & second.keys()):
-        nodes = [node.to_dataset(inherit=False) for node in (first[name], second[name])]
-        yield from _datasets(path, f"{item}{name}".rstrip("/"), *nodes)
+        before, after = (
+            node.to_dataset(inherit=False) for node in (first[name], second[name])
+        )
+        yield from _datasets(path, f"{item}{name}".rstrip("/"), before, after)
 
 
 def _datasets(
-    path: str, item: str, one: xr.Dataset, other: xr.Dataset
+    path: str, item: str, one: xr.Dataset, other: xr.Dataset, dimension: str = ""
 ) -> Iterator[Difference]:
+    """Yield how two Datasets differ; along a subtask dimension, items have attributes."""
+    texts = _item_texts(one, dimension), _item_texts(other, dimension)
+    if dimension:  # what it says is compared item by item
+        one, other = (
+            some.drop_vars(ITEM_ATTRS, errors="ignore") for some in (one, other)
+        )
     for name in sorted(map(str, one.variables.keys() ^ other.variables.keys())):
         word = "first" if name in one.variables else "second"
         note = f"only in the {word}"
@@ -194,6 +210,88 @@ def _datasets(
             found = _variables(path, item, str(key), one, other, key)
             if found is not None:
                 yield found
+            if (key in one.coords) != (key in other.coords):
+                word = "first" if key in one.coords else "second"
+                note = f"a coordinate only in the {word}"
+                yield Difference(path=path, item=item, variable=str(key), note=note)
+    if not any(texts[0]) and not any(texts[1]):
+        for name, note in _said_otherwise(one, "", other, ""):
+            yield Difference(path=path, item=item, variable=name, note=note)
+        return
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, pair in enumerate(zip(*texts, strict=True)):
+        places.setdefault(pair, []).append(place)
+    told: dict[str, list[tuple[int, str]]] = {}
+    for pair, some in places.items():
+        for name, note in _said_otherwise(one, pair[0], other, pair[1]):
+            told.setdefault(name, []).extend((place, note) for place in some)
+    for name, notes in told.items():
+        place, note = notes[0]
+        label = str(one.variables[dimension].values[place])
+        if len(notes) == len(texts[0]) and {words for _, words in notes} == {note}:
+            label = ""  # it is true of all items
+        elif len(notes) > 1:
+            note += f"; {len(notes)} of {len(texts[0])} items differ"
+        yield Difference(path=path, item=label, variable=name, note=note)
+
+
+def _item_texts(dataset: xr.Dataset, dimension: str) -> list[str]:
+    """Return what is said of each item alone, as JSON; empty: nothing."""
+    if not dimension:
+        return []
+    told = dataset.variables.get(ITEM_ATTRS)
+    if told is None:
+        return [""] * dataset.sizes[dimension]
+    return [str(text) for text in np.asarray(told.values)]
+
+
+def _said_otherwise(
+    one: xr.Dataset, text: str, other: xr.Dataset, other_text: str
+) -> Iterator[tuple[str, str]]:
+    """Yield in which attributes an item differs, by variable; "": those of the Dataset."""
+    first, second = (json.loads(some) if some else {} for some in (text, other_text))
+    if note := _attributes(
+        {**one.attrs, **from_json(first.get("attrs", {}))},
+        {**other.attrs, **from_json(second.get("attrs", {}))},
+    ):
+        yield "", note
+    for key, variable in one.variables.items():
+        if key in other.variables:
+            name = str(key)
+            of = [
+                from_json(some.get("of", {}).get(name, {})) for some in (first, second)
+            ]
+            attrs = variable.attrs, other.variables[key].attrs
+            if note := _attributes({**attrs[0], **of[0]}, {**attrs[1], **of[1]}):
+                yield name, note
+    alone = [some.get("shared", {}) for some in (first, second)]
+    for name in sorted(alone[0].keys() | alone[1].keys()):
+        if name in alone[0] and name in alone[1]:
+            if alone[0][name] != alone[1][name]:
+                yield name, "differs"
+        elif name not in one.variables and name not in other.variables:
+            yield name, f"only in the {'first' if name in alone[0] else 'second'}"
+
+
+def _attributes(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> str:
+    """Return in which attributes something differs; empty: in none."""
+    changed = sorted(differing(one, other).keys() | differing(other, one).keys())
+    if not changed:
+        return ""
+    shown = [
+        f"{name} {_shown(one, name)} → {_shown(other, name)}"
+        for name in changed[:_MOST_SHOWN]
+    ]
+    rest = len(changed) - len(shown)
+    more = f" and {rest} more" if rest else ""
+    return f"attributes: {', '.join(shown)}{more}"
+
+
+def _shown(attrs: Mapping[Any, Any], name: str) -> str:
+    if name not in attrs:
+        return "none"
+    text = " ".join(repr(attrs[name]).split())
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _variables(

@@ -9,6 +9,8 @@ from ziggy_dask.datastore import Storage, blocks, create_repository
 from ziggy_dask.datastore.allocation import write_whole
 from ziggy_dask.datastore.comparing import compare
 from ziggy_dask.datastore.items import FileItem, write_dataset_item, write_file_item
+from ziggy_dask.datastore.per_item import item_attrs_variable
+from ziggy_dask.datastore.storable import ITEM_ATTRS
 from ziggy_dask.datastore.tree import ATTRIBUTE
 
 STORAGE = Storage(dimension="item", chunk=1, chunks=(), compression="none")
@@ -105,3 +107,53 @@ def test_files_and_collections_are_compared_item_by_item(compared):
     }
     [found] = compared(trees, {"t": series("a", x=[1.0])}, kind="collection")
     assert found.note == "a tree in only one of them"
+
+
+def test_attributes_and_coordinates_are_compared(compared):
+    def state(units, **attrs):
+        found = series("ab", x=[1.0, 2.0], y=[3.0, 4.0]).assign_attrs(attrs)
+        found["x"].attrs = {"units": units, "scale": np.float32(2)}
+        return found
+
+    before = state("m", gain=1, flags=[1, 2], gone="yes", nothing=np.nan)
+    assert compared(before, before) == []
+    after = state("km", gain=1.0, flags=[1, 2], new="n" * 100, nothing=np.nan)
+    notes = {one.variable: one.note for one in compared(before, after.set_coords("y"))}
+    new = f"'{'n' * 59}…"
+    assert notes == {
+        "": f"attributes: gain 1 → 1.0, gone 'yes' → none, new none → {new}",
+        "x": "attributes: units 'm' → 'km'",
+        "y": "a coordinate only in the second",
+    }
+    [found] = compared({"p": before}, {"p": state("m")}, kind="collection")
+    assert (found.item, found.variable) == ("p", "")
+    assert found.note.startswith("attributes: flags [1, 2] → none, gain 1 → none")
+    trees = [
+        {"t": xr.DataTree.from_dict({"/": some, "/below": some})}
+        for some in (state("m"), state("km"))
+    ]
+    found = compared(*trees, kind="collection")
+    assert [(one.item, one.variable) for one in found] == [("t", "x"), ("t/below", "x")]
+
+
+def test_attributes_of_single_items_are_compared(compared):
+    def state(labels, *gains):
+        found = series(labels, x=[1.0] * len(labels))
+        texts = [f'{{"attrs":{{"gain":{gain}}}}}' for gain in gains]
+        return found.assign_coords({ITEM_ATTRS: item_attrs_variable("item", texts)})
+
+    before = state("abc", 1, 2, 3)
+    assert compared(before, state("cab", 3, 1, 2)) == []
+    # What is true of all items in one of them is said of each in the other.
+    notes = [one.note for one in compared(state("ab", 1, 1), state("abc", 1, 1, 3))]
+    assert notes == ["only in the second: c"]
+    [found] = compared(before, state("abc", 1, 5, 6))
+    assert (found.item, found.note) == (
+        "b",
+        "attributes: gain 2 → 5; 2 of 3 items differ",
+    )
+    [found] = compared(before, series("abc", x=[1.0] * 3).assign_attrs(gain=2))
+    assert (found.item, found.note) == (
+        "a",
+        "attributes: gain 1 → 2; 2 of 3 items differ",
+    )
