@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import ziggy_dask as z
 from tests.acceptance.mission import definition, deliver
-from tests.conftest import node
+from tests.conftest import images, node, store, work_pipeline
 from ziggy_dask.engine import reproduce
 from ziggy_dask.engine.reproduce import Verdict
 from ziggy_dask.interface.cluster import create_cluster, open_cluster
@@ -185,3 +185,56 @@ def test_a_seed_is_of_the_subtask_and_not_of_the_run(dice, client):
     first = bytes(dice.datastore["night-1/drawn"]["seeded.txt"])
     dice.run("dice", client=client)
     assert bytes(dice.datastore["night-1/drawn"]["seeded.txt"]) == first
+
+
+UNITS = """
+    import time
+
+    def work(raw):
+        made = raw * 2
+        made.attrs["made"] = time.time_ns()
+        made["pixels"].attrs["units"] = UNITS
+        return made
+"""
+
+
+def test_attributes_that_do_not_come_out_again_are_told(tmp_path, client):
+    file = tmp_path / "cluster.yaml"
+    file.write_text("cluster: units\nhome: ./home\ncompute: {local: {workers: 1}}\n")
+    cluster = create_cluster(file)
+    root = tmp_path / "code"
+    root.mkdir()
+    for units in ("m", "km"):
+        code = textwrap.dedent(UNITS).replace("UNITS", repr(units))
+        (root / "algorithms.py").write_text(code)
+        cluster.register(work_pipeline(root))
+        if units == "m":
+            store(cluster, {"set-1/L0": images(2)})
+        assert cluster.run("test", client=client).state.value == "COMPLETED"
+    [one] = cluster.reproduce(1)
+    assert one.verdict is Verdict.UNSTABLE
+    assert {two.variable for two in one.differences} == {""}
+    [changed] = cluster.diff(1, 2).products
+    notes = {two.variable: two.note for two in changed.values}
+    assert notes["pixels"] == "attributes: units 'm' → 'km'"
+    assert notes[""].startswith("attributes: made ")
+
+
+FAULTY = """
+    def work(raw, context):
+        if context.labels == ["i1"]:
+            raise ValueError("clouds")
+        return raw * 2
+"""
+
+
+def test_subtasks_that_failed_do_not_count_as_made(cluster, tmp_path, client):
+    root = tmp_path / "code"
+    root.mkdir()
+    (root / "algorithms.py").write_text(textwrap.dedent(FAULTY))
+    cluster.register(work_pipeline(root, max_failed_subtasks=1))
+    store(cluster, {"set-1/L0": images(3)})
+    cluster.run("test", client=client)
+    made = cluster.datastore.product("set-1/L1").origin["made"]
+    assert [one[:2] for one in made] == [[0, 1], [2, 3]]
+    assert [one.verdict for one in cluster.reproduce(1)] == [Verdict.SAME]

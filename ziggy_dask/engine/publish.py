@@ -7,7 +7,7 @@ whoever is in charge next brings the catalogue up to date, and `reconcile` compl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -180,12 +180,7 @@ def _publication(
 ) -> Publication:
     data_type = context.pipeline.types[target.data_type]
     attributes = product_attributes(context, one.plan, one.number, data_type) | origin
-    labels = one.plan.labels
-    lacking = [n for n in range(one.plan.count) if n not in given]
-    if data_type.kind is ProductKind.ARRAY and labels is not None and lacking:
-        positions = np.arange(len(labels))
-        without = positions[np.isin(positions // one.plan.chunk, lacking)]
-        attributes["missing"] = labels.take([int(p) for p in without]).to_json()
+    attributes |= missing_items(one.plan, data_type.kind, given)
     return Publication(
         path=target.path,
         change_sets=change_sets,
@@ -193,6 +188,28 @@ def _publication(
         is_absent=data_type.kind is not ProductKind.FILE and not given,
         is_files=data_type.kind is ProductKind.FILE,
     )
+
+
+def missing_items(
+    task: TaskPlan, kind: ProductKind, given: Collection[int]
+) -> dict[str, Any]:
+    """Return the attribute that says which items a product has room for, but no values.
+
+    Parameters
+    ----------
+    task
+        Plan of its task.
+    kind
+        How it is stored.
+    given
+        The subtasks that made something of it.
+    """
+    lacking = [n for n in range(task.count) if n not in given]
+    if kind is not ProductKind.ARRAY or task.labels is None or not lacking:
+        return {}
+    positions = np.arange(len(task.labels))
+    without = positions[np.isin(positions // task.chunk, lacking)]
+    return {"missing": task.labels.take([int(p) for p in without]).to_json()}
 
 
 def _named(

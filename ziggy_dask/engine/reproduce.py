@@ -31,6 +31,7 @@ from ziggy_dask.definitions import (
 from ziggy_dask.engine.context import InstanceContext, load_context
 from ziggy_dask.engine.loading import LoadedTasks, load_tasks
 from ziggy_dask.engine.open_cluster import OpenCluster
+from ziggy_dask.engine.publish import missing_items
 from ziggy_dask.engine.work_orders import located, work_of
 from ziggy_dask.errors import DatastoreError, RecordsError
 from ziggy_dask.planning import TaskPlan
@@ -48,9 +49,9 @@ class Verdict(Enum):
     """What became of running a task again."""
 
     SAME = "same"
-    """All that it stored came out again, byte for byte."""
+    """All that it stored came out again, attributes and values, byte for byte."""
     EQUAL = "equal values"
-    """All values came out again, stored in other bytes."""
+    """All values and attributes came out again, stored in other bytes."""
     DIFFERS = "differs"
     """Something else came out, twice the same."""
     UNSTABLE = "not deterministic"
@@ -64,7 +65,7 @@ class Verdict(Enum):
 
     @property
     def is_good(self) -> bool:
-        """Whether all values came out again."""
+        """Whether all values and attributes came out again."""
         return self in (Verdict.SAME, Verdict.EQUAL)
 
 
@@ -335,7 +336,8 @@ class _Scratch:
         self._site = site
         self._repository: Repository = create_repository(str(place))
         self._kinds = {sink.path: sink.kind for sink in work.sinks}
-        self._made: set[str] = set()
+        self._plan = plan
+        self._made: dict[str, set[int]] = {}
         scaffold = self._repository.scaffold("scratch", sorted(self._kinds))
         token = f"{work.token}-{place.name}"
         self._work = replace(work, token=token, scaffold=scaffold)
@@ -353,7 +355,8 @@ class _Scratch:
             for outcome in result.outcomes:
                 if outcome.state is not SubtaskState.COMPLETE:
                     return f"subtask {outcome.subtask} failed: {outcome.message}"
-                self._made.update(outcome.outputs)
+                for path in outcome.outputs:
+                    self._made.setdefault(path, set()).add(outcome.subtask)
             for path, data in result.change_sets.items():
                 change_sets.setdefault(path, []).append(data)
         self._repository.publish(
@@ -364,6 +367,9 @@ class _Scratch:
                     attributes={
                         "kind": self._kinds[path].value,
                         "dimension": self._dimensions[path],
+                        **missing_items(
+                            self._plan, self._kinds[path], self._made[path]
+                        ),
                     },
                     is_files=self._kinds[path] is ProductKind.FILE,
                 )

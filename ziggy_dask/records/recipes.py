@@ -178,6 +178,7 @@ def extents_of(database: Database, tasks: Collection[int]) -> dict[int, list[Ext
             PartRow.attempt,
             RecipeRow.digest,
             func.max(SubtaskRow.number).label("last"),
+            func.count().label("count"),
         )
         .join(SubtaskRow, SubtaskRow.part_id == PartRow.id)
         .outerjoin(RecipeRow, RecipeRow.id == PartRow.recipe_id)
@@ -189,10 +190,10 @@ def extents_of(database: Database, tasks: Collection[int]) -> dict[int, list[Ext
         for some in pieces(tasks):
             for row in connection.execute(alike.where(PartRow.task_id.in_(some))):
                 kinds[row.task_id].append(row)
-        # Most often all of a task are alike, and there may be a million.
+        # Most often all of a task are alike, without gaps, and there may be a million.
         runs = {
             task: [[0, one.last + 1, one.attempt, one.digest] for one in rows]
-            if len(rows) < 2
+            if len(rows) < 2 and all(one.count == one.last + 1 for one in rows)
             else _runs(connection.execute(_in_order(task)))
             for task, rows in kinds.items()
         }
