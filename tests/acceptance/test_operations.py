@@ -12,7 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 import ziggy_dask as z
-from tests.conftest import data_type, images, node, pipeline, states, store
+from tests.conftest import (
+    data_type,
+    images,
+    node,
+    pipeline,
+    states,
+    store,
+    work_pipeline,
+)
 from ziggy_dask.definitions import Retry, parameter_from_value
 from ziggy_dask.engine.launch import launch
 from ziggy_dask.interface.main import ziggy
@@ -490,6 +498,26 @@ def test_a_failed_subtask_is_opened_with_what_it_was_given(mission, client):
     (mission.root / "algorithms.py").write_text("def fragile(raw):\n    return 7\n")
     assert failed.open().is_code_changed
     assert failed.open().run() == 7
+
+
+def test_what_is_opened_is_of_its_own_cluster(tmp_path, client):
+    clusters = []
+    for name, order in (("one", [0, 1, 2]), ("two", [1, 0, 2])):
+        root = tmp_path / name
+        root.mkdir()
+        (root / "algorithms.py").write_text("def work(raw):\n    return raw\n")
+        file = root / "cluster.yaml"
+        file.write_text(
+            f"cluster: {name}\nhome: ./home\ncompute: {{local: {{workers: 1}}}}\n"
+        )
+        other = z.create(file)
+        other.register(work_pipeline(root))
+        store(other, {"set-1/L0": images(3).isel(item=order)})
+        other.run("test", client=client)
+        clusters.append(other)
+    for other in clusters:
+        opened = other.task(1).open(0)
+        assert tuple(opened.inputs["raw"]["item"].values) == opened.items
 
 
 def test_the_debugger_stops_where_a_subtask_failed(mission, client):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -142,7 +143,7 @@ def open_subtask(site: OpenCluster, task: int, number: int) -> OpenedSubtask:
         context,
         plan,
         task,
-        token="opened",
+        token=f"opened-{uuid.uuid4().hex}",
         scaffold=b"",
         snapshots=snapshots,
         allocations={},
