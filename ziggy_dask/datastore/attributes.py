@@ -95,7 +95,8 @@ def same(one: object, other: object) -> bool:
         return False
     if isinstance(one, str | int):
         return one == other
-    return bool(to_json(one) == to_json(other))
+    # As text, in which 1, 1.0 and true, and 0.0 and -0.0, differ.
+    return dumps(to_json(one)) == dumps(to_json(other))
 
 
 def differing(attrs: Mapping[Any, Any], others: Mapping[Any, Any]) -> dict[str, Any]:

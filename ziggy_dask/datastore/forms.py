@@ -7,7 +7,7 @@ xarray needs to see the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -277,6 +277,17 @@ def values_of(variable: xr.Variable) -> Any:
     if isinstance(variable, xr.IndexVariable):
         return variable.to_index().array
     return getattr(variable.data, "array", variable.data)
+
+
+def variable_of(
+    dims: Sequence[Hashable],
+    values: Any,
+    attrs: Mapping[Any, Any],
+    encoding: Mapping[Any, Any] | None = None,
+) -> xr.Variable:
+    """Return a variable of the very values; of None among text xarray would make NaN."""
+    is_plain = type(values) is np.ndarray
+    return xr.Variable(tuple(dims), values, dict(attrs), encoding, fastpath=is_plain)
 
 
 def require_as_told(values: Any, dtype: np.dtype[Any], shape: Sequence[int]) -> None:

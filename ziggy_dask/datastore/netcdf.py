@@ -25,7 +25,7 @@ from ziggy_dask.datastore.atomic import replacing
 from ziggy_dask.datastore.attributes import Unstorable, from_json, readable, to_json
 from ziggy_dask.datastore.blocks import LARGE_BYTES, block_shape, is_lazy
 from ziggy_dask.datastore.encoding import may_be_times, says_time, values_to_try
-from ziggy_dask.datastore.forms import Form, Kind, form_of, values_of
+from ziggy_dask.datastore.forms import Form, Kind, form_of, values_of, variable_of
 from ziggy_dask.datastore.spelling import spelled
 from ziggy_dask.datastore.tree import ATTRIBUTE
 from ziggy_dask.errors import DatastoreError
@@ -279,7 +279,7 @@ def as_it_was(raw: xr.Dataset) -> xr.Dataset | None:
         dims = [note.names.get(str(dim), str(dim)) for dim in made.dims]
         attrs = _exact_attributes(made.attrs, note.attributes.get(str(key), {}), ours)
         name = note.names.get(str(key), str(key))
-        variables[name] = xr.Variable(dims, made._data, attrs, made.encoding)
+        variables[name] = variable_of(dims, made._data, attrs, made.encoding)
     coordinates = {note.names.get(key, key) for key in note.coordinates}
     coordinates |= {note.names.get(str(key), str(key)) for key in others.coords}
     said = _without_history(raw.attrs, note.history)
@@ -343,9 +343,8 @@ def _restored(variable: xr.Variable, form: Form) -> xr.Variable:
     stored = values.astype(form.stored_dtype)
     if values.dtype.kind == "f" and not np.array_equal(stored, values, equal_nan=True):
         return variable  # float16 that was changed, and is none any more
-    return xr.Variable(
-        variable.dims, form.decode(stored), variable.attrs, variable.encoding
-    )
+    values = form.decode(stored)
+    return variable_of(variable.dims, values, variable.attrs, variable.encoding)
 
 
 def _note_in(text: object) -> _Note | None:

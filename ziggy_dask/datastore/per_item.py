@@ -25,7 +25,7 @@ from ziggy_dask.datastore.attributes import (
     same,
     to_json,
 )
-from ziggy_dask.datastore.forms import Form, form_of, values_of
+from ziggy_dask.datastore.forms import Form, form_of, values_of, variable_of
 from ziggy_dask.datastore.storable import ITEM_ATTRS, ITEM_ATTRS_MARK
 
 _MEANING = {
@@ -280,7 +280,7 @@ def _variable(content: Mapping[str, Any]) -> xr.Variable:
     values = from_json(content["values"])
     if "form" in content:
         values = Form.from_json(content["form"]).decode(values)
-    return xr.Variable(content["dims"], values, from_json(content["attrs"]))
+    return variable_of(content["dims"], values, from_json(content["attrs"]))
 
 
 def recorded(template: Said, text: str) -> Said:
@@ -349,9 +349,14 @@ def combine(said: Sequence[Said], dimension: str) -> Combined:
         )
     }
     others = {name for one in kinds for name in one.shared} - equal
-    able = {name for name in others if _can_stack([o.shared.get(name) for o in kinds])}
+    able = {
+        name
+        for name in others
+        if _can_stack([one.shared.get(name) for one in kinds])
+        and len({name in one.coordinates for one in kinds}) == 1
+    }
     stacked = {
-        name: xr.Variable(
+        name: variable_of(
             (dimension, *first.shared[name].dims),
             np.stack([np.asarray(one.shared[name].values) for one in said]),
             of[name],
@@ -420,8 +425,14 @@ def _can_stack(variables: Sequence[xr.Variable | None]) -> bool:
         and variable.dims == first.dims
         and variable.shape == first.shape
         and variable.dtype == first.dtype
+        and (variable.dtype != object or _is_alike(variable, first))
         for variable in variables
     )
+
+
+def _is_alike(variable: xr.Variable, other: xr.Variable) -> bool:
+    """Tell whether objects are stored in the same way."""
+    return form_of(variable).for_items() == form_of(other).for_items()
 
 
 def _common_dtypes(several: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -335,3 +335,15 @@ def test_text_of_numpy_among_attributes_is_exported_and_comes_back(tmp_path):
     found = open_exported(tmp_path / "a.nc")
     assert differences(given, found.load()) == []
     found.close()
+
+
+@pytest.mark.parametrize("reader", ["netcdf", "zarr"])
+def test_missing_text_is_none_where_it_was_none(tmp_path, reader):
+    values = np.array(["a", None, "b", np.nan], dtype=object)
+    text = xr.Variable(("x",), values, fastpath=True)  # xarray would make NaN of None
+    write = write_netcdf if reader == "netcdf" else write_zarr
+    write(xr.Dataset({"v": text}), tmp_path / "a")
+    with open_file(reader, tmp_path / "a") as reading:
+        found = reading.content["v"].values.tolist()
+    assert found[:3] == ["a", None, "b"]
+    assert np.isnan(found[3])

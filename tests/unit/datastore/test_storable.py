@@ -8,6 +8,7 @@ import xarray as xr
 import zarr
 from astropy import units
 
+from tests.unit.datastore.exactness import differences
 from ziggy_dask.datastore import (
     Labels,
     Storage,
@@ -260,6 +261,50 @@ def test_what_an_item_says_is_given_back_with_it(session, order):
     assert misfit(layout, both, 2) == ""
     write_slice(layout, session, both, 0)
     assert read_slice(layout, session, slice(1, 2)).identical(pieces[1])
+
+
+def objects(*values):
+    """Return an array of objects as it is; xarray would make NaN of None among text."""
+    array = np.array([*values, None], dtype=object)[:-1]
+    return xr.Variable(("z",), array, fastpath=True)
+
+
+NOLEAP, DAY_360 = cftime.DatetimeNoLeap(2026, 1, 1), cftime.Datetime360Day(2026, 1, 1)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (xr.Dataset(attrs={"a": [1, True, {"b": 0.0}]}), {"a": [1.0, 1, {"b": -0.0}]}),
+        (xr.Dataset(attrs={"a": 0.0}), {"a": -0.0}),
+        (xr.Dataset({"t": 1.0}), xr.Dataset(coords={"t": 1.0})),
+        (xr.Dataset({"t": 1.0}), xr.Dataset(coords={"t": 2.0})),
+        (xr.Dataset({"t": objects("a", None)}), xr.Dataset({"t": objects("a", "b")})),
+        (xr.Dataset({"t": objects(NOLEAP)}), xr.Dataset({"t": objects(DAY_360)})),
+    ],
+)
+def test_what_items_say_comes_back_also_from_all_of_them(session, order, one, other):
+    said = [one, xr.Dataset(attrs=other) if isinstance(other, dict) else other]
+    items = [
+        each.assign(v=("item", [float(number)])).assign_coords(item=[f"i{number}"])
+        for number, each in enumerate(said)
+    ]
+    labels = Labels.of(["i0", "i1"])
+    for place, pieces in (("made", items), ("again", None)):
+        if pieces is None:  # what who reads all of them returns
+            whole = open_dataset(session, "made").load()
+            pieces = [whole.isel(item=[number]) for number in (0, 1)]
+        allocate(session, place, pieces[order[0]], STORAGE, labels)
+        layout = read_layout(session, place, "item")
+        for number in order:
+            assert misfit(layout, pieces[number], 1) == ""
+            write_slice(layout, session, pieces[number], number)
+        for number, expected in enumerate(items):
+            found = read_slice(layout, session, slice(number, number + 1))
+            assert {*found.coords} == {*expected.coords}
+            in_order = found.reset_coords()[[*expected.reset_coords().data_vars]]
+            assert differences(expected.reset_coords(), in_order) == []
 
 
 def test_units_may_not_differ_between_items(session):
