@@ -13,6 +13,8 @@ from tests.acceptance.mission import with_a_past
 from ziggy_dask.errors import DatastoreError, DefinitionError
 from ziggy_dask.interface.lineage import tree_lines
 from ziggy_dask.interface.main import ziggy
+from ziggy_dask.records.code import Kind
+from ziggy_dask.records.reasons import Used, differences
 from ziggy_dask.records.tables import VersionRow
 
 
@@ -54,6 +56,19 @@ def test_history_tells_why_each_version_was_made(mission):
     assert raw == [f"delivery x-manifest.xml ({number})" for number in (11, 12, 13)]
     rows = json.loads(told(mission, "history", "night-1/levels", "--json"))
     assert [row["instance"] for row in rows] == [7, 4, 2]
+
+
+def test_environments_that_differ_are_told_by_what_differs():
+    def environment(**said):
+        content = {"python": "3.12.1", "container": False, **said}
+        return [Used(Kind.ENVIRONMENT, "", str(sorted(said)), content)]
+
+    old = environment(packages={"a": "1", "b": "1"}, variables={})
+    new = environment(packages={"a": "2", "c": "1"}, variables={"X": "4"}, python="4")
+    assert list(differences(old, new)) == [
+        "environment: python 3.12.1 → 4, package a 1 → 2, package b 1 → - and 2 more"
+    ]
+    assert list(differences(old, [*new, *old])) == ["environment"]
 
 
 def test_lineage_goes_back_to_what_was_read_and_all_that_it_had(mission):

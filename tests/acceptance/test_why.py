@@ -1,11 +1,13 @@
 """Who made an item, where its product was made in several steps: asked item by item."""
 
+import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 import ziggy_dask as z
+from tests.acceptance.mission import run
 from tests.conftest import images, store, work_pipeline
 from ziggy_dask.interface.cluster import create_cluster, open_cluster
 
@@ -120,6 +122,31 @@ def test_a_version_of_a_model_is_of_its_delivery(past):
         for _, why in sorted(found.items())
     ]
     assert told == [(1, "models/flat-7.txt"), (5, "models/flat-8.txt")]
+
+
+def test_what_a_restore_put_aside_is_not_told_as_what_has_its_numbers_now(
+    place, client
+):
+    cluster = opened(place)
+    cluster.backup(place / "backup.db")
+    run(cluster, client, 8)
+    aside = cluster.datastore.snapshot
+    first = cluster.why("night-1/levels")
+    cluster._site.database.close()
+    again = without_records(place)
+    again.restore(place / "backup.db")
+    published = datetime.fromisoformat(first.origin.published)
+    while datetime.now(UTC) < published + timedelta(seconds=1):
+        time.sleep(0.01)  # products say when they were published to the second
+    cluster = opened(place)
+    run(cluster, client, 8)
+    second = cluster.why("night-1/levels")
+    assert (second.origin.instance, second.origin.task) == (8, first.origin.task)
+    assert second.inputs
+    why = cluster.why("night-1/levels", at=aside)
+    assert why.origin.published == first.origin.published
+    assert why.origin.recipes == first.origin.recipes
+    assert (why.inputs, why.host, why.started) == ({}, "", None)
 
 
 def test_what_is_not_on_record_is_said_and_not_guessed(place):

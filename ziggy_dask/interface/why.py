@@ -163,8 +163,14 @@ def _task_on_record(site: OpenCluster, origin: Origin) -> TaskRecord | None:
         task = instances.task(site.database, origin.task)
     except RecordsError:
         return None
-    is_it = (task.instance, task.node) == (origin.instance, origin.node)
-    return task if is_it else None
+    if (task.instance, task.node) != (origin.instance, origin.node):
+        return None
+    if origin.published:
+        # Numbers of what a restore put aside are given again.
+        created = instances.instance(site.database, task.instance).created
+        if datetime.fromisoformat(origin.published) < created.replace(microsecond=0):
+            return None
+    return task
 
 
 def _brought(site: OpenCluster, origin: Origin, number: int | None) -> list[Brought]:

@@ -28,6 +28,10 @@ from ziggy_dask.records.versions import (
 )
 
 _SHORT = 12
+_MOST_TOLD = 3
+"""So much of what differs between two environments is told."""
+_NESTED = {"packages": "package", "variables": "variable"}
+"""What of an environment has values by name, and how one is called."""
 
 
 class Used(NamedTuple):
@@ -132,7 +136,32 @@ def differences(before: Sequence[Used], after: Sequence[Used]) -> Iterator[str]:
         elif kind is Kind.NODE:
             yield "definition of the node"
         elif kind is Kind.ENVIRONMENT:
-            yield "environment"
+            yield _environments(was, now)
+
+
+def _environments(was: Sequence[Used], now: Sequence[Used]) -> str:
+    """Return what differs between two environments, in short words."""
+    if len(was) != 1 or len(now) != 1 or not (was[0].content and now[0].content):
+        return "environment"
+    old, new = was[0].content, now[0].content
+    found = [
+        f"{key} {_text(old.get(key))} → {_text(new.get(key))}"
+        for key in sorted(old.keys() | new.keys())
+        if key not in _NESTED and old.get(key) != new.get(key)
+    ]
+    for key, word in _NESTED.items():
+        had, has = old.get(key, {}), new.get(key, {})
+        found += [
+            f"{word} {name} {_text(had.get(name))} → {_text(has.get(name))}"
+            for name in sorted(had.keys() | has.keys())
+            if had.get(name) != has.get(name)
+        ]
+    more = f" and {len(found) - _MOST_TOLD} more" if len(found) > _MOST_TOLD else ""
+    return f"environment: {', '.join(found[:_MOST_TOLD])}{more}"
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else str(value)
 
 
 def changed_values(
@@ -199,13 +228,16 @@ def _reason(
     if before.node and before.node != one.node:
         return f"made by node {one.node} instead of {before.node}"
     was, now = reads.get(before.key, {}), reads.get(one.key, {})
+    renamed = [f"made by pipeline {one.pipeline} instead of {before.pipeline}"]
+    if not before.pipeline or before.pipeline == one.pipeline:
+        renamed = []
     changed = [
         f"input {path}: version {was.get(path, '-')} → {number}"
         for path, number in now.items()
         if was.get(path) != number
     ]
-    found = [*differences(used.get(before.key, []), used.get(one.key, [])), *changed]
-    return "; ".join(found) or "run again"
+    made = differences(used.get(before.key, []), used.get(one.key, []))
+    return "; ".join([*renamed, *made, *changed]) or "run again"
 
 
 def _versions_read(
