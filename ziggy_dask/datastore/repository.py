@@ -929,6 +929,8 @@ def create_repository(url: str) -> Repository:
     try:
         require_regular_files(url, CHUNKS)
         storage = storage_at(url, create=True)
+        if not icechunk.Repository.exists(storage):
+            _require_nothing(url)
         repository = Repository(
             url, icechunk.Repository.open_or_create(storage, settings_at(url))
         )
@@ -959,6 +961,7 @@ def open_repository(url: str) -> Repository:
         require_regular_files(url, CHUNKS)
         storage = storage_at(url, create=False)
         if not icechunk.Repository.exists(storage):
+            _require_nothing(url)
             raise missing
         repo = icechunk.Repository.open(storage, settings_at(url))
         return Repository(url, repo.reopen(settings_at(url, _newest(repo))))
@@ -966,6 +969,19 @@ def open_repository(url: str) -> Repository:
         raise DatastoreError(
             f"datastore {url}: can't be opened: {in_words(error)}"
         ) from error
+
+
+def _require_nothing(url: str) -> None:
+    """Refuse a directory with snapshots of which nothing says which is the newest."""
+    directory = Path(url) / SNAPSHOTS
+    if urlsplit(url).scheme or not directory.is_dir():
+        return
+    if any(directory.iterdir()):
+        raise DatastoreError(
+            f"datastore {url}: has snapshots, but the file that says which is the newest is "
+            f"lost or damaged; put what is missing beside {directory} back from a copy of "
+            "the datastore; if it was being made and nothing is stored there, remove it"
+        )
 
 
 def _newest(repo: icechunk.Repository) -> str:

@@ -50,6 +50,21 @@ def test_every_file_that_is_lost_cut_short_or_changed_is_named(place):
     assert faults(place) == []
 
 
+@pytest.mark.parametrize("make", [None, Path.mkdir])
+def test_a_datastore_without_its_reference_is_not_taken_for_none(place, make):
+    references = [*place.glob("refs/branch.main/ref.json"), *place.glob("repo")]
+    assert references
+    for file in references:
+        file.unlink()
+        if make:
+            make(file)
+    before = sorted(place.rglob("*"))
+    for opened in (open_repository, create_repository):
+        with pytest.raises(z.DatastoreError, match="says which is the newest is lost"):
+            opened(str(place))
+    assert sorted(place.rglob("*")) == before
+
+
 @pytest.mark.parametrize("length", [None, 0, 60])
 def test_a_datastore_without_its_newest_snapshot_is_not_empty(place, length):
     file = place / "snapshots" / open_repository(str(place)).tip()
