@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from click.testing import CliRunner
 
 import ziggy_dask as z
 from tests.acceptance.mission import definition, edit, run
+from ziggy_dask.engine import expire as expire_module
 from ziggy_dask.engine.expire import expire
 from ziggy_dask.interface.cluster import create_cluster, open_cluster
 from ziggy_dask.interface.main import ziggy
 from ziggy_dask.records import outcomes
+from ziggy_dask.records.tags import set_tag
 
 NO_MARGIN = timedelta(0)
 
@@ -222,6 +225,31 @@ def test_one_that_is_killed_leaves_no_false_alarm_and_the_next_one_ends_it(
     require_sound(cluster)
     assert cluster.verify_history().undigested == 0
     assert same(contents(cluster), newest)
+
+
+def test_a_tag_that_is_given_meanwhile_keeps_its_state(place, monkeypatch):
+    cluster = opened(place, RULES)
+    file = cluster._site.cluster.path
+    before, old = files(cluster), cluster.expire(margin=NO_MARGIN, dry_run=True).expired
+    undamaged = expire_module._undamaged
+
+    def look(site, snapshots):
+        monkeypatch.setattr(expire_module, "_undamaged", undamaged)
+        open_cluster(file).tag(old[0].snapshot, "dr1")
+        return undamaged(site, snapshots)
+
+    monkeypatch.setattr(expire_module, "_undamaged", look)
+    with pytest.raises(z.RecordsError, match="meanwhile the tag 'dr1' was given"):
+        cluster.expire(margin=NO_MARGIN)
+    assert before.keys() <= files(cluster).keys()
+    assert contents(cluster, "dr1")
+    expired = cluster.expire(margin=NO_MARGIN).expired
+    assert [one.snapshot for one in expired] == [one.snapshot for one in old[1:]]
+    assert contents(cluster, "dr1")
+    late = replace(cluster.tags["dr1"], name="dr2", snapshot=old[1].snapshot)
+    with pytest.raises(z.RecordsError, match=f"{old[1].snapshot} expired on"):
+        set_tag(cluster._site.database, late)
+    assert list(cluster.tags) == ["dr1"]
 
 
 def test_results_that_wait_are_not_touched(place, client):

@@ -150,7 +150,10 @@ def expire(site: OpenCluster, margin: timedelta = MARGIN) -> Expiry:
     Raises
     ------
     DefinitionError, DatastoreError
-        As by `plan_expiry`; and if a snapshot that stays is damaged. Nothing is changed then.
+        As by `plan_expiry`; and if a snapshot that stays is damaged. Nothing expires then.
+    RecordsError
+        If a tag was given meanwhile to a state that was about to expire. Nothing expires
+        then.
     """
     with site.writing:
         catch_up(site.database, site.repository)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ziggy_dask.datastore.digests import Digests, root_of
 from ziggy_dask.definitions.retention import Retention
+from ziggy_dask.errors import RecordsError
 from ziggy_dask.records.database import Database, patiently, pieces
 from ziggy_dask.records.states import InstanceState, TaskStep
 from ziggy_dask.records.tables import (
@@ -259,9 +260,16 @@ def note_expired(
         Snapshots that stay, with what is in their trees.
     rewritten
         Names of the files that are written anew, and publications that have them.
+
+    Raises
+    ------
+    RecordsError
+        If a tag was given to one of them since it was found that nothing needs them;
+        nothing is changed then.
     """
     now = datetime.now(UTC)
     with database.writing() as connection:
+        _require_untagged(connection, numbers)
         for some in pieces(numbers):
             connection.execute(
                 update(PublicationRow)
@@ -290,6 +298,21 @@ def note_expired(
                 .where(PublicationRow.number.in_(some))
                 .values(root="")
             )
+
+
+def _require_untagged(connection: Connection, numbers: Collection[int]) -> None:
+    query = (
+        select(TagRow.name, PublicationRow.number)
+        .join(PublicationRow, PublicationRow.snapshot == TagRow.snapshot)
+        .order_by(TagRow.name)
+    )
+    gone = set(numbers)
+    given = [row.name for row in connection.execute(query) if row.number in gone]
+    if given:
+        raise RecordsError(
+            f"nothing has expired: meanwhile the tag {given[0]!r} was given to a state that "
+            "was about to; expire again, which will keep it"
+        )
 
 
 @patiently

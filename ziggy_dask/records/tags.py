@@ -100,10 +100,18 @@ def set_tag(database: Database, new: Tag, *, moves: bool = False) -> Tag | None:
     DefinitionError
         If the name can't be one.
     RecordsError
-        If it is taken.
+        If it is taken, or the state has expired.
     """
     require_name(new.name)
+    of_state = PublicationRow.snapshot == new.snapshot
     with database.writing() as connection:
+        query = select(PublicationRow.expired).where(of_state)
+        expired = connection.execute(query).scalar_one_or_none()
+        if expired is not None:
+            raise RecordsError(
+                f"{_of(new)} can't have the tag {new.name!r}: its snapshot {new.snapshot} "
+                f"expired on {expired:%Y-%m-%d}; ziggy datastore history lists what is kept"
+            )
         row = connection.execute(_query().where(TagRow.name == new.name)).first()
         before = None if row is None else _from_row(row)
         if before is not None and not moves:
