@@ -29,6 +29,8 @@ from ziggy_dask.records.triggers import HandlerState, NewEvent, ReadyFile
 LOOK_S = 10.0
 """Time between two looks for ready files, in seconds."""
 _READY = re.compile(r"(?:(?P<label>\S+)\.)?READY\.(?P<name>\S+)\.(?P<count>[0-9]+)")
+_LOOKS_READY = re.compile(r"(?<![A-Za-z])READY(?![A-Za-z])")
+"""What the name of a ready file has, be it right or wrong."""
 logger = logging.getLogger(__name__)
 
 
@@ -54,13 +56,17 @@ def ready_events(
     names
         Names of files.
     refused
-        Is told of files of one event that contradict each other, which are left out;
-        None: that is an error.
+        Is told of files that can fire nothing, which are left out: those of one event that
+        contradict each other or are too many, and wrong names. None: that is an error.
 
     Raises
     ------
     DeliveryError
-        If files of one event contradict each other.
+        If there are such files.
+
+    Notes
+    -----
+    Hidden files are those that a sender is still writing.
 
     Examples
     --------
@@ -69,19 +75,30 @@ def ready_events(
     >>> ready_events(["a.READY.x.2"])
     ()
     """
+
+    def refuse(error: DeliveryError) -> None:
+        if refused is None:
+            raise error
+        refused(str(error))
+
     groups: dict[str, list[re.Match[str]]] = {}
     for name in sorted(names):
         found = _READY.fullmatch(name)
         if found is not None:
             groups.setdefault(found["name"], []).append(found)
+        elif _LOOKS_READY.search(name) and not name.startswith("."):
+            refuse(
+                DeliveryError(
+                    f"the file {name!r} fires nothing: the name of a ready file is "
+                    "LABEL.READY.NAME.COUNT, without blanks; rename or remove it"
+                )
+            )
     complete = []
     for name, some in groups.items():
         try:
             is_complete = _is_complete(name, some)
         except DeliveryError as error:
-            if refused is None:
-                raise
-            refused(str(error))
+            refuse(error)
             continue
         if is_complete:
             labels = tuple(one["label"] for one in some if one["label"])
@@ -100,14 +117,20 @@ def _is_complete(name: str, files: list[re.Match[str]]) -> bool:
         raise DeliveryError(
             f"the ready file {files[0].string!r} has no label, so its count must be 1"
         )
+    if len(files) > count:
+        listed = ", ".join(sorted(one.string for one in files))
+        raise DeliveryError(
+            f"event {name!r} has {len(files)} ready files, which say that there are "
+            f"{count}; remove those that are too many: {listed}"
+        )
     return len(files) == count
 
 
 def look_for_events(site: OpenCluster, now: datetime | None = None) -> Iterator[int]:
     """Launch what ready files and schedules ask for; yield the instances.
 
-    A handler whose directory can't be read is turned off, with an alert. Files that
-    contradict each other are told of by one, and left; other events go on.
+    A handler whose directory can't be read is turned off, with an alert. Files that can fire
+    nothing are told of by one, and left; other events go on.
 
     Parameters
     ----------
