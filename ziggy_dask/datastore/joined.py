@@ -11,8 +11,10 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 
 from ziggy_dask.datastore.trees import above
+from ziggy_dask.errors import MissingError
 
 _OF_GROUP = "zarr.json"
+"""Metadata of a group or an array."""
 
 
 class JoinedStore(Store):
@@ -45,6 +47,13 @@ class JoinedStore(Store):
     def _products_at(self, path: str) -> list[str]:
         """Return the products that something is in, inner ones first."""
         return [one for one in (path, *above(path)) if one in self._stores]
+
+    async def store_with(self, path: str) -> Store | None:
+        """Return the store that has an array; None: none has."""
+        for product in self._products_at(path):
+            if await self._stores[product].exists(f"{path}/{_OF_GROUP}"):
+                return self._stores[product]
+        return None
 
     def _stores_of(self, key: str) -> list[Store]:
         """Return the stores that may have a key; the first one that has it counts.
@@ -173,3 +182,14 @@ class JoinedSession(icechunk.Session):
     def snapshot_id(self) -> str:
         """The snapshot that stands for all."""
         return self._snapshot
+
+    async def chunk_coordinates(
+        self, array_path: str, batch_size: int = 1000
+    ) -> AsyncIterator[tuple[int, ...]]:
+        """Yield where the chunks of an array are that were written."""
+        store = await self._joined.store_with(array_path.strip("/"))
+        if store is None:
+            raise MissingError(f"the datastore has no array at '{array_path}'")
+        assert isinstance(store, icechunk.IcechunkStore)
+        async for place in store.session.chunk_coordinates(array_path, batch_size):
+            yield place
