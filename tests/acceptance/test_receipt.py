@@ -11,6 +11,7 @@ from PIL import Image
 
 import ziggy_dask as z
 from tests.conftest import node
+from ziggy_dask.engine import intake
 from ziggy_dask.interface.main import ziggy
 from ziggy_dask.receipt import ChecksumType, generate_manifest, manifest_to_xml
 from ziggy_dask.receipt.reading import read_acknowledgement
@@ -249,6 +250,27 @@ def test_without_a_manifest_the_directory_stays_as_it_is(cluster, definition, tm
     assert instance.state.value == "COMPLETED"
     assert (tmp_path / "plain" / "night-3" / "raw" / "f0.png").exists()
     assert cluster.datastore["night-3/raw"]["pixels"].shape == (1, 3, 4)
+
+
+def test_without_a_manifest_what_is_changed_after_the_look_is_not_stored(
+    cluster, definition, tmp_path, monkeypatch
+):
+    cluster.register(definition)
+    note = tmp_path / "plain" / "night-3" / "notes" / "a.txt"
+    note.parent.mkdir(parents=True)
+    note.write_text("first")
+    accept = intake.accept
+
+    def accept_then_change(*args, **options):
+        accepted = accept(*args, **options)
+        note.write_text("other")
+        return accepted
+
+    monkeypatch.setattr(intake, "accept", accept_then_change)
+    instance = cluster.receive(tmp_path / "plain", needs_manifest=False)
+    assert instance.state.value == "ERRORS_STALLED"
+    assert "a.txt: was changed after it was checked" in instance.tasks[0].record.message
+    assert "night-3/notes" not in cluster.datastore
 
 
 def test_the_plan_counts_what_waits_as_received(cluster, inbox):

@@ -13,12 +13,11 @@ from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.errors import DeliveryError
 from ziggy_dask.receipt import (
     Acknowledgement,
-    ChecksumType,
     Delivery,
     Manifest,
     acknowledgement_name,
+    as_found,
     extra_files,
-    generate_manifest,
     manifest_path,
     read_manifest,
     require_own_files,
@@ -96,8 +95,8 @@ def accept(
     """
     if not needs_manifest:
         require_own_files(delivery.directory)
-        manifest = generate_manifest(delivery.directory, 0, ChecksumType.SHA256)
-        return listed(delivery, manifest, None)
+        manifest, identities = as_found(delivery.directory)
+        return replace(listed(delivery, manifest, None), identities=identities)
     path = manifest_path(delivery.directory)
     if path is None:
         raise DeliveryError(f"{delivery.directory}: has no manifest")

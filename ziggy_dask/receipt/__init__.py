@@ -3,6 +3,7 @@
 from ziggy_dask.receipt.arrays import expected_labels
 from ziggy_dask.receipt.delivery import (
     Delivery,
+    as_found,
     clean_up,
     delivery_called,
     extra_files,
@@ -50,6 +51,7 @@ __all__ = [
     "acknowledgement_name",
     "acknowledgement_to_xml",
     "applicable",
+    "as_found",
     "clean_up",
     "delivery_called",
     "expected_labels",

@@ -30,6 +30,7 @@ from ziggy_dask.receipt.manifest import (
     checksums,
     is_hidden,
     is_own_file,
+    named_files,
 )
 from ziggy_dask.receipt.sorting import refusal
 
@@ -170,6 +171,46 @@ def validate(
         checksum_type=manifest.checksum_type,
         files=tuple(files),
     )
+
+
+def as_found(directory: Path) -> tuple[Manifest, dict[str, Identity]]:
+    """Return a manifest of a delivery that has none, and which files were looked at.
+
+    Raises
+    ------
+    DeliveryError
+        If it holds no files, a name can't stand in a manifest, or a file can't be read,
+        is nearly all holes or was changed meanwhile.
+    """
+    files, identities = [], {}
+    for name, path in named_files(directory):
+        try:
+            descriptor = open_delivered(directory, name)
+            try:
+                require_no_holes(path, os.fstat(descriptor))
+                identity = Identity.of(descriptor)
+                found = checksums(descriptor, [ChecksumType.SHA256])
+                is_stable = Identity.of(descriptor) == identity
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
+        if not is_stable:
+            raise DeliveryError(
+                f"{path}: was changed while it was read; deliver it when it is complete"
+            )
+        identities[name] = identity
+        files.append(
+            ManifestFile(
+                name=name,
+                size_bytes=identity.size_bytes,
+                checksum=found[ChecksumType.SHA256],
+            )
+        )
+    manifest = Manifest(
+        dataset_id=0, checksum_type=ChecksumType.SHA256, files=tuple(files)
+    )
+    return manifest, identities
 
 
 def extra_files(directory: Path, names: Iterable[str]) -> tuple[str, ...]:

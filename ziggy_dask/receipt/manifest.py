@@ -288,15 +288,8 @@ def generate_manifest(
         If there are no files, a name can't stand in a manifest, or a file is nearly all
         holes.
     """
-    named = {
-        path.relative_to(directory).as_posix(): path
-        for path in visible_files(directory)
-    }
     files = []
-    for name, path in sorted(named.items()):
-        if "/" not in name and is_own_file(name):
-            continue
-        require_safe(directory, name)
+    for name, path in named_files(directory):
         try:
             status = path.stat()
             require_no_holes(path, status)
@@ -304,11 +297,29 @@ def generate_manifest(
         except OSError as error:
             raise DeliveryError(f"{path}: can't be read: {error.strerror}") from error
         files.append(ManifestFile(name=name, size_bytes=size_bytes, checksum=checksum))
-    if not files:
-        raise DeliveryError(f"{directory}: holds no files to list")
     return Manifest(
         dataset_id=dataset_id, checksum_type=checksum_type, files=tuple(files)
     )
+
+
+def named_files(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a directory that a manifest lists, in the order of their names.
+
+    Raises
+    ------
+    DeliveryError
+        If there are none, or a name can't stand in a manifest.
+    """
+    named = {
+        path.relative_to(directory).as_posix(): path
+        for path in visible_files(directory)
+    }
+    listed = [name for name in sorted(named) if "/" in name or not is_own_file(name)]
+    if not listed:
+        raise DeliveryError(f"{directory}: holds no files to list")
+    for name in listed:
+        require_safe(directory, name)
+        yield name, named[name]
 
 
 def visible_files(directory: Path) -> Iterator[Path]:
