@@ -638,6 +638,36 @@ def test_registered_definitions_are_versioned_once_they_were_used(ready, client,
     assert instance.record.version == 0
 
 
+def test_inputs_are_joined_exactly_where_their_labels_are_of_several_types(
+    cluster, code, client
+):
+    algorithms = """
+        def add(one, other):
+            total = one["v"] * 1000 + other["w"].drop_vars("item")
+            return total.to_dataset(name="sum")
+    """
+    cluster.register(
+        pipeline(
+            code(algorithms),
+            data_type("one", "A"),
+            data_type("other", "B"),
+            data_type("out", "sum"),
+            node("add", "add", "one other", "out"),
+        )
+    )
+    ids = 5853498713190525696 + 4 * np.arange(4)  # floats can't tell them apart
+    unsigned = ids[::-1].astype("u8")
+    number = np.arange(4.0)
+    one = xr.Dataset({"v": ("item", number)}, coords={"item": ids})
+    other = xr.Dataset({"w": ("item", number[::-1])}, coords={"item": unsigned})
+    store(cluster, {"set-1/A": one, "set-1/B": other})
+    instance = cluster.run("test", client=client)
+    assert instance.state.value == "COMPLETED"
+    found = cluster.datastore["set-1/sum"]
+    assert found["item"].values.tolist() == ids.tolist()
+    assert found["sum"].values.tolist() == [0, 1001, 2002, 3003]
+
+
 def test_datasets_along_a_time_axis_are_cut_in_chunks(cluster, code, client):
     times = np.datetime64("2026-01-01", "ns") + np.arange(10) * np.timedelta64(1, "h")
     series = xr.Dataset({"flux": (("time",), np.arange(10.0))}, coords={"time": times})

@@ -20,7 +20,7 @@ from ziggy_dask.datastore.index import (
     unlike_stored,
 )
 from ziggy_dask.datastore.items import FileItem
-from ziggy_dask.datastore.labels import Labels
+from ziggy_dask.datastore.labels import Labels, common_type
 from ziggy_dask.datastore.layout import (
     Layout,
     open_chunked,
@@ -59,6 +59,7 @@ __all__ = [
     "Storage",
     "StoredFile",
     "allocate",
+    "common_type",
     "create_repository",
     "extend",
     "faults_of",

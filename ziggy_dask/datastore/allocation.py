@@ -135,11 +135,19 @@ def write_whole(
 
 
 def extend(session: icechunk.Session, layout: Layout, labels: Labels) -> Layout:
-    """Make room for items that a product does not have yet."""
+    """Make room for items that a product does not have yet.
+
+    Raises
+    ------
+    DatastoreError
+        If their labels can't be stored exactly as those are that are there.
+    """
     assert layout.labels is not None
     new = labels.without(layout.labels)
     if not len(new):
         return layout
+    new = new.as_type(layout.labels.values.dtype)
+    stored_labels = _encoded_labels(layout, new)
     group = zarr.open_group(session.store, path=layout.path, mode="a")
     length = len(layout.labels) + len(new)
     places = {
@@ -156,12 +164,21 @@ def extend(session: icechunk.Session, layout: Layout, labels: Labels) -> Layout:
     stored = group[stored_name(layout.dimension)]
     assert isinstance(stored, zarr.Array)
     stored.resize((length,))
-    stored[len(layout.labels) :] = (
-        np.array(new.texts(), dtype=object)
-        if layout.label_form is None
-        else layout.label_form.encode(new.values)
-    )
+    stored[len(layout.labels) :] = stored_labels
     return read_layout(session, layout.path, layout.dimension)
+
+
+def _encoded_labels(layout: Layout, new: Labels) -> Any:
+    """Return labels as the product stores them."""
+    if layout.label_form is None:
+        return np.array(new.texts(), dtype=object)
+    encoded = layout.label_form.encode(new.values)
+    if Labels(np.asarray(layout.label_form.automatic().decode(encoded))) != new:
+        raise Unstorable(
+            f"labels such as {new.texts()[0]} can't be stored in '{layout.path}' as those "
+            f"are that it has, of type {layout.label_form.dtype}; give labels of that type"
+        )
+    return encoded
 
 
 def prepared(dataset: xr.Dataset, storage: Storage, what: str) -> xr.Dataset:

@@ -32,8 +32,7 @@ def masked(dataset: xr.Dataset, dimension: str, missing: Labels) -> xr.Dataset:
         to 32 bits become float64, which holds all of them; all else becomes objects, with
         NaN for what is missing.
     """
-    labels = Labels(dataset[dimension].values)
-    made = ~np.isin(labels.values, missing.values)
+    made = ~Labels(dataset[dimension].values).found_in(missing)
     if made.all():
         return dataset
     changed = {

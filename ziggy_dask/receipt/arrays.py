@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from ziggy_dask.datastore.storable import with_dimension
 from ziggy_dask.definitions import DataType
 from ziggy_dask.errors import DatastoreError, DeliveryError, ZiggyError
 from ziggy_dask.receipt.content import Delivered, as_dataset
-from ziggy_dask.receipt.series import as_labels, in_order
+from ziggy_dask.receipt.series import as_labels, in_one_type, in_order
 from ziggy_dask.receipt.sorting import SortedFile, refusal
 from ziggy_dask.receipt.types import Dtype, common_types, converted
 
@@ -80,16 +80,22 @@ def store_array(
         Names of the files that were stored, and what there is to say about them.
     """
     seen, warnings = _survey(data_type, files, delivered, faults)
-    if data_type.is_series and seen:
-        order, told, wrong = in_order({name: one.labels for name, one in seen.items()})
-        faults |= wrong
-        warnings += [f"'{path}': {text}" for text in told]
-        seen = {name: seen[name] for name in order if name not in wrong}
     layout, stored = None, {}
     if path in zarr.open_group(session.store, mode="r"):
         layout = read_layout(session, path, data_type.subtask)
         few = read_slice(layout, session, slice(0, 1))
         stored = {name: variable.dtype for name, variable in few.variables.items()}
+    by_file, wrong = in_one_type(
+        {name: one.labels for name, one in seen.items()},
+        None if layout is None else layout.labels,
+    )
+    faults |= wrong
+    seen = {name: replace(seen[name], labels=one) for name, one in by_file.items()}
+    if data_type.is_series and seen:
+        order, told, wrong = in_order(by_file)
+        faults |= wrong
+        warnings += [f"'{path}': {text}" for text in told]
+        seen = {name: seen[name] for name in order if name not in wrong}
     declared = frozenset({data_type.subtask, *(name for name, _ in data_type.dtypes)})
     types, wrong = common_types(
         {name: one.dtypes for name, one in seen.items()}, stored, declared
@@ -142,10 +148,13 @@ def expected_labels(
         return Labels.of(list(dict.fromkeys(file.key for file in files)))
     faults: dict[str, str] = {}
     seen, _ = _survey(data_type, files, Delivered(directory, None), faults)
-    order, _, wrong = in_order({name: one.labels for name, one in seen.items()})
-    if faults or wrong:
-        raise refusal(faults | wrong)
-    return _all_labels([seen[name].labels for name in order])
+    by_file, others = in_one_type(
+        {name: one.labels for name, one in seen.items()}, None
+    )
+    order, _, wrong = in_order(by_file)
+    if faults or others or wrong:
+        raise refusal(faults | others | wrong)
+    return _all_labels([by_file[name] for name in order])
 
 
 def _survey(
@@ -242,6 +251,7 @@ def _labelled(piece: xr.Dataset, dimension: str, labels: Labels) -> xr.Dataset:
 
 
 def _all_labels(some: Sequence[Labels]) -> Labels:
+    """Return labels of one type together."""
     return Labels(np.concatenate([labels.values for labels in some]))
 
 
@@ -254,10 +264,7 @@ def _out_of_order(
     new = labels.without(known)
     if not data_type.is_series or not len(new) or labels.values.dtype.kind == "U":
         return []
-    if (
-        known.values.dtype.kind != new.values.dtype.kind
-        or new.values[0] > known.values.max()
-    ):
+    if new.values[0] > known.values.max():
         return []
     text = (
         f"'{path}': new items, from {new.texts()[0]} on, come after those that are "

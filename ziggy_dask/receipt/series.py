@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ziggy_dask.datastore import Labels
-from ziggy_dask.errors import DeliveryError
+from ziggy_dask.datastore import Labels, common_type
+from ziggy_dask.errors import DatastoreError, DeliveryError
 
 _MOST_TOLD = 3
 _GAP = 1.5
@@ -44,6 +44,47 @@ def as_labels(piece: xr.Dataset, dimension: str) -> Labels:
     return labels
 
 
+def in_one_type(
+    by_file: Mapping[str, Labels], stored: Labels | None
+) -> tuple[dict[str, Labels], dict[str, str]]:
+    """Return labels of files in the one type that a product has, and faults.
+
+    Parameters
+    ----------
+    by_file
+        Labels of the items of each file.
+    stored
+        Those that the product has already; None: it is new.
+
+    Returns
+    -------
+    dict
+        The labels by file, each exactly what it was.
+    dict
+        What is wrong, by file: labels of a type that the others can't be brought to.
+    """
+    if not by_file:
+        return {}, {}
+    if stored is not None:
+        whose, dtype = "the product", stored.values.dtype
+    else:
+        first = next(
+            (name for name, one in by_file.items() if len(one)), next(iter(by_file))
+        )
+        whose, dtype = repr(first), by_file[first].values.dtype
+        dtype = common_type(by_file.values()) or dtype
+    good, faults = {}, {}
+    for name, labels in by_file.items():
+        try:
+            good[name] = labels.as_type(dtype)
+        except DatastoreError as error:
+            faults[name] = (
+                f"the file {name!r} labels its items by {labels.values.dtype}, where "
+                f"{whose} has {dtype}: {error}; give all labels one type"
+            )
+    return good, faults
+
+
 def in_order(
     by_file: Mapping[str, Labels],
 ) -> tuple[list[str], list[str], dict[str, str]]:
@@ -52,7 +93,7 @@ def in_order(
     Parameters
     ----------
     by_file
-        Labels of the items of each file.
+        Labels of the items of each file, of one type.
 
     Returns
     -------
@@ -63,22 +104,9 @@ def in_order(
     dict
         What is wrong, by file: another one has the same labels, or reaches into it.
     """
-    sorts = {labels.values.dtype.kind for labels in by_file.values()}
-    if len({"n" if kind in "iuf" else kind for kind in sorts}) > 1:
-        names = list(by_file)
-        first = by_file[names[0]].values.dtype
-        return (
-            names,
-            [],
-            {
-                name: f"the file {name!r} labels its items by {labels.values.dtype}, "
-                f"where {names[0]!r} has {first}"
-                for name, labels in by_file.items()
-                if labels.values.dtype.kind != first.kind
-            },
-        )
+    is_text = any(labels.values.dtype.kind == "U" for labels in by_file.values())
     order = [name for name in by_file if len(by_file[name])]
-    if "U" not in sorts:
+    if not is_text:
         order.sort(key=lambda name: by_file[name].values[0])
     empty = [name for name in by_file if not len(by_file[name])]
     faults = {name: f"the file {name!r} holds no items" for name in empty}
@@ -91,7 +119,7 @@ def in_order(
                 f"{_few(again)}"
             )
         seen |= dict.fromkeys(by_file[name], name)
-    for before, after in pairwise(order) if "U" not in sorts else ():
+    for before, after in pairwise(order) if not is_text else ():
         is_within = by_file[before].values[-1] > by_file[after].values[0]
         if is_within and after not in faults:
             faults[after] = (
@@ -100,7 +128,7 @@ def in_order(
                 f"{by_file[after].texts()[0]}"
             )
     good = [by_file[name].values for name in order if name not in faults]
-    gaps = _gaps(np.concatenate(good)) if good and "U" not in sorts else []
+    gaps = _gaps(np.concatenate(good)) if good and not is_text else []
     return order, gaps, faults
 
 

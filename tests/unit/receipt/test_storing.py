@@ -451,6 +451,126 @@ def test_files_that_end_the_process_that_reads_are_named_and_few_are_tried(
         assert ("was not tried" if number > 2 else "crashed the process") in fault
 
 
+# Labels of other types
+
+
+def labelled(directory, *deliveries):
+    """Write files f0.nc, f1.nc ..., each with the labels that are given."""
+    for number, labels in enumerate(deliveries):
+        values = np.arange(len(labels)) + 10.0 * number
+        content = xr.Dataset({"v": ("time", values)}, coords={"time": labels})
+        netcdf(directory / "p" / f"f{number}.nc", content)
+
+
+EXACT = {
+    "whole numbers": (np.array([2**60 + 1], "i8"), np.array([2**60 + 7], "u8"), "i8"),
+    "whole and broken": (np.array([2.0**53]), np.array([2**53 + 1], "i8"), "i8"),
+    "small": (np.array([1], "i2"), np.array([2.5], "f4"), "f4"),
+}
+INEXACT = {
+    "past both": (np.array([-1], "i8"), np.array([2**63], "u8")),
+    "whole and broken": (np.array([2**53 + 1], "i8"), np.array([2.0**54, 2.0**70])),
+    "numbers and times": (np.array([1], "i8"), np.array(["2020"], "M8[ns]")),
+    "numbers and text": (np.array([1], "i8"), np.array(["1"])),
+}
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_labels_of_several_types_are_kept_exactly(tmp_path, session, case):
+    one, other, dtype = EXACT[case]
+    labelled(tmp_path, one, other)
+    deliver(session, pipeline(**SERIES), tmp_path)
+    found = stored(session, "time")
+    expected = np.concatenate([one.astype(dtype), other.astype(dtype)])
+    assert found["time"].dtype == expected.dtype
+    assert found["time"].values.tolist() == expected.tolist()
+    assert found["v"].values.tolist() == [0, 10]
+
+
+@pytest.mark.parametrize("case", INEXACT)
+def test_labels_that_no_type_holds_are_refused_by_name(tmp_path, session, case):
+    labelled(tmp_path, *INEXACT[case])
+    with pytest.raises(DeliveryError) as caught:
+        deliver(session, pipeline(**SERIES), tmp_path)
+    assert list(caught.value.faults) == ["p/f1.nc"]
+    assert "labels its items by" in str(caught.value)
+    assert "'p/f0.nc' has" in str(caught.value)
+
+
+def test_a_later_delivery_with_labels_of_another_type_finds_the_same_items(
+    tmp_path, session
+):
+    ids = 5853498713190525696 + 4 * np.arange(3)
+    labelled(tmp_path / "one", ids)
+    deliver(session, pipeline(**SERIES), tmp_path / "one")
+    labelled(tmp_path / "two", np.array([ids[1], ids[2] + 1], "u8"))
+    deliver(session, pipeline(**SERIES), tmp_path / "two")
+    found = stored(session, "time")
+    assert found["time"].dtype == np.dtype("i8")
+    assert found["time"].values.tolist() == [*ids.tolist(), int(ids[2]) + 1]
+    assert found["v"].values.tolist() == [0, 0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.array([2**53 + 1, 2**53 + 3], "i8"), np.array([0.5, 1.5])),
+        (np.array([1.0, 2.0**53]), np.array([2**53 + 1], "i8")),
+        (np.array(["2020"], "M8[ns]"), np.array([5], "i8")),
+        (np.array([1], "i8"), np.array(["2"])),
+        (np.array(["1"]), np.array([2], "i8")),
+    ],
+)
+def test_labels_that_a_product_can_not_hold_are_refused_and_change_nothing(
+    tmp_path, session, one, other
+):
+    labelled(tmp_path / "one", one)
+    deliver(session, pipeline(**SERIES), tmp_path / "one")
+    before = stored(session, "time").load()
+    labelled(tmp_path / "two", other)
+    with pytest.raises(DeliveryError) as caught:
+        deliver(session, pipeline(**SERIES), tmp_path / "two")
+    assert list(caught.value.faults) == ["p/f0.nc"]
+    assert "where the product has" in str(caught.value)
+    xr.testing.assert_identical(stored(session, "time"), before)
+
+
+def tables(directory, *texts):
+    (directory / "p").mkdir(parents=True)
+    for number, text in enumerate(texts):
+        (directory / "p" / f"{number}.csv").write_text(text)
+
+
+TABLES = {"files": r".+\.csv", "reader": "csv", "subtask": "time"}
+
+
+def test_times_out_of_reach_of_nanoseconds_are_kept_or_refused(tmp_path, session):
+    tables(tmp_path / "both", "2020-01-01,1\n", "3000-01-01,2\n")
+    deliver(session, pipeline(**TABLES), tmp_path / "both")
+    found = stored(session, "time")
+    days = found["time"].values.astype("M8[D]").astype(str)
+    assert days.tolist() == ["2020-01-01", "3000-01-01"]
+
+
+def test_a_later_time_that_a_product_can_not_hold_is_refused(tmp_path, session):
+    tables(tmp_path / "one", "2020-01-01,1\n")
+    deliver(session, pipeline(**TABLES), tmp_path / "one")
+    assert stored(session, "time")["time"].dtype == np.dtype("M8[ns]")
+    tables(tmp_path / "two", "3000-01-01,2\n")
+    with pytest.raises(DeliveryError, match=r"the label 3000-01-01.* datetime64\[ns\]"):
+        deliver(session, pipeline(**TABLES), tmp_path / "two")
+
+
+def test_numbers_that_readers_take_for_several_types_stay_apart(tmp_path, session):
+    ids = [2**53 - 2, 2**53 - 1, 2**53 + 1, 2**53 + 3]
+    lines = [f"{one},{number}\n" for number, one in enumerate(ids)]
+    tables(tmp_path, "".join(lines[:2]), "".join(lines[2:]))
+    deliver(session, pipeline(**TABLES), tmp_path)
+    found = stored(session, "time")
+    assert [int(label) for label in found["time"].values] == ids
+    assert found["flux"].values.tolist() == [0, 1, 2, 3]
+
+
 # Only what was checked
 
 
