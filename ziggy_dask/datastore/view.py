@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ziggy_dask.datastore.items import (
 from ziggy_dask.datastore.labels import Labels
 from ziggy_dask.datastore.layout import open_dataset
 from ziggy_dask.datastore.masking import masked
+from ziggy_dask.datastore.origin import Origin, origin_in
 from ziggy_dask.datastore.product import StoredProduct
 from ziggy_dask.datastore.repository import Repository
 from ziggy_dask.datastore.spelling import spelled, tree_names
@@ -96,6 +97,32 @@ class Datastore:
         places = Labels(whole[product.dimension].values).positions(product.labels)
         made = whole.isel({product.dimension: places})
         return StoredProduct(product, content, made)
+
+    def why(self, path: str, where: Mapping[str, object]) -> Origin:
+        """Return who made a product, or an item of it, as it tells itself.
+
+        The same as by `product`, but nothing of its content is opened.
+
+        Parameters
+        ----------
+        path
+            The product.
+        where
+            Dimension and label of an item; empty: all of it.
+
+        Raises
+        ------
+        DatastoreError
+            If there is no such product or item.
+        """
+        session = self._repository.session_of(path.strip("/"), self._snapshot)
+        try:
+            product = read_product(session, path.strip("/"))
+        except DatastoreError as error:
+            raise DatastoreError(f"{error}{suggestion(path, self)}") from None
+        if product.kind is not ProductKind.FILE:
+            return origin_in(product, where)
+        return origin_in(product, where, Files(session, product.path, ()).origin)
 
     def _ipython_key_completions_(self) -> list[str]:
         """List the paths of all products, for completion."""

@@ -129,7 +129,7 @@ def explain(
     DatastoreError
         If there is no such product or item.
     """
-    origin = datastore.product(path).why(**where)
+    origin = datastore.why(path, where)
     number = number_of(site.database, datastore.snapshot)
     brought = _brought(site, origin, number)
     if brought:
