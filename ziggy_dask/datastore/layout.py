@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +43,8 @@ _FEW_CHUNKS = 16
 """So many chunks are read without asking first which of them exist."""
 _MOST_KNOWN = 1000
 """So many chunks are kept in mind of an array, and so many arrays."""
+_CHANGEABLE = (list, dict, tuple, np.ndarray)
+"""Kinds of attributes that can be changed in place, or hold such."""
 _said_in: dict[tuple[str, str], frozenset[int] | None] = {}
 """Where something is said of items, by snapshot and array; neither ever changes."""
 
@@ -407,7 +410,7 @@ def _assembled(
     for variable in layout.variables:
         form = _form_for(variable, common)
         if form is not None:
-            attrs = dict(common.of[variable.name])
+            attrs = _own(common.of[variable.name])
             data = values(variable, form)
             variables[variable.name] = (
                 data
@@ -417,11 +420,13 @@ def _assembled(
             variables[variable.name].attrs = attrs
             coordinates |= {variable.name} if variable.is_coordinate else set()
     for name, shared in common.shared.items():
-        variables[name] = shared.copy(deep=False)
-        variables[name].attrs = dict(common.of[name])
-    variables.update(combined.stacked)
+        variables[name] = shared.copy(deep=True)  # a layout serves many
+        variables[name].attrs = _own(common.of[name])
+    for name, stacked in combined.stacked.items():
+        variables[name] = stacked
+        variables[name].attrs = _own(stacked.attrs)
     if labels is not None:
-        attrs = dict(common.of.get(layout.dimension, layout.label_attrs))
+        attrs = _own(common.of.get(layout.dimension, layout.label_attrs))
         variables[layout.dimension] = xr.Variable((layout.dimension,), labels, attrs)
         coordinates.add(layout.dimension)
     if combined.texts is not None:
@@ -430,8 +435,16 @@ def _assembled(
     ordered = [name for name in layout.order if name in variables]
     ordered += [name for name in variables if name not in set(ordered)]
     return _dataset(
-        {name: variables[name] for name in ordered}, coordinates, common.attrs
+        {name: variables[name] for name in ordered}, coordinates, _own(common.attrs)
     )
+
+
+def _own(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes that whoever gets them may change, without those of others."""
+    return {
+        name: deepcopy(value) if isinstance(value, _CHANGEABLE) else value
+        for name, value in attrs.items()
+    }
 
 
 def _dataset(

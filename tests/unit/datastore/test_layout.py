@@ -208,3 +208,31 @@ def test_groups_of_a_tree_keep_their_names_and_their_order(tmp_path, paths):
     found = open_dataset_item(session, "p", "one")
     assert [node.path for node in found.subtree] == [node.path for node in tree.subtree]
     xr.testing.assert_identical(found, tree)
+
+
+def test_who_changes_an_item_in_place_changes_no_other(tmp_path):
+    """A layout is kept by a worker, and serves all subtasks that it runs."""
+    session = create_repository(str(tmp_path / "store")).writing().newest().session
+    storage = Storage(dimension="item", chunk=1, chunks=(), compression="zstd")
+    whole = xr.Dataset(
+        {
+            "flux": ("item", [1.0, 2.0]),
+            "gain": ("x", [3.0, 4.0], {"steps": [1, 2]}),
+            "scale": ((), 2.5),
+        },
+        coords={"item": ["a", "b"], "wave": ("x", [5.0, 6.0])},
+        attrs={"who": ["me"], "how": {"often": 1}, "when": np.array([7, 8])},
+    )
+    allocate(session, "p", whole.isel(item=[0]), storage, Labels.of(["a", "b"]))
+    layout = read_layout(session, "p", "item")
+    write_slice(layout, session, whole, 0)
+    first = read_slice(layout, session, slice(0, 1))
+    for name in ("flux", "gain", "scale", "wave"):
+        first[name].values[...] = 99
+    first["gain"].attrs["steps"].append(3)
+    first.attrs["who"].append("you")
+    first.attrs["how"]["often"] = 2
+    first.attrs["when"][:] = 0
+    found = read_slice(layout, session, slice(1, 2))
+    xr.testing.assert_identical(found, whole.isel(item=[1]))
+    assert misfit(layout, found, 1) == ""
