@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from ziggy_dask.datastore import Labels, common_type
@@ -37,11 +38,30 @@ def as_labels(piece: xr.Dataset, dimension: str) -> Labels:
             f"its coordinate {dimension!r} is of type {own.dtype}; labels are text, "
             "numbers or times"
         )
-    labels = Labels(np.asarray(own.values))
+    given = np.asarray(own.values)
+    _require_telling(given, dimension)
+    labels = Labels(given)
     values = labels.values
     if values.dtype.kind in "iufM" and (values[1:] < values[:-1]).any():
         raise DeliveryError(f"its items are not in order along {dimension!r}")
     return labels
+
+
+def _require_telling(given: np.ndarray[Any, Any], dimension: str) -> None:
+    """Refuse objects that would become text which they are not."""
+    if given.dtype.kind not in "OT":
+        return
+    objects = given.astype(object).ravel()
+    missing = np.flatnonzero(pd.isna(objects))
+    if missing.size:
+        raise DeliveryError(
+            f"{missing.size} of its {objects.size} items have no label along "
+            f"{dimension!r}, the first at place {missing[0]}; give each one of its own"
+        )
+    if any(isinstance(one, bytes) for one in objects):
+        raise DeliveryError(
+            f"its coordinate {dimension!r} holds bytes; labels are text, numbers or times"
+        )
 
 
 def in_one_type(

@@ -28,6 +28,7 @@ from ziggy_dask.receipt import (
     store_delivery,
     validate,
 )
+from ziggy_dask.receipt.series import as_labels
 from ziggy_dask.receipt.types import holds
 
 
@@ -533,6 +534,23 @@ def test_labels_that_a_product_can_not_hold_are_refused_and_change_nothing(
     assert list(caught.value.faults) == ["p/f0.nc"]
     assert "where the product has" in str(caught.value)
     xr.testing.assert_identical(stored(session, "time"), before)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT])
+def test_an_item_of_a_series_without_a_label_is_refused(missing):
+    labels = np.array(["a", missing, "c"], dtype=object)
+    piece = xr.Dataset({"v": ("time", [1, 2, 3])}, coords={"time": labels})
+    with pytest.raises(
+        DeliveryError, match="1 of its 3 items have no label .* place 1"
+    ):
+        as_labels(piece, "time")
+
+
+def test_bytes_are_no_labels():
+    labels = np.array([b"a", b"c"], dtype=object)
+    piece = xr.Dataset({"v": ("time", [1, 2])}, coords={"time": labels})
+    with pytest.raises(DeliveryError, match="'time' holds bytes"):
+        as_labels(piece, "time")
 
 
 def tables(directory, *texts):
