@@ -31,6 +31,7 @@ def product(dataset, *missing):
             kind=ProductKind.ARRAY,
             dimension="star",
             labels=made,
+            planned=labels,
             attributes={"missing": lacking.to_json()},
         ),
         masked(dataset, "star", lacking),
