@@ -491,13 +491,24 @@ def _nullable_fill(stored: np.dtype[Any]) -> Any:
 def _encode_number(form: Form, values: Any) -> Values:
     array = np.asarray(values)
     stored = form.stored_dtype
+    if stored.kind != "T":
+        _require_type(array, stored)
     return array if array.dtype == stored else array.astype(stored)
 
 
+def _require_type(array: Values, wanted: np.dtype[Any]) -> None:
+    """Refuse values that NumPy would cast; the byte order may differ."""
+    if array.dtype.newbyteorder("=") != wanted:
+        raise Unstorable(
+            f"is of type {array.dtype}, but is stored as {wanted}; convert it: "
+            ".astype(...)"
+        )
+
+
 def _encode_time(form: Form, values: Any) -> Values:
-    native = np.asarray(values).astype(
-        np.dtype(form.dtype).newbyteorder("="), copy=False
-    )
+    array, wanted = np.asarray(values), np.dtype(form.dtype).newbyteorder("=")
+    _require_type(array, wanted)
+    native = array.astype(wanted, copy=False)
     return np.ascontiguousarray(native).reshape(native.shape).view("i8")
 
 

@@ -23,6 +23,7 @@ from ziggy_dask.datastore import (
     write_whole,
 )
 from ziggy_dask.datastore.attributes import Unstorable
+from ziggy_dask.datastore.forms import form_of
 from ziggy_dask.datastore.masking import masked
 from ziggy_dask.errors import DatastoreError
 
@@ -388,3 +389,24 @@ def test_products_of_earlier_versions_read_as_before(session):
     assert misfit(layout, later, 1) == ""
     write_slice(layout, session, later, 1)
     assert read_slice(layout, session, [1])["flux"].values.tolist() == [[2.0] * 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (np.array([1.5]), "i8"),
+        (np.array([2**63], "u8"), "i8"),
+        (np.array([2**53 + 1], "i8"), "f8"),
+        (np.array([1], "i8"), "i4"),
+        (np.array(["3000"], "M8[us]"), "M8[ns]"),
+        (np.array([1], "i8"), "M8[s]"),
+        (np.array([1], "m8[s]"), "M8[s]"),
+        (np.array(["1"]), "i8"),
+    ],
+)
+def test_no_form_casts_what_it_stores(given, stored):
+    form = form_of(xr.Variable("x", np.zeros(1, stored)))
+    with pytest.raises(Unstorable, match=f"is of type {re.escape(str(given.dtype))}"):
+        form.encode(given)
+    swapped = np.zeros(1, stored).astype(np.dtype(stored).newbyteorder(">"))
+    assert form.encode(swapped).tolist() == form.encode(np.zeros(1, stored)).tolist()
