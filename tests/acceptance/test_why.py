@@ -171,11 +171,16 @@ def test_lineage_goes_on_telling_of_files_whose_states_expired(place):
 
     cluster = opened(place, RULES)
     before = lineages(cluster)
+    state = cluster.history("night-1/levels")[1].snapshot
+    then = cluster.lineage("night-1/levels", at=state)
     used = cluster.which("delivery", "11")
     cluster.expire(margin=timedelta(0))
     expired = sum(one.is_sure for some in lineages(cluster).values() for one in some)
     assert expired > 0
     assert lineages(cluster) == before
+    assert cluster.lineage("night-1/levels", at=state) == then
+    with pytest.raises(z.DatastoreError, match=f"as of {state} expired"):
+        cluster.datastore.at(state)
     assert cluster.which("delivery", "11") == used
 
 

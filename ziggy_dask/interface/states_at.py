@@ -76,12 +76,14 @@ def _meant(site: OpenCluster, when: When) -> str:
 def number_at(site: OpenCluster, when: When | None) -> int:
     """Return the number of the publication that is meant; None: the newest one.
 
+    It may have expired: the records go on telling of it.
+
     Raises
     ------
     RecordsError
         If the catalogue does not have it yet.
     """
-    snapshot = site.repository.tip() if when is None else snapshot_of(site, when)
+    snapshot = site.repository.tip() if when is None else _meant(site, when)
     number = number_of(site.database, snapshot)
     if number is None:
         raise RecordsError(
