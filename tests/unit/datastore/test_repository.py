@@ -96,7 +96,7 @@ def test_forks_merge_after_others_have_moved_the_tip(repository):
     forks = [written(fork, "set-1/L1", one, n) for n in range(4)]
     publish(repository, "set-1/L1", other, "scaffold-2")
     publish(repository, "set-1/L2", other, "scaffold-3")
-    late = Publication(path="set-1/L1", change_sets=forks, attributes={})
+    late = Publication(path="set-1/L1", change_sets=forks, attributes={"kind": "array"})
     repository.publish([late], "Late", {})
     found = open_dataset(repository.reading(), "set-1/L1")["pixels"].values
     np.testing.assert_array_equal(found, one["pixels"].values)
