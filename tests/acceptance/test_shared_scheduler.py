@@ -1,11 +1,19 @@
 """What runs leave on a scheduler that others use too: nothing but code."""
 
+import signal
+import subprocess
+import sys
+
 import dask.array as da
 import pytest
 from distributed import Client, LocalCluster
 
 import ziggy_dask as z
-from tests.conftest import data_type, images, pipeline, store
+from tests.conftest import data_type, images, pipeline, store, work_pipeline
+from tests.servers import free_port
+from ziggy_dask.engine import connection
+from ziggy_dask.engine.events import Planned, Progressed
+from ziggy_dask.errors import ComputeLostError
 from ziggy_dask.workers import begin_run, end_run
 
 ALGORITHMS = """
@@ -65,10 +73,60 @@ def test_a_run_heeds_its_own_keys_alone_and_takes_its_plugin_away(
 
 
 def test_runs_side_by_side_do_not_take_it_from_each_other(shared):
-    begin_run(shared, "a" * 32)
-    begin_run(shared, "b" * 32)
-    end_run(shared, "a" * 32)
+    shared.run_on_scheduler(begin_run, "a" * 32)
+    shared.run_on_scheduler(begin_run, "b" * 32)
+    shared.run_on_scheduler(end_run, "a" * 32)
     ours, _ = shared.run_on_scheduler(kept)
     assert ours == ["ziggy-agreement", "ziggy_agree", "ziggy_remember"]
-    end_run(shared, "b" * 32)
+    shared.run_on_scheduler(end_run, "b" * 32)
     assert shared.run_on_scheduler(kept) == ([], 0)
+
+
+@pytest.fixture
+def apart():
+    """A client of a scheduler that is a process, with one worker; and that process."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    first = ["-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
+    second = ["-m", "distributed.cli.dask_worker", address, "--no-nanny"]
+    with (
+        subprocess.Popen(
+            [sys.executable, *first, f"--host={address}"], **quiet
+        ) as scheduler,
+        subprocess.Popen(
+            [sys.executable, *second, "--no-dashboard", "--nthreads=1"], **quiet
+        ) as worker,
+    ):
+        try:
+            with Client(address, timeout=60, set_as_default=False) as client:
+                client.wait_for_workers(1, timeout=60)
+                try:
+                    yield client, scheduler
+                finally:
+                    scheduler.send_signal(signal.SIGCONT)
+        finally:
+            for process in (worker, scheduler):
+                process.kill()
+
+
+@pytest.mark.parametrize("event", [Planned, Progressed])
+def test_a_scheduler_that_hangs_holds_nothing_up(
+    cluster, code, apart, monkeypatch, logged, event
+):
+    client, scheduler = apart
+    store(cluster, {"set-1/L0": images(1)})
+    cluster.register(work_pipeline(code("def work(raw):\n    return raw\n")))
+
+    def listen(heard):
+        if isinstance(heard, event):
+            monkeypatch.setattr(connection, "LIMIT_S", 2.0)
+            scheduler.send_signal(signal.SIGSTOP)
+
+    if event is Planned:
+        with pytest.raises(ComputeLostError, match="has not answered for 2 s"):
+            cluster.run("test", client=client, listen=listen)
+    else:
+        instance = cluster.run("test", client=client, listen=listen)
+        assert instance.state.value == "COMPLETED"
+        assert "instance 1: the scheduler keeps what it has of it" in logged.text

@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,13 +55,12 @@ def untold(words: str) -> None:
     """Tell nobody."""
 
 
-def has_places(client: Client) -> bool:
+def has_places(workers: Collection[Mapping[str, Any]]) -> bool:
     """Tell whether workers say where they are, so that jobs can join them."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
     return any(_HOME in one["resources"] for one in workers)
 
 
-def memory_of_workers(client: Client) -> list[float]:
+def memory_of_workers(workers: Collection[Mapping[str, Any]]) -> list[float]:
     """Return the memory that each worker says it has, in bytes; not those of jobs.
 
     Returns
@@ -69,7 +68,6 @@ def memory_of_workers(client: Client) -> list[float]:
     list
         Empty if any does not say: then nobody can rely on it.
     """
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
     at_home = [one for one in workers if _HOME in one["resources"]] or workers
     given = [one["resources"].get(MEMORY, 0.0) for one in at_home]
     return given if all(given) else []

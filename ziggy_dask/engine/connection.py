@@ -92,21 +92,40 @@ def workers_of(client: Client) -> dict[str, Any]:
 
 
 def on_workers(
-    client: Client, function: Callable[..., Any], *given: Any
+    client: Client,
+    function: Callable[..., Any],
+    *given: Any,
+    workers: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Run a function on all workers, and return what those say that answer in time."""
-    return dict(answer(client, _ask_workers, client, function, *given))
+    """Run a function on workers, and return what those say that answer in time.
+
+    Parameters
+    ----------
+    client
+        Where they are.
+    function
+        The function.
+    *given
+        What it is given.
+    workers
+        Addresses of the workers; None: all.
+    """
+    return dict(answer(client, _ask_workers, client, function, given, workers))
 
 
 async def _ask_workers(
-    client: Client, function: Callable[..., Any], *given: Any
+    client: Client,
+    function: Callable[..., Any],
+    given: Sequence[Any],
+    workers: Sequence[str] | None,
 ) -> dict[str, Any]:
     async def ask(worker: str) -> Any:
         told = client._run(function, *given, workers=[worker], on_error="ignore")
         return await asyncio.wait_for(told, GATHER_S)
 
     scheduler: Any = client.scheduler
-    workers = list((await scheduler.identity(n_workers=-1))["workers"])
+    if workers is None:
+        workers = list((await scheduler.identity(n_workers=-1))["workers"])
     told = await asyncio.gather(*map(ask, workers), return_exceptions=True)
     answers: dict[str, Any] = {}
     for one in told:

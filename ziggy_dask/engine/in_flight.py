@@ -192,10 +192,9 @@ class InFlight:
         """Return why the workers of a key died, in words for operators."""
         worker = error.last_worker
         times = f"each of the {error.allowed_failures + 1} times that it ran"
-        ended = {
-            event.get("worker"): event.get("rss", 0)
-            for _, event in self._client.get_events(_MEMORY_EVENTS)
-        }
+        scheduler: Any = self._client.scheduler
+        events = answer(self._client, scheduler.events, topic=_MEMORY_EVENTS)
+        ended = {event.get("worker"): event.get("rss", 0) for _, event in events}
         used = max(ended.get(worker.address, 0), worker.metrics.get("memory", 0))
         limit = worker.memory_limit
         if worker.address in ended or (limit and used > _FULL * limit):

@@ -10,6 +10,7 @@ from ziggy_dask.compute import MEMORY, has_places, memory_of_workers
 from ziggy_dask.compute.estimate import estimate
 from ziggy_dask.compute.placing import CLAIM, SECONDS, wants
 from ziggy_dask.definitions import Node
+from ziggy_dask.engine.connection import workers_of
 from ziggy_dask.engine.context import InstanceContext
 from ziggy_dask.engine.demand import needed_by
 from ziggy_dask.engine.open_cluster import OpenCluster
@@ -42,12 +43,13 @@ class Placement:
     ) -> None:
         self._site = site
         self._context = context
-        self._memory = memory_of_workers(client)
+        workers = workers_of(client).values()
+        self._memory = memory_of_workers(workers)
         self._longest: dict[str, float] = {}
         self._durations = outcomes.typical_seconds(site.database, context.pipeline.name)
-        self.slots = sum(client.nthreads().values()) or 1
+        self.slots = sum(one["nthreads"] for one in workers) or 1
         """Subtasks that can run at once, as far as known."""
-        self.has_places = has_places(client)
+        self.has_places = has_places(workers)
         """Whether jobs of batch systems can join the workers."""
 
     def check(self, plan: TaskPlan, record: TaskRecord, left: int) -> str:

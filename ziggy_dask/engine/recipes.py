@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 
@@ -13,6 +14,7 @@ from ziggy_dask.records.code import Kind
 from ziggy_dask.records.recipes import Ingredient, Recipe, ingredient
 from ziggy_dask.workers import BatchResult
 
+logger = logging.getLogger(__name__)
 Changes = Mapping[str, Mapping[str, object]]
 
 
@@ -46,6 +48,12 @@ class RecipeBook:
                 self._surroundings[one.surroundings] = one.surroundings_text
         if digests - self._surroundings.keys():
             self._surroundings.update(self._ask_workers())
+            for digest in sorted(digests - self._surroundings.keys()):
+                logger.warning(
+                    "what Python and packages a worker has is not on record: it did not "
+                    "answer; subtasks that it ran name them by the digest %s",
+                    digest,
+                )
 
     def recipe_of(
         self, plan: TaskPlan, changes: Changes, result: BatchResult

@@ -8,11 +8,11 @@ in two places.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ziggy_dask.engine.actions import EndInstance, Leave, Retry, StopCause
@@ -21,6 +21,8 @@ from ziggy_dask.engine.connection import (
     asking,
     connected,
     forget_topic,
+    on_scheduler,
+    on_workers,
     tell_workers,
 )
 from ziggy_dask.engine.context import InstanceContext, make_scaffold
@@ -35,6 +37,7 @@ from ziggy_dask.engine.placement import Placement
 from ziggy_dask.engine.recipes import RecipeBook
 from ziggy_dask.engine.telling import Telling
 from ziggy_dask.engine.unusable import drop_unusable
+from ziggy_dask.errors import ComputeLostError
 from ziggy_dask.planning import Key
 from ziggy_dask.records import TaskStep, instances, outcomes
 from ziggy_dask.records.code import digest_of
@@ -54,6 +57,7 @@ from ziggy_dask.workers import (
 if TYPE_CHECKING:
     from distributed import Client
 
+logger = logging.getLogger(__name__)
 _RECORD_S = 0.2
 """Least time between two transactions; what comes meanwhile shares the next one."""
 _ASK_S = 1.0
@@ -245,20 +249,27 @@ class InstanceRun:
         self._client.subscribe_topic(
             f"ziggy-{self._token}", lambda event: self._begun.append(tuple(event[1]))
         )
-        begin_run(self._client, self._token)
+        on_scheduler(self._client, begin_run, self._token)
 
     def _surroundings(self) -> dict[str, bytes]:
-        """Ask all workers what they bring along; return it by digest."""
-        texts: Mapping[str, bytes] = self._client.run(surroundings)
+        """Ask all workers what they bring along; return by digest what those say that answer."""
+        texts: Mapping[str, bytes] = on_workers(self._client, surroundings)
         return {digest_of(text): text for text in texts.values()}
 
     def _let_go(self) -> None:
-        """Release what is left on the scheduler."""
+        """Release what is left on the scheduler, if it answers."""
         self._in_flight.let_go()
         forget_topic(self._client, f"ziggy-{self._token}")
-        if self._client.status == "running":
-            with suppress(OSError):  # the scheduler has just gone
-                end_run(self._client, self._token)
+        if self._client.status != "running":
+            return
+        try:
+            on_scheduler(self._client, end_run, self._token)
+        except ComputeLostError as error:
+            logger.warning(
+                "instance %s: the scheduler keeps what it has of it: %s",
+                self._context.number,
+                error,
+            )
 
 
 def _rules(context: InstanceContext, placement: Placement) -> Rules:

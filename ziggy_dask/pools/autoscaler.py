@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.compute import address_for, open_client
 from ziggy_dask.compute.batch import COMMANDS
@@ -31,9 +31,11 @@ from ziggy_dask.compute.script import JobSpec, import_job_classes
 from ziggy_dask.definitions import AddressCompute, JobState, Pipeline
 from ziggy_dask.definitions.compute import kind_of
 from ziggy_dask.engine.alerts import alert
+from ziggy_dask.engine.connection import answer, on_scheduler, on_workers
 from ziggy_dask.engine.demand import missing_jobs, needed_by, surplus_jobs
 from ziggy_dask.engine.open_cluster import OpenCluster
 from ziggy_dask.engine.staffing import note_failing_starts, staffed
+from ziggy_dask.errors import ComputeLostError
 from ziggy_dask.pools.circuit_breaker import Refusals
 from ziggy_dask.pools.job_monitor import JobMonitor
 from ziggy_dask.pools.submissions import (
@@ -217,7 +219,7 @@ class _Keeper:
 
     def _look(self) -> None:
         submitted = self.submitter.take()  # before the records are read
-        found, helpers = self._client.run_on_scheduler(loads)
+        found, helpers = on_scheduler(self._client, loads)
         self._workers = {helper.name: helper.address for helper in helpers}
         self.monitor.useful.update(helper.name for helper in helpers if helper.busy)
         open_ = self.monitor.look(
@@ -225,7 +227,7 @@ class _Keeper:
         )
         self._drop_workers()
         ends = self.monitor.ends(open_)
-        self._client.run_on_scheduler(note_ends, ends)
+        on_scheduler(self._client, note_ends, ends)
         places = {load.claim: self._environment_of(load) for load in found}
         self._refusals.reopen(set(places.values()))
         self._note_submitted(submitted, open_)
@@ -240,7 +242,7 @@ class _Keeper:
         names = self.monitor.retiring & self._workers.keys()
         self.monitor.retiring.clear()
         if names:
-            dropped = self._client.run_on_scheduler(drop_workers, names)
+            dropped = on_scheduler(self._client, drop_workers, names)
             logger.info("workers of jobs that have ended: %s", ", ".join(dropped))
 
     def _number_of(self, name: str) -> str:
@@ -250,8 +252,8 @@ class _Keeper:
             return ""
         variables = tuple(each.job_id for each in COMMANDS.values() if each.job_id)
         try:
-            said = self._client.run(job_number, variables, workers=[address])
-        except (OSError, TimeoutError, ValueError):
+            said = on_workers(self._client, job_number, variables, workers=[address])
+        except ComputeLostError:  # the next look at the scheduler tells
             return ""
         return str(said.get(address, "")).partition(".")[0]
 
@@ -324,7 +326,9 @@ class _Keeper:
 
     def _spec(self, order: Order, name: str) -> JobSpec:
         home, compute = self._site.cluster.home, self._site.cluster.compute
-        address = self._client.scheduler_info(n_workers=0)["address"]
+        scheduler: Any = self._client.scheduler
+        known = answer(self._client, scheduler.identity, n_workers=0)
+        address = known["address"]
         environment, architecture = order.environment, order.architecture
         return JobSpec(
             environment=environment,
@@ -383,7 +387,13 @@ class _Keeper:
             for job in unneeded
             if job.name in self._workers
         }
-        self._client.retire_workers(list(retired.values()))
+        scheduler: Any = self._client.scheduler
+        answer(
+            self._client,
+            scheduler.retire_workers,
+            workers=list(retired.values()),
+            close_workers=True,
+        )
         self.monitor.end(unneeded, retired)
 
     def _idle_s(

@@ -89,17 +89,11 @@ class Agreement(SchedulerPlugin):
         self._begun = {pair for pair in self._begun if pair[0] != token}
 
 
-def begin_run(client: Client, token: str) -> Any:
-    """Let the scheduler serve a run of the supervisor; return what the client returns."""
-    return client.run_on_scheduler(_begin_run, token)
+def begin_run(token: str, dask_scheduler: Scheduler) -> None:
+    """Let the scheduler serve a run of the supervisor.
 
-
-def end_run(client: Client, token: str) -> Any:
-    """Let the scheduler forget a run of the supervisor; return what the client returns."""
-    return client.run_on_scheduler(_end_run, token)
-
-
-def _begin_run(token: str, dask_scheduler: Scheduler) -> None:
+    Run on the scheduler.
+    """
     agreement = dask_scheduler.plugins.get(_NAME)
     if not isinstance(agreement, Agreement):
         agreement = Agreement(dask_scheduler)
@@ -109,7 +103,11 @@ def _begin_run(token: str, dask_scheduler: Scheduler) -> None:
     agreement.runs.add(token)
 
 
-def _end_run(token: str, dask_scheduler: Scheduler) -> None:
+def end_run(token: str, dask_scheduler: Scheduler) -> None:
+    """Let the scheduler forget a run of the supervisor.
+
+    Run on the scheduler.
+    """
     agreement = dask_scheduler.plugins.get(_NAME)
     if not isinstance(agreement, Agreement):
         return
