@@ -170,6 +170,11 @@ def extend(session: icechunk.Session, layout: Layout, labels: Labels) -> Layout:
 
 def _encoded_labels(layout: Layout, new: Labels) -> Any:
     """Return labels as the product stores them."""
+    if layout.label_form is None and new.values.dtype.kind == "M":
+        raise Unstorable(
+            f"'{layout.path}' was made by an earlier version, and no items labelled by "
+            "times can be added to it; make it anew"
+        )
     if layout.label_form is None:
         return np.array(new.texts(), dtype=object)
     encoded = layout.label_form.encode(new.values)

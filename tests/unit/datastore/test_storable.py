@@ -14,6 +14,7 @@ from ziggy_dask.datastore import (
     Storage,
     allocate,
     create_repository,
+    extend,
     faults_of,
     misfit,
     open_dataset,
@@ -410,3 +411,29 @@ def test_no_form_casts_what_it_stores(given, stored):
         form.encode(given)
     swapped = np.zeros(1, stored).astype(np.dtype(stored).newbyteorder(">"))
     assert form.encode(swapped).tolist() == form.encode(np.zeros(1, stored)).tolist()
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], [2**53 + 1, 2**53 + 2], [0.1, 0.3]])
+def test_a_product_of_an_earlier_version_gets_more_items(session, labels):
+    before, new = Labels(np.array(labels[:1])), Labels(np.array(labels[1:]))
+    _as_earlier(session, before)
+    extend(session, read_layout(session, "old", "item"), new)
+    found = read_layout(session, "old", "item").labels
+    assert found.values.tolist() == labels
+
+
+def test_times_are_not_added_to_a_product_of_an_earlier_version(session):
+    times = np.array(["2026-01-01", "2026-01-02"], "M8[ns]")
+    _as_earlier(session, Labels(times[:1]))
+    layout = read_layout(session, "old", "item")
+    with pytest.raises(Unstorable, match="'old' was made by an earlier version"):
+        extend(session, layout, Labels(times))
+    assert read_layout(session, "old", "item").labels == Labels(times[:1])
+
+
+def _as_earlier(session, labels):
+    values = labels.values
+    if values.dtype.kind == "U":
+        values = values.astype(np.dtypes.StringDType())
+    dataset = xr.Dataset({"v": ("item", [1.0])}, coords={"item": values})
+    dataset.to_zarr(session.store, group="old", consolidated=False, zarr_format=3)
