@@ -8,6 +8,7 @@ the rest is published, so that nothing is lost when the supervisor dies.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -132,11 +133,24 @@ def move_in(delivery: Path, quarantine: Quarantine) -> None:
 
 
 def let_out(quarantine: Quarantine, taken: Iterable[str]) -> None:
-    """Remove files that were taken in since, and the quarantine itself when it is empty."""
+    """Remove files that were taken in since, and the quarantine itself when it is empty.
+
+    What somebody else put there stays.
+    """
     for name in taken:
         (quarantine.directory / name).unlink(missing_ok=True)
-    if not quarantine.kept:
-        shutil.rmtree(quarantine.directory)
+    if quarantine.kept:
+        return
+    places = {quarantine.directory}
+    for name in quarantine.faults:
+        places |= {quarantine.directory / one for one in Path(name).parents}
+    (quarantine.directory / NOTE).unlink(missing_ok=True)
+    for place in sorted(places, key=lambda one: len(one.parts), reverse=True):
+        try:
+            place.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                raise
 
 
 def _is_there(path: Path) -> bool:
