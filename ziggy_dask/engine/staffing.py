@@ -58,16 +58,20 @@ def staffed(site: OpenCluster, client: Client) -> Iterator[None]:
     client
         Where subtasks run.
     """
-    ended = threading.Event()
+    ended, noting = threading.Event(), threading.Lock()
     thread = threading.Thread(
-        target=_watch, args=(site, client, ended), name="ziggy-staffing", daemon=True
+        target=_watch,
+        args=(site, client, ended, noting),
+        name="ziggy-staffing",
+        daemon=True,
     )
     thread.start()
     try:
         yield
     finally:
-        ended.set()
-        site.refusals.pop(HERE, None)
+        with noting:
+            ended.set()
+            site.refusals.pop(HERE, None)
 
 
 def note_failing_starts(site: OpenCluster, reason: str) -> None:
@@ -94,14 +98,22 @@ def note_failing_starts(site: OpenCluster, reason: str) -> None:
     )
 
 
-def _watch(site: OpenCluster, client: Client, ended: threading.Event) -> None:
+def _watch(
+    site: OpenCluster,
+    client: Client,
+    ended: threading.Event,
+    noting: threading.Lock,
+) -> None:
     since: float | None = None
     while not ended.wait(_LOOK_S):
         try:
             count, workers = on_scheduler(client, unserved)
             now = time.monotonic()
             since = (since or now) if count else None
-            _note(site, count, workers, now - since if since is not None else 0.0)
+            with noting:
+                if ended.is_set():
+                    return  # what is noted now would refuse work of the next block
+                _note(site, count, workers, now - since if since is not None else 0.0)
         except ComputeLostError:  # whoever works there sees it, too, and says so
             since = None
         except Exception:

@@ -1,5 +1,6 @@
 """Work that no worker can take is told of, ended after a while, and forgiven."""
 
+import threading
 from contextlib import closing
 
 import pytest
@@ -27,6 +28,22 @@ def test_it_is_told_of_after_a_minute_and_ended_after_the_limit(cluster):
     staffing._note(site, 0, 2, 0.0)
     assert alerts(site.database) == []
     assert site.refusals == {}
+
+
+def test_a_look_that_ends_after_the_work_refuses_nothing(cluster, client, monkeypatch):
+    monkeypatch.setattr(staffing, "LONG_S", -1.0)
+    monkeypatch.setattr(staffing, "_LOOK_S", 0.0)
+    object.__setattr__(cluster._site.cluster.supervision, "no_worker_s", -1.0)
+    ended = threading.Event()
+
+    def look(*asked):
+        ended.set()
+        return 3, 0
+
+    monkeypatch.setattr(staffing, "on_scheduler", look)
+    staffing._watch(cluster._site, client, ended, threading.Lock())
+    assert cluster._site.refusals == {}
+    assert alerts(cluster._site.database) == []
 
 
 @pytest.mark.integration
