@@ -12,6 +12,7 @@ import ziggy_dask as z
 from tests.conftest import data_type, images, pipeline, store, work_pipeline
 from tests.servers import free_port
 from ziggy_dask.engine import connection
+from ziggy_dask.engine import run as engine_run
 from ziggy_dask.engine.events import Planned, Progressed
 from ziggy_dask.errors import ComputeLostError
 from ziggy_dask.workers import begin_run, end_run
@@ -130,3 +131,28 @@ def test_a_scheduler_that_hangs_holds_nothing_up(
         instance = cluster.run("test", client=client, listen=listen)
         assert instance.state.value == "COMPLETED"
         assert "instance 1: the scheduler keeps what it has of it" in logged.text
+
+
+def test_a_scheduler_that_hangs_while_a_subtask_runs_is_noticed(
+    cluster, code, apart, monkeypatch
+):
+    """Nothing comes back, and nobody asks it for anything else."""
+    client, scheduler = apart
+    monkeypatch.setattr(engine_run, "_HEAR_S", 1.0)
+    store(cluster, {"set-1/L0": images(1)})
+    text = f"""
+    import os
+    import signal
+
+    def work(raw):
+        os.kill({scheduler.pid}, signal.SIGSTOP)
+        return raw
+    """
+    cluster.register(work_pipeline(code(text)))
+
+    def listen(heard):
+        if isinstance(heard, Planned):
+            monkeypatch.setattr(connection, "LIMIT_S", 5.0)
+
+    with pytest.raises(ComputeLostError, match="has not answered for 5 s"):
+        cluster.run("test", client=client, listen=listen)

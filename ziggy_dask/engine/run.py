@@ -13,11 +13,12 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ziggy_dask.engine.actions import EndInstance, Leave, Retry, StopCause
 from ziggy_dask.engine.connection import (
     LIMIT_S,
+    answer,
     asking,
     connected,
     forget_topic,
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _RECORD_S = 0.2
 """Least time between two transactions; what comes meanwhile shares the next one."""
+_HEAR_S = 60.0
+"""Time between two questions whether the scheduler is alive, in seconds."""
 _ASK_S = 1.0
 """Time between two looks for what operators and batch systems ask."""
 _LEAST_WINDOW = 4000
@@ -119,6 +122,7 @@ class InstanceRun:
         self._begun: deque[Key] = deque()
         self._asked = Asked()
         self._asked_at = 0.0
+        self._heard_at = time.monotonic()
         self._spared = Spared()
 
     def run(self) -> EndInstance | Retry | Leave:
@@ -167,6 +171,10 @@ class InstanceRun:
         if now - self._asked_at < _ASK_S:
             return
         self._asked_at = now
+        if now - self._heard_at > _HEAR_S:  # nothing may come back any more
+            scheduler: Any = self._client.scheduler
+            answer(self._client, scheduler.identity, n_workers=0)
+            self._heard_at = time.monotonic()
         self._record_begun()
         halts = instances.halting(self._site.database, self._context.number)
         self._asked = Asked(halts=frozenset(halts), refusals=dict(self._site.refusals))
