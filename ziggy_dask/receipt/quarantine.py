@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -135,19 +136,16 @@ def move_in(delivery: Path, quarantine: Quarantine) -> None:
 def let_out(quarantine: Quarantine, taken: Iterable[str]) -> None:
     """Remove files that were taken in since, and the quarantine itself when it is empty.
 
-    What somebody else put there stays.
+    Files that somebody else put there stay.
     """
     for name in taken:
         (quarantine.directory / name).unlink(missing_ok=True)
     if quarantine.kept:
         return
-    places = {quarantine.directory}
-    for name in quarantine.faults:
-        places |= {quarantine.directory / one for one in Path(name).parents}
     (quarantine.directory / NOTE).unlink(missing_ok=True)
-    for place in sorted(places, key=lambda one: len(one.parts), reverse=True):
+    for place, _, _ in os.walk(quarantine.directory, topdown=False):
         try:
-            place.rmdir()
+            Path(place).rmdir()
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                 raise
